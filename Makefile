@@ -1,0 +1,111 @@
+# pictrepo: metadata repo and job queue of an image host
+#
+#   make demo            install what is missing, build, show it on real pictures
+#   make test            install what is missing, build, test on a private server
+#   make server          leave a private server running;  make server-stop  ends it
+#   make, make install   build and install for pg_config's server
+#   make installcheck    test on the running server that PGHOST, ... name
+#   make clean           stop private servers, remove what was built
+#
+# PG_CONFIG=path or PG_MAJOR=number chooses among several installed servers.
+# ONLY=regress|isolation|tap|checks and TESTS="queue hashes" narrow `make test`.
+
+all:
+
+EXTENSION = pictrepo
+EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)
+
+# The install script is these files, one after the other.
+SQL_ORDER = header \
+	$(addprefix repo/,values hashes variants aliases proxies access details \
+		settings migrations uploads queue full roles) \
+	footer
+SQL = $(SQL_ORDER:%=src/%.sql)
+SQL_FORGOTTEN = $(filter-out $(SQL) src/upgrade/%,$(wildcard src/*.sql src/*/*.sql))
+INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
+
+MODULE_big = pictrepo
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+DATA_built = $(INSTALL_SCRIPT_SQL)
+DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
+
+PG_CPPFLAGS = -I$(srcdir)/src -DPICTREPO_VERSION='"$(EXTVERSION)"' $(shell pkg-config --cflags json-c 2>/dev/null)
+PG_CFLAGS = -Wall -Wextra -Werror \
+	-Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+SHLIB_LINK = $(shell pkg-config --libs json-c 2>/dev/null)
+
+# The first script creates the extension for the others.
+REGRESS = install values hashes variants aliases settings details migrations \
+	queue proxies access uploads full roles hostile comments
+REGRESS_OPTS = --outputdir=build/regress
+ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test --outputdir=build/isolation --load-extension=$(EXTENSION)
+REGRESS_PREP = output-directories
+
+EXTRA_CLEAN = build
+
+# These goals install what is missing first, so on a fresh machine they must be
+# there before pg_config and json-c are.
+SCRIPTED = demo test bench server server-stop setup
+.PHONY: all $(SCRIPTED)
+
+demo:
+	@test/demo/run
+
+test:
+	@test/run
+
+bench:
+	@test/bench/run
+
+server:
+	@test/setup
+	@test/private-server start server "shared_preload_libraries = 'pictrepo'"
+
+server-stop:
+	@test/private-server stop
+
+setup:
+	@test/setup test demo
+
+ifneq (,$(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)))
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifeq (,$(wildcard $(PGXS)))
+$(error $(PG_CONFIG) names no server to build for; install postgresql-server-dev-N or run `make setup`)
+endif
+include $(PGXS)
+
+ifneq (,$(SQL_FORGOTTEN))
+$(error not in SQL_ORDER: $(SQL_FORGOTTEN))
+endif
+
+# Built again: everything when a header, the compiler, its flags or the server's
+# version changes; the library also when a source file goes.
+BUILT_WITH = $(CC) $(CFLAGS) for $(VERSION): $(OBJS)
+
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h) build/built-with | json-c
+$(MODULE_big)$(DLSUFFIX): build/built-with
+
+.PHONY: json-c output-directories FORCE
+.DELETE_ON_ERROR:
+
+build/built-with: FORCE
+	@mkdir -p build
+	@echo '$(BUILT_WITH)' | cmp -s - $@ || echo '$(BUILT_WITH)' >$@
+
+json-c:
+	@pkg-config --exists json-c || \
+		{ echo 'json-c is missing; install pkgconf and libjson-c-dev or run `make setup`' >&2; exit 1; }
+
+$(INSTALL_SCRIPT_SQL): $(SQL) $(EXTENSION).control Makefile
+	@mkdir -p build
+	cat $(SQL) >$@
+
+output-directories:
+	@mkdir -p build/regress build/isolation
+
+clean: server-stop
+
+endif

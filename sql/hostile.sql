@@ -1,0 +1,85 @@
+-- A caller's own operators, functions, types and temporary tables change nothing.
+CREATE ROLE regress_pictrepo_evil;
+CREATE SCHEMA evil AUTHORIZATION regress_pictrepo_evil;
+SELECT pictrepo.grant_access('regress_pictrepo_evil', 'writer');
+DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO regress_pictrepo_evil', current_database()); END $$;
+
+SET ROLE regress_pictrepo_evil;
+CREATE TABLE evil.caught (what text, who name);
+CREATE FUNCTION evil.catch(what text) RETURNS void LANGUAGE sql
+	AS $$ INSERT INTO evil.caught VALUES (what, current_user) $$;
+
+-- operators that shadow those of pg_catalog
+CREATE FUNCTION evil.eq(bytea, bytea) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.catch('=(bytea)'); RETURN true; END $$;
+CREATE FUNCTION evil.eq(text, text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.catch('=(text)'); RETURN true; END $$;
+CREATE FUNCTION evil.eq(uuid, uuid) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.catch('=(uuid)'); RETURN true; END $$;
+CREATE FUNCTION evil.lt(timestamptz, timestamptz) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.catch('<'); RETURN true; END $$;
+CREATE OPERATOR evil.= (FUNCTION = evil.eq, LEFTARG = bytea, RIGHTARG = bytea);
+CREATE OPERATOR evil.= (FUNCTION = evil.eq, LEFTARG = text, RIGHTARG = text);
+CREATE OPERATOR evil.= (FUNCTION = evil.eq, LEFTARG = uuid, RIGHTARG = uuid);
+CREATE OPERATOR evil.< (FUNCTION = evil.lt, LEFTARG = timestamptz, RIGHTARG = timestamptz);
+CREATE OPERATOR evil.<= (FUNCTION = evil.lt, LEFTARG = timestamptz, RIGHTARG = timestamptz);
+
+-- functions and types too
+CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.catch('clock_timestamp'); RETURN 'epoch'; END $$;
+CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.catch('now'); RETURN 'epoch'; END $$;
+CREATE FUNCTION evil.random() RETURNS float8 LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.catch('random'); RETURN 1; END $$;
+CREATE FUNCTION evil.max(timestamptz) RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.catch('max'); RETURN $1; END $$;
+CREATE FUNCTION evil.url_digest(text) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.catch('url_digest'); RETURN '\x00'; END $$;
+CREATE DOMAIN evil.text AS pg_catalog.text CHECK (false);
+CREATE DOMAIN evil.timestamptz AS pg_catalog.timestamptz CHECK (false);
+CREATE TYPE evil.job_status AS ENUM ('stolen');
+
+-- and temporary tables with the names of ours, that would take the rows
+CREATE TEMP TABLE hashes (hash bytea, identifier pg_catalog.text, created_at pg_catalog.timestamptz);
+CREATE TEMP TABLE aliases (alias pg_catalog.text, delete_token pg_catalog.text, hash bytea);
+CREATE TEMP TABLE job_queue (id uuid, queue pg_catalog.text, job jsonb, status pg_catalog.text);
+SET search_path = evil, pg_temp, pictrepo, pg_catalog;
+
+-- the whole tour, planned under that search_path
+SELECT create_hash('\xaa', 'a.png'), create_hash('\xbb', 'b.png');
+SELECT create_alias('a.png'::pg_catalog.text, 'token'::pg_catalog.text, '\xaa'::bytea);
+SELECT check_delete_token('a.png'::pg_catalog.text, 'wrong'::pg_catalog.text);
+SELECT relate_url('https://example.com/'::pg_catalog.text, 'a.png'::pg_catalog.text), accessed_alias('a.png'::pg_catalog.text);
+SELECT count(*) FROM older_aliases('infinity'::pg_catalog.timestamptz);
+SELECT relate_variant_identifier('\xaa', 'v'::pg_catalog.text, 'i'::pg_catalog.text),
+	claim_variant_processing_rights('\xaa', 'w'::pg_catalog.text), accessed_variant('\xaa', 'v'::pg_catalog.text);
+SELECT relate_details('a.png'::pg_catalog.text, '{}'), mark_migrated('a'::pg_catalog.text, 'b'::pg_catalog.text), clear();
+SELECT set('k'::pg_catalog.text, 'v'), get('k'::pg_catalog.text), remove('k'::pg_catalog.text);
+SELECT push('q'::pg_catalog.text, '1', 'key'::pg_catalog.text) AS id \gset
+SELECT job FROM pop('q'::pg_catalog.text, max_jobs := 5);
+SELECT complete_job('q'::pg_catalog.text, NULL, :'id'::uuid, 'failure'::pg_catalog.text);
+SELECT queue_length('q'::pg_catalog.text), array_length((hash_page(NULL::pg_catalog.text, 5)).hashes, 1), pictrepo.size();
+SELECT claim(create_upload());
+SELECT cleanup_hash('\xaa');
+SELECT identifier('\xaa'), identifier('\xbb');
+
+-- nothing was caught, nothing went astray, and the caller is who he was
+SELECT * FROM evil.caught;
+SELECT count(*) FROM pg_temp.hashes;
+SELECT current_user, current_setting('search_path');
+
+RESET search_path;
+RESET ROLE;
+SELECT pictrepo.cleanup_hash('\xbb'), pictrepo.cleanup_details('a.png');
+TRUNCATE pictrepo.job_queue;
+
+-- what a trigger of the owner's database does, it does with the owner's rights
+-- but under its own search_path setting
+CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$
+BEGIN
+	RAISE NOTICE '% under %', current_user = 'regress_pictrepo_evil', current_setting('search_path');
+	RETURN NEW;
+END $$;
+CREATE TRIGGER note AFTER INSERT ON pictrepo.hashes FOR EACH ROW EXECUTE FUNCTION public.note();
+SET ROLE regress_pictrepo_evil;
+SELECT pictrepo.create_hash('\xaa', 'a.png');
+RESET ROLE;
+DROP TRIGGER note ON pictrepo.hashes;
+DROP FUNCTION public.note;
+SELECT pictrepo.cleanup_hash('\xaa');
+
+SET client_min_messages = warning;
+DROP SCHEMA evil CASCADE;
+DROP OWNED BY regress_pictrepo_evil;
+DROP ROLE regress_pictrepo_evil;

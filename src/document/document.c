@@ -1,0 +1,115 @@
+/*-------------------------------------------------------------------------
+ *
+ * document.c
+ *		Strict parsing of JSON with json-c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <json-c/json.h>
+
+#include "document/document.h"
+
+/* characters of a value that an error shows; they fit into DocumentError */
+#define SHOWN_MAX 60
+
+static bool
+malformed(DocumentError *error, size_t position, const char *why)
+{
+	error->malformed = true;
+	snprintf(error->message, sizeof(error->message), "At byte %zu: %s.", position, why);
+	return false;
+}
+
+bool
+bad_member(DocumentError *error, const char *member, const char *must)
+{
+	error->malformed = false;
+	snprintf(error->message, sizeof(error->message), "Member \"%s\" must be %s.",
+			 member, must);
+	return false;
+}
+
+/* How many bytes of UTF-8 make at most so many characters? */
+static int
+clip(const char *text, int characters)
+{
+	int			bytes = 0;
+
+	while (text[bytes] != '\0' && ((text[bytes] & 0xC0) == 0x80 || characters-- > 0))
+		bytes++;
+	return bytes;
+}
+
+bool
+bad_public_member(DocumentError *error, const char *member, const char *must, json_object *value)
+{
+	const char *json = json_object_to_json_string_ext(value,
+													  JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+
+	error->malformed = false;
+	snprintf(error->message, sizeof(error->message), "Member \"%s\" must be %s, not %.*s.",
+			 member, must, clip(json, SHOWN_MAX), json);
+	return false;
+}
+
+bool
+is_text(json_object *value, size_t least, size_t most)
+{
+	size_t		length;
+
+	if (!json_object_is_type(value, json_type_string))
+		return false;
+	length = json_object_get_string_len(value);
+	return length >= least && length <= most;
+}
+
+/*
+ * Parse the whole input; false with the error filled in.  JSON null is a
+ * document like any other, and a NULL pointer in json-c's eyes.
+ */
+static bool
+parse(json_tokener *tokener, const char *json, size_t length,
+	  json_object **document, DocumentError *error)
+{
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	*document = json_tokener_parse_ex(tokener, json, (int) length);
+
+	/* a number or a literal ends only where something follows it */
+	if (json_tokener_get_error(tokener) == json_tokener_continue)
+		*document = json_tokener_parse_ex(tokener, "", 1);
+
+	if (json_tokener_get_error(tokener) != json_tokener_success)
+		return malformed(error, json_tokener_get_parse_end(tokener),
+						 json_tokener_error_desc(json_tokener_get_error(tokener)));
+	return true;
+}
+
+/* Parse and check a document; length is without a terminator. */
+bool
+check_document(const char *json, size_t length, DocumentCheck check, DocumentError *error)
+{
+	json_tokener *tokener;
+	json_object *document = NULL;
+	bool		good;
+
+	if (length >= INT_MAX)
+		return malformed(error, 0, "the document is too large");
+
+	/* json-c takes a zero byte for the end of its input */
+	if (memchr(json, '\0', length) != NULL)
+		return malformed(error, strlen(json), "zero byte");
+
+	tokener = json_tokener_new_ex(DOCUMENT_MAX_DEPTH);
+	if (tokener == NULL)
+		return malformed(error, 0, "out of memory");
+
+	good = parse(tokener, json, length, &document, error) && check(document, error);
+
+	json_object_put(document);
+	json_tokener_free(tokener);
+	return good;
+}

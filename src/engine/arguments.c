@@ -1,0 +1,278 @@
+/*-------------------------------------------------------------------------
+ *
+ * arguments.c
+ *		Taking and checking the arguments of repo functions.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "engine/arguments.h"
+#include "engine/identity.h"
+#include "engine/settings.h"
+
+/* characters of a bad value that an error shows */
+#define SHOWN_MAX 100
+
+/* The name of an argument in the function's declaration; for errors only. */
+const char *
+argument_name(FunctionCallInfo fcinfo, int n)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID,
+										ObjectIdGetDatum(fcinfo->flinfo->fn_oid));
+	Oid		   *types;
+	char	  **names = NULL;
+	char	   *modes;
+	int			count = 0;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		count = get_func_arg_info(tuple, &types, &names, &modes);
+		ReleaseSysCache(tuple);
+	}
+	if (names == NULL || n >= count)
+		return psprintf("$%d", n + 1);
+	return names[n];
+}
+
+/* The start of a text or bytea value as a reader can take it. */
+static char *
+shown(Oid type, Datum value)
+{
+	struct varlena *start = PG_DETOAST_DATUM_SLICE(value, 0, SHOWN_MAX * MAX_MULTIBYTE_CHAR_LEN);
+	const char *bytes = VARDATA_ANY(start);
+	int			length = VARSIZE_ANY_EXHDR(start);
+
+	if (type == BYTEAOID)
+	{
+		char	   *hex;
+
+		length = Min(length, SHOWN_MAX / 2 - 1);
+		hex = palloc(2 + 2 * length + 1);
+		strcpy(hex, "\\x");
+		hex[2 + hex_encode(bytes, length, hex + 2)] = '\0';
+		return hex;
+	}
+	return pnstrdup(bytes, pg_mbcharcliplen(bytes, length, SHOWN_MAX));
+}
+
+/* 22004 */
+static void
+refuse_null(FunctionCallInfo fcinfo, int n)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				errmsg("argument \"%s\" must not be null", argument_name(fcinfo, n)));
+}
+
+/* 22023 */
+void
+bad_argument(FunctionCallInfo fcinfo, int n, const char *detail, const char *hint)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("invalid value for argument \"%s\"", argument_name(fcinfo, n)),
+			errdetail("%s", detail),
+			hint ? errhint("%s", hint) : 0);
+}
+
+/* 23503: the argument names a hash or an alias that is not there */
+void
+unknown_parent(FunctionCallInfo fcinfo, int n)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+			errmsg("argument \"%s\" names nothing that is stored", argument_name(fcinfo, n)),
+			errdetail("It is \"%s\".",
+					  shown(get_fn_expr_argtype(fcinfo->flinfo, n), PG_GETARG_DATUM(n))),
+			errhint("Create it first."));
+}
+
+/*
+ * The length rule that texts and byte strings share, checked before anything
+ * is decompressed.  A secret value is never shown.
+ */
+static void
+check_length(FunctionCallInfo fcinfo, int n, Datum value, Oid type,
+			 int least, int most, bool secret)
+{
+	Size		length = toast_raw_datum_size(value) - VARHDRSZ;
+
+	if (length > (Size) most)
+		ereport(ERROR,
+				errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+				errmsg("argument \"%s\" is too long", argument_name(fcinfo, n)),
+				secret ?
+				errdetail("It has %zu bytes, at most %d are allowed.", length, most) :
+				errdetail("It has %zu bytes, at most %d are allowed; it starts with \"%s\".",
+						  length, most, shown(type, value)));
+	if (length < (Size) least)
+		bad_argument(fcinfo, n, "It is empty.", NULL);
+}
+
+NullableDatum
+any_argument(FunctionCallInfo fcinfo, int n)
+{
+	refuse_null(fcinfo, n);
+	return fcinfo->args[n];
+}
+
+/* For the elements of arrays: the rule of text_argument. */
+void
+check_text(FunctionCallInfo fcinfo, int n, Datum value, int most)
+{
+	check_length(fcinfo, n, value, TEXTOID, 1, most, false);
+}
+
+NullableDatum
+text_argument(FunctionCallInfo fcinfo, int n, int most)
+{
+	refuse_null(fcinfo, n);
+	check_text(fcinfo, n, PG_GETARG_DATUM(n), most);
+	return fcinfo->args[n];
+}
+
+NullableDatum
+bytes_argument(FunctionCallInfo fcinfo, int n, int least, int most)
+{
+	refuse_null(fcinfo, n);
+	check_length(fcinfo, n, PG_GETARG_DATUM(n), BYTEAOID, least, most, false);
+	return fcinfo->args[n];
+}
+
+NullableDatum
+hash_argument(FunctionCallInfo fcinfo, int n)
+{
+	return bytes_argument(fcinfo, n, 1, HASH_MAX);
+}
+
+/* An alias in its normal form, in which it is stored and compared. */
+NullableDatum
+alias_argument(FunctionCallInfo fcinfo, int n)
+{
+	text	   *alias;
+
+	refuse_null(fcinfo, n);
+
+	/* the longest way to write a UUID has 9 characters more than the normal */
+	check_length(fcinfo, n, PG_GETARG_DATUM(n), TEXTOID, 1, ALIAS_MAX + 9, false);
+	alias = normal_alias(PG_GETARG_TEXT_PP(n));
+	check_length(fcinfo, n, PointerGetDatum(alias), TEXTOID, 1, ALIAS_MAX, false);
+	return (NullableDatum)
+	{
+		.value = PointerGetDatum(alias)
+	};
+}
+
+NullableDatum
+token_argument(FunctionCallInfo fcinfo, int n)
+{
+	refuse_null(fcinfo, n);
+	check_length(fcinfo, n, PG_GETARG_DATUM(n), TEXTOID, 1, TOKEN_MAX, true);
+	return fcinfo->args[n];
+}
+
+/* A point in time that can be stored: not infinite. */
+NullableDatum
+time_argument(FunctionCallInfo fcinfo, int n)
+{
+	refuse_null(fcinfo, n);
+	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(n)))
+		bad_argument(fcinfo, n, "It is infinite.", NULL);
+	return fcinfo->args[n];
+}
+
+/*
+ * The size of a document is that of its jsonb form before compression, which
+ * is known without serialising it.
+ */
+void
+check_document_size(FunctionCallInfo fcinfo, int n, Datum document)
+{
+	Size		size = toast_raw_datum_size(document) - VARHDRSZ;
+
+	if (size > (Size) max_document_size * 1024)
+		ereport(ERROR,
+				errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+				errmsg("argument \"%s\" is too long", argument_name(fcinfo, n)),
+				errdetail("It has %zu bytes as jsonb, at most %d kB are allowed.",
+						  size, max_document_size),
+				errhint("The limit is the setting \"pictrepo.max_document_size\"."));
+}
+
+NullableDatum
+document_argument(FunctionCallInfo fcinfo, int n)
+{
+	refuse_null(fcinfo, n);
+	check_document_size(fcinfo, n, PG_GETARG_DATUM(n));
+	return fcinfo->args[n];
+}
+
+/* A document that the extension must understand. */
+NullableDatum
+checked_document_argument(FunctionCallInfo fcinfo, int n, DocumentCheck check)
+{
+	NullableDatum document = document_argument(fcinfo, n);
+	Jsonb	   *jsonb = DatumGetJsonbP(document.value);
+	char	   *json = JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb));
+	char	   *utf8 = pg_server_to_any(json, strlen(json), PG_UTF8);
+	DocumentError error;
+
+	if (!check_document(utf8, strlen(utf8), check, &error))
+		ereport(ERROR,
+				errcode(error.malformed ? ERRCODE_INVALID_TEXT_REPRESENTATION :
+						ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("invalid value for argument \"%s\"", argument_name(fcinfo, n)),
+				errdetail("%s", pg_any_to_server(error.message, strlen(error.message), PG_UTF8)));
+	return document;
+}
+
+/* The worker that acts: NULL stands for this session's own. */
+NullableDatum
+worker_argument(FunctionCallInfo fcinfo, int n)
+{
+	if (PG_ARGISNULL(n))
+		return (NullableDatum)
+	{
+		.value = UUIDPGetDatum(session_worker_id())
+	};
+	return fcinfo->args[n];
+}
+
+NullableDatum
+limit_argument(FunctionCallInfo fcinfo, int n, int least, int most)
+{
+	refuse_null(fcinfo, n);
+	if (PG_GETARG_INT32(n) < least || PG_GETARG_INT32(n) > most)
+		bad_argument(fcinfo, n,
+					 psprintf("It is %d, allowed are %d to %d.",
+							  PG_GETARG_INT32(n), least, most), NULL);
+	return fcinfo->args[n];
+}
+
+/* A non-negative interval in microseconds (months count 30 days). */
+int64
+duration_argument(FunctionCallInfo fcinfo, int n)
+{
+	Interval   *interval;
+	double		microseconds;
+
+	refuse_null(fcinfo, n);
+	interval = PG_GETARG_INTERVAL_P(n);
+	microseconds = interval->time +
+		((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+	if (microseconds < 0)
+		bad_argument(fcinfo, n, "It is negative.", NULL);
+	return (int64) Min(microseconds, (double) (PG_INT64_MAX / 4));
+}

@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * arguments.h
+ *		Taking and checking the arguments of repo functions.
+ *
+ * Each function returns the checked argument, ready for a statement, or raises
+ * the contract's error: NULL 22004, malformed 22023, too long 22001.  The
+ * message names the argument as the SQL declaration does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_ARGUMENTS_H
+#define PICTREPO_ARGUMENTS_H
+
+#include "datatype/timestamp.h"
+#include "fmgr.h"
+
+#include "document/document.h"
+
+#define HASH_MAX 128
+#define ALIAS_MAX 255
+#define TOKEN_MAX 255
+#define IDENTIFIER_MAX 1024
+#define VARIANT_MAX 1024
+#define URL_MAX (64 * 1024)
+#define KEY_MAX 80
+#define SETTING_MAX (64 * 1024)
+#define PAGE_MAX 10000
+
+/* anything but NULL, as it is */
+extern NullableDatum any_argument(FunctionCallInfo fcinfo, int n);
+
+/* text of 1 to most bytes */
+extern NullableDatum text_argument(FunctionCallInfo fcinfo, int n, int most);
+
+#define identifier_argument(fcinfo, n) text_argument(fcinfo, n, IDENTIFIER_MAX)
+#define variant_argument(fcinfo, n) text_argument(fcinfo, n, VARIANT_MAX)
+#define url_argument(fcinfo, n) text_argument(fcinfo, n, URL_MAX)
+#define key_argument(fcinfo, n) text_argument(fcinfo, n, KEY_MAX)
+
+extern NullableDatum bytes_argument(FunctionCallInfo fcinfo, int n, int least, int most);
+extern NullableDatum hash_argument(FunctionCallInfo fcinfo, int n);
+extern NullableDatum alias_argument(FunctionCallInfo fcinfo, int n);
+extern NullableDatum token_argument(FunctionCallInfo fcinfo, int n);
+extern NullableDatum time_argument(FunctionCallInfo fcinfo, int n);
+extern NullableDatum document_argument(FunctionCallInfo fcinfo, int n);
+extern NullableDatum checked_document_argument(FunctionCallInfo fcinfo, int n, DocumentCheck check);
+extern NullableDatum worker_argument(FunctionCallInfo fcinfo, int n);
+extern NullableDatum limit_argument(FunctionCallInfo fcinfo, int n, int least, int most);
+extern int64 duration_argument(FunctionCallInfo fcinfo, int n);
+
+/* for checks of one caller only: an error 22023 about argument n */
+extern void bad_argument(FunctionCallInfo fcinfo, int n, const char *detail, const char *hint) pg_attribute_noreturn();
+extern const char *argument_name(FunctionCallInfo fcinfo, int n);
+extern void check_document_size(FunctionCallInfo fcinfo, int n, Datum document);
+extern void check_text(FunctionCallInfo fcinfo, int n, Datum value, int most);
+extern void unknown_parent(FunctionCallInfo fcinfo, int n) pg_attribute_noreturn();
+
+#endif

@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *		The differences between PostgreSQL 15 and 18 that pictrepo meets.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_COMPAT_H
+#define PICTREPO_COMPAT_H
+
+#include "utils/guc.h"
+#include "utils/wait_event.h"
+
+/* Named wait events for extensions came with 17. */
+#if PG_VERSION_NUM >= 170000
+#define extension_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define extension_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+#endif

@@ -1,0 +1,285 @@
+/*-------------------------------------------------------------------------
+ *
+ * statements.c
+ *		SQL statements with saved plans, run with the extension owner's rights.
+ *
+ * Each Statement keeps its plan for the life of the backend; the plan cache
+ * replans it after DDL.  While a call runs, the current user is the owner of
+ * the called function, and search_path is empty of everything but pg_catalog,
+ * so that callers need no rights on the tables and cannot shadow anything in
+ * our SQL.  This is SECURITY DEFINER with SET search_path, done here because a
+ * procedure declared so could not commit.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/syscache.h"
+#include "utils/tuplestore.h"
+
+#include "engine/arguments.h"
+#include "engine/statements.h"
+
+/* rows that a set-returning call holds in memory at a time */
+#define ROWS_AT_A_TIME 1000
+
+static Oid
+function_owner(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				errcode(ERRCODE_UNDEFINED_FUNCTION),
+				errmsg("function with OID %u does not exist", function));
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * An error needs no end_call: the end of the (sub)transaction puts the user,
+ * the settings and SPI back.
+ */
+void
+begin_call(RepoCall *call, FunctionCallInfo fcinfo)
+{
+	GetUserIdAndSecContext(&call->caller, &call->caller_context);
+	SetUserIdAndSecContext(function_owner(fcinfo->flinfo->fn_oid),
+						   call->caller_context | SECURITY_LOCAL_USERID_CHANGE);
+	call->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	SPI_connect();
+}
+
+void
+end_call(RepoCall *call)
+{
+	SPI_finish();
+	AtEOXact_GUC(false, call->guc_level);
+	SetUserIdAndSecContext(call->caller, call->caller_context);
+}
+
+/*
+ * Plans are always generic: every statement here is written so that the best
+ * plan does not depend on the values, and planning must not be paid per call.
+ */
+static SPIPlanPtr
+saved_plan(Statement *statement)
+{
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare_cursor(statement->sql, statement->nargs,
+											  statement->argtypes,
+											  CURSOR_OPT_GENERIC_PLAN);
+
+		if (plan == NULL)
+			ereport(ERROR,
+					errcode(ERRCODE_INTERNAL_ERROR),
+					errmsg("could not prepare a pictrepo statement: %s",
+						   SPI_result_code_string(SPI_result)));
+		SPI_keepplan(plan);
+		statement->plan = plan;
+	}
+	return statement->plan;
+}
+
+/* SPI wants values and nulls apart. */
+static void
+split_args(const Statement *statement, const NullableDatum *args,
+		   Datum *values, char *nulls)
+{
+	for (int i = 0; i < statement->nargs; i++)
+	{
+		values[i] = args[i].value;
+		nulls[i] = args[i].isnull ? 'n' : ' ';
+	}
+}
+
+/*
+ * Run a statement; returns how many rows it gave or changed.  The rows are in
+ * SPI_tuptable until the next statement or end_call.
+ */
+uint64
+run_statement(Statement *statement, const NullableDatum *args)
+{
+	Datum		values[STATEMENT_MAX_ARGS];
+	char		nulls[STATEMENT_MAX_ARGS];
+	int			result;
+
+	split_args(statement, args, values, nulls);
+	result = SPI_execute_plan(saved_plan(statement), values, nulls, statement->reads, 0);
+	if (result < 0)
+		ereport(ERROR,
+				errcode(ERRCODE_INTERNAL_ERROR),
+				errmsg("could not run a pictrepo statement: %s",
+					   SPI_result_code_string(result)));
+	return SPI_processed;
+}
+
+/* A value of the last statement's result; columns count from 1. */
+NullableDatum
+result_value(uint64 row, int column)
+{
+	NullableDatum result;
+
+	result.value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+								 column, &result.isnull);
+	return result;
+}
+
+/* The same, copied so that it outlives end_call. */
+NullableDatum
+kept_value(uint64 row, int column)
+{
+	NullableDatum result = result_value(row, column);
+	Form_pg_attribute attribute = TupleDescAttr(SPI_tuptable->tupdesc, column - 1);
+
+	if (!result.isnull)
+		result.value = SPI_datumTransfer(result.value, attribute->attbyval,
+										 attribute->attlen);
+	return result;
+}
+
+/* bool: did the statement find or change anything? */
+Datum
+answer_whether(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
+{
+	return BoolGetDatum(DatumGetInt64(answer_count(fcinfo, statement, args)) > 0);
+}
+
+/* bigint: how many rows did it find or change? */
+Datum
+answer_count(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
+{
+	RepoCall	call;
+	uint64		rows;
+
+	begin_call(&call, fcinfo);
+	rows = run_statement(statement, args);
+	end_call(&call);
+	return Int64GetDatum((int64) rows);
+}
+
+Datum
+answer_created(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args,
+			   Statement *parent_exists, int n)
+{
+	RepoCall	call;
+	bool		created;
+
+	begin_call(&call, fcinfo);
+	created = run_statement(statement, args) > 0;
+	if (!created && run_statement(parent_exists, &args[n]) == 0)
+		unknown_parent(fcinfo, n);
+	end_call(&call);
+	PG_RETURN_BOOL(created);
+}
+
+/* The first column of the first row; NULL when there is no row. */
+Datum
+answer_value(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
+{
+	RepoCall	call;
+	NullableDatum result = NULL_ARG;
+
+	begin_call(&call, fcinfo);
+	if (run_statement(statement, args) > 0)
+		result = kept_value(0, 1);
+	end_call(&call);
+	fcinfo->isnull = result.isnull;
+	return result.isnull ? (Datum) 0 : result.value;
+}
+
+/* A value of the function's composite type; columns in its order. */
+Datum
+form_row(FunctionCallInfo fcinfo, const NullableDatum *columns)
+{
+	TupleDesc	tupdesc;
+	Datum		values[STATEMENT_MAX_ARGS];
+	bool		nulls[STATEMENT_MAX_ARGS];
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		ereport(ERROR,
+				errcode(ERRCODE_DATATYPE_MISMATCH),
+				errmsg("return type must be a row type"));
+	tupdesc = BlessTupleDesc(tupdesc);
+	Assert(tupdesc->natts <= STATEMENT_MAX_ARGS);
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		values[i] = columns[i].value;
+		nulls[i] = columns[i].isnull;
+	}
+	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
+}
+
+/* The first row as the function's composite type; NULL when there is none. */
+Datum
+answer_row(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
+{
+	RepoCall	call;
+	NullableDatum columns[STATEMENT_MAX_ARGS];
+	bool		found;
+
+	begin_call(&call, fcinfo);
+	found = run_statement(statement, args) > 0;
+	for (int i = 0; found && i < SPI_tuptable->tupdesc->natts; i++)
+		columns[i] = kept_value(0, i + 1);
+	end_call(&call);
+	if (!found)
+		PG_RETURN_NULL();
+	return form_row(fcinfo, columns);
+}
+
+/* Before begin_call: get ready to return rows through a tuplestore. */
+void
+begin_rows(FunctionCallInfo fcinfo)
+{
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+}
+
+/* Add the last statement's result to the rows that the function returns. */
+void
+give_result_rows(FunctionCallInfo fcinfo)
+{
+	Tuplestorestate *rows = ((ReturnSetInfo *) fcinfo->resultinfo)->setResult;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+		tuplestore_puttuple(rows, SPI_tuptable->vals[i]);
+}
+
+/*
+ * All rows of the statement.  They pass through memory a batch at a time, and
+ * the tuplestore goes to disk beyond work_mem: memory stays flat.
+ */
+Datum
+answer_rows(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
+{
+	RepoCall	call;
+	Datum		values[STATEMENT_MAX_ARGS];
+	char		nulls[STATEMENT_MAX_ARGS];
+	Portal		portal;
+
+	begin_rows(fcinfo);
+	begin_call(&call, fcinfo);
+	split_args(statement, args, values, nulls);
+	portal = SPI_cursor_open(NULL, saved_plan(statement), values, nulls, statement->reads);
+	do
+	{
+		SPI_cursor_fetch(portal, true, ROWS_AT_A_TIME);
+		give_result_rows(fcinfo);
+		SPI_freetuptable(SPI_tuptable);
+	} while (SPI_processed > 0);
+	SPI_cursor_close(portal);
+	end_call(&call);
+	PG_RETURN_NULL();
+}

@@ -1,0 +1,17 @@
+-- Nothing for PUBLIC.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pictrepo FROM PUBLIC;
+REVOKE ALL ON TYPE pictrepo.job_status, pictrepo.hash_page FROM PUBLIC;
+
+-- All tables hold users' data: pg_dump must take their rows.
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.hashes', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.variants', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.variant_claims', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.aliases', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.proxies', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.details', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.settings', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.store_migrations', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.uploads', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.queues', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.job_queue', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.dead_jobs', '');

@@ -1,0 +1,19 @@
+\echo Use "CREATE EXTENSION pictrepo" to load this file. \quit
+
+-- Whoever owns the schema could drop or replace what stands in it.  A schema
+-- that is there already is fine when a superuser owns it: a restored dump
+-- brings it along.
+DO LANGUAGE plpgsql $$
+BEGIN
+	IF NOT (SELECT r.rolsuper FROM pg_catalog.pg_namespace n
+		JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
+		WHERE n.nspname OPERATOR(pg_catalog.=) 'pictrepo')
+	THEN
+		RAISE insufficient_privilege USING
+			MESSAGE = 'schema "pictrepo" belongs to a role that is not a superuser',
+			HINT = 'Drop or rename it first.';
+	END IF;
+END
+$$;
+
+COMMENT ON SCHEMA pictrepo IS 'pictrepo: metadata repo and job queue of an image host';

@@ -1,0 +1,253 @@
+/*-------------------------------------------------------------------------
+ *
+ * access.c
+ *		AliasAccessRepo and VariantAccessRepo: when things were last served.
+ *
+ * A variant's access time is in its row.  So is an alias's, but for an alias
+ * that stands for a proxied url: its time is in proxies, where an index finds
+ * the oldest.  So what users uploaded can never come up for expiry, and their
+ * access times cost no index.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/timestamp.h"
+
+#include "engine/arguments.h"
+#include "engine/settings.h"
+#include "engine/statements.h"
+
+/* rows that a max of NULL stands for: all */
+static NullableDatum
+max_argument(FunctionCallInfo fcinfo, int n)
+{
+	if (!PG_ARGISNULL(n) && PG_GETARG_INT64(n) < 0)
+		bad_argument(fcinfo, n, "It is negative.", NULL);
+	return fcinfo->args[n];
+}
+
+/*
+ * Something was served now: write that unless a time is on record that is near
+ * enough.  args are the key, with room for the time behind it.
+ */
+static Datum
+answer_touch(FunctionCallInfo fcinfo, Statement *read, Statement *write, NullableDatum *args)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	RepoCall	call;
+	bool		found;
+
+	args[read->nargs] = given(TimestampTzGetDatum(now));
+
+	begin_call(&call, fcinfo);
+	found = run_statement(read, args) > 0;
+	if (found)
+	{
+		NullableDatum accessed = result_value(0, 1);
+
+		if (accessed.isnull ||
+			DatumGetTimestampTz(accessed.value) + (int64) access_resolution * 1000 <= now)
+			found = run_statement(write, args) > 0;
+	}
+	end_call(&call);
+	PG_RETURN_BOOL(found);
+}
+
+/* ----- aliases ----- */
+
+#define ACCESS_OF_ALIAS \
+	"SELECT coalesce((SELECT max(p.accessed) FROM pictrepo.proxies p WHERE p.alias = a.alias)," \
+	" a.accessed) FROM pictrepo.aliases a WHERE a.alias = $1"
+
+READS(access_of_alias, ACCESS_OF_ALIAS, TEXTOID);
+READS_NOW(access_of_alias_now, ACCESS_OF_ALIAS, TEXTOID);
+
+WRITES(set_alias_access,
+	   "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = $2 WHERE alias = $1 RETURNING 1),"
+	   " plain AS (UPDATE pictrepo.aliases a SET accessed = $2 WHERE alias = $1"
+	   " AND NOT EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias) RETURNING 1)"
+	   " SELECT FROM proxied UNION ALL SELECT FROM plain",
+	   TEXTOID, TIMESTAMPTZOID);
+
+PG_FUNCTION_INFO_V1(pictrepo_accessed_alias);
+
+/*
+ * accessed_alias(alias text) -> bool
+ *
+ * The alias was served now.  False: no such alias.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_accessed_alias(PG_FUNCTION_ARGS)
+{
+	NullableDatum args[2] = {alias_argument(fcinfo, 0)};
+
+	return answer_touch(fcinfo, &access_of_alias_now, &set_alias_access, args);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_set_accessed_alias);
+
+/*
+ * set_accessed_alias(alias text, at timestamptz) -> bool
+ *
+ * Exactly this time, finite.  False: no such alias.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_set_accessed_alias(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &set_alias_access,
+						  ARGS(alias_argument(fcinfo, 0), time_argument(fcinfo, 1)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_alias_accessed_at);
+
+/*
+ * alias_accessed_at(alias text) -> timestamptz
+ *
+ * NULL: never served, or no such alias.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_alias_accessed_at(PG_FUNCTION_ARGS)
+{
+	return answer_value(fcinfo, &access_of_alias, ARGS(alias_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_older_aliases);
+
+/* An alias with several urls comes once, at its latest time. */
+READS(older_aliases,
+	  "SELECT DISTINCT p.alias, p.accessed FROM pictrepo.proxies p WHERE p.accessed < $1"
+	  " AND NOT EXISTS (SELECT FROM pictrepo.proxies q"
+	  " WHERE q.alias = p.alias AND q.accessed > p.accessed)"
+	  " ORDER BY p.accessed, p.alias LIMIT $2",
+	  TIMESTAMPTZOID, INT8OID);
+
+/*
+ * older_aliases(before timestamptz, max bigint) -> setof (alias text, accessed timestamptz)
+ *
+ * Aliases of proxied urls last served before the time, oldest first, by
+ * (accessed, alias).  22004, 22023.
+ */
+Datum
+pictrepo_older_aliases(PG_FUNCTION_ARGS)
+{
+	return answer_rows(fcinfo, &older_aliases,
+					   ARGS(any_argument(fcinfo, 0), max_argument(fcinfo, 1)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_remove_alias_access);
+
+WRITES(clear_alias_access,
+	   "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = NULL"
+	   " WHERE alias = $1 AND accessed IS NOT NULL RETURNING 1),"
+	   " plain AS (UPDATE pictrepo.aliases SET accessed = NULL"
+	   " WHERE alias = $1 AND accessed IS NOT NULL RETURNING 1)"
+	   " SELECT FROM proxied UNION ALL SELECT FROM plain",
+	   TEXTOID);
+
+/*
+ * remove_alias_access(alias text) -> bool
+ *
+ * Forget the access time; false: there was none.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_remove_alias_access(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &clear_alias_access, ARGS(alias_argument(fcinfo, 0)));
+}
+
+/* ----- variants ----- */
+
+#define ACCESS_OF_VARIANT \
+	"SELECT accessed FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
+
+READS(access_of_variant, ACCESS_OF_VARIANT, BYTEAOID, TEXTOID);
+READS_NOW(access_of_variant_now, ACCESS_OF_VARIANT, BYTEAOID, TEXTOID);
+
+WRITES(set_variant_access,
+	   "UPDATE pictrepo.variants SET accessed = $3 WHERE hash = $1 AND variant = $2",
+	   BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+
+PG_FUNCTION_INFO_V1(pictrepo_accessed_variant);
+
+/*
+ * accessed_variant(hash bytea, variant text) -> bool
+ *
+ * The variant was served now.  False: no such variant.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_accessed_variant(PG_FUNCTION_ARGS)
+{
+	NullableDatum args[3] = {hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)};
+
+	return answer_touch(fcinfo, &access_of_variant_now, &set_variant_access, args);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_set_accessed_variant);
+
+/*
+ * set_accessed_variant(hash bytea, variant text, at timestamptz) -> bool
+ *
+ * Exactly this time, finite.  False: no such variant.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_set_accessed_variant(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &set_variant_access,
+						  ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1),
+							   time_argument(fcinfo, 2)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_variant_accessed_at);
+
+/*
+ * variant_accessed_at(hash bytea, variant text) -> timestamptz
+ *
+ * NULL: not known, or no such variant.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_variant_accessed_at(PG_FUNCTION_ARGS)
+{
+	return answer_value(fcinfo, &access_of_variant,
+						ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_older_variants);
+
+READS(older_variants,
+	  "SELECT hash, variant, accessed FROM pictrepo.variants WHERE accessed < $1"
+	  " ORDER BY accessed, hash, variant LIMIT $2",
+	  TIMESTAMPTZOID, INT8OID);
+
+/*
+ * older_variants(before timestamptz, max bigint) -> setof (hash, variant, accessed)
+ *
+ * Variants last served before the time, oldest first, by (accessed, hash,
+ * variant).  22004, 22023.
+ */
+Datum
+pictrepo_older_variants(PG_FUNCTION_ARGS)
+{
+	return answer_rows(fcinfo, &older_variants,
+					   ARGS(any_argument(fcinfo, 0), max_argument(fcinfo, 1)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_remove_variant_access);
+
+WRITES(clear_variant_access,
+	   "UPDATE pictrepo.variants SET accessed = NULL"
+	   " WHERE hash = $1 AND variant = $2 AND accessed IS NOT NULL",
+	   BYTEAOID, TEXTOID);
+
+/*
+ * remove_variant_access(hash bytea, variant text) -> bool
+ *
+ * Forget the access time; false: there was none.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_remove_variant_access(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &clear_variant_access,
+						  ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)));
+}

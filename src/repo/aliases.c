@@ -1,0 +1,157 @@
+/*-------------------------------------------------------------------------
+ *
+ * aliases.c
+ *		AliasRepo: the names under which content is served, and who may delete
+ *		them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+#include "engine/arguments.h"
+#include "engine/identity.h"
+#include "engine/statements.h"
+
+PG_FUNCTION_INFO_V1(pictrepo_create_alias);
+
+WRITES(insert_alias,
+	   "INSERT INTO pictrepo.aliases (alias, delete_token, hash)"
+	   " SELECT $1, $2, hash FROM pictrepo.hashes WHERE hash = $3"
+	   " ON CONFLICT DO NOTHING",
+	   TEXTOID, TEXTOID, BYTEAOID);
+
+READS_NOW(hash_exists, "SELECT FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+
+/*
+ * create_alias(alias text, delete_token text, hash bytea) -> bool
+ *
+ * Store an alias; false: it exists and stays.  22004, 22023, 22001, 23503 for
+ * an unknown hash.
+ */
+Datum
+pictrepo_create_alias(PG_FUNCTION_ARGS)
+{
+	NullableDatum args[] = {
+		alias_argument(fcinfo, 0), token_argument(fcinfo, 1), hash_argument(fcinfo, 2)
+	};
+
+	return answer_created(fcinfo, &insert_alias, args, &hash_exists, 2);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_delete_token);
+
+READS(token_of_alias, "SELECT delete_token FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+
+/*
+ * delete_token(alias text) -> text
+ *
+ * NULL: no such alias.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_delete_token(PG_FUNCTION_ARGS)
+{
+	return answer_value(fcinfo, &token_of_alias, ARGS(alias_argument(fcinfo, 0)));
+}
+
+/* A token in a buffer of fixed size, UUIDs in their normal form. */
+typedef struct TokenBuffer
+{
+	int			length;
+	char		bytes[TOKEN_MAX];
+} TokenBuffer;
+
+static void
+fill_token(TokenBuffer *buffer, text *token)
+{
+	const char *bytes = VARDATA_ANY(token);
+	int			length = Min(VARSIZE_ANY_EXHDR(token), TOKEN_MAX);
+
+	memset(buffer, 0, sizeof(*buffer));
+	if (normal_uuid(bytes, length, buffer->bytes))
+		buffer->length = UUID_TEXT_LEN;
+	else
+	{
+		memcpy(buffer->bytes, bytes, length);
+		buffer->length = length;
+	}
+}
+
+/* Takes the same time wherever the tokens differ, whatever their lengths. */
+static bool
+same_token(text *left, text *right)
+{
+	TokenBuffer buffers[2];
+
+	fill_token(&buffers[0], left);
+	fill_token(&buffers[1], right);
+	return timingsafe_bcmp(&buffers[0], &buffers[1], sizeof(TokenBuffer)) == 0;
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_check_delete_token);
+
+/*
+ * check_delete_token(alias text, delete_token text) -> bool
+ *
+ * Is this the alias's token?  NULL: no such alias.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_check_delete_token(PG_FUNCTION_ARGS)
+{
+	NullableDatum alias = alias_argument(fcinfo, 0);
+	text	   *offered = DatumGetTextPP(token_argument(fcinfo, 1).value);
+	Datum		stored = answer_value(fcinfo, &token_of_alias, &alias);
+
+	if (fcinfo->isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_BOOL(same_token(offered, DatumGetTextPP(stored)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_hash);
+
+READS(hash_of_alias, "SELECT hash FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+
+/*
+ * hash(alias text) -> bytea
+ *
+ * NULL: no such alias.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_hash(PG_FUNCTION_ARGS)
+{
+	return answer_value(fcinfo, &hash_of_alias, ARGS(alias_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_aliases_for_hash);
+
+READS(aliases_of_hash,
+	  "SELECT alias FROM pictrepo.aliases WHERE hash = $1 ORDER BY alias", BYTEAOID);
+
+/*
+ * aliases_for_hash(hash bytea) -> setof text
+ *
+ * In byte order.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_aliases_for_hash(PG_FUNCTION_ARGS)
+{
+	return answer_rows(fcinfo, &aliases_of_hash, ARGS(hash_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_cleanup_alias);
+
+WRITES(delete_alias, "DELETE FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+
+/*
+ * cleanup_alias(alias text) -> bool
+ *
+ * Remove the alias; its proxies go by foreign key.  False: no such alias.
+ * 22004, 22023, 22001.
+ */
+Datum
+pictrepo_cleanup_alias(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &delete_alias, ARGS(alias_argument(fcinfo, 0)));
+}

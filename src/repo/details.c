@@ -1,0 +1,65 @@
+/*-------------------------------------------------------------------------
+ *
+ * details.c
+ *		DetailsRepo: what is known of a stored file.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "document/document.h"
+#include "engine/arguments.h"
+#include "engine/statements.h"
+
+PG_FUNCTION_INFO_V1(pictrepo_relate_details);
+
+WRITES(insert_details,
+	   "INSERT INTO pictrepo.details (identifier, details) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+	   TEXTOID, JSONBOID);
+
+/*
+ * relate_details(identifier text, details jsonb) -> bool
+ *
+ * Store the details; false: there are some, they stay.  22004, 22023 for a
+ * member that is not what pict-rs knows it as, 22001.
+ */
+Datum
+pictrepo_relate_details(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &insert_details,
+						  ARGS(identifier_argument(fcinfo, 0),
+							   checked_document_argument(fcinfo, 1, check_details)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_details);
+
+READS(details_of_identifier,
+	  "SELECT details FROM pictrepo.details WHERE identifier = $1", TEXTOID);
+
+/*
+ * details(identifier text) -> jsonb
+ *
+ * NULL: none.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_details(PG_FUNCTION_ARGS)
+{
+	return answer_value(fcinfo, &details_of_identifier, ARGS(identifier_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_cleanup_details);
+
+WRITES(delete_details, "DELETE FROM pictrepo.details WHERE identifier = $1", TEXTOID);
+
+/*
+ * cleanup_details(identifier text) -> bool
+ *
+ * False: there were none.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_cleanup_details(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &delete_details, ARGS(identifier_argument(fcinfo, 0)));
+}

@@ -1,0 +1,386 @@
+/*-------------------------------------------------------------------------
+ *
+ * hashes.c
+ *		HashRepo: what is stored, by content, and paging through it.
+ *
+ * Pages run from the newest hash to the oldest, by (created_at, hash).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "engine/arguments.h"
+#include "engine/statements.h"
+#include "repo/slug.h"
+
+PG_FUNCTION_INFO_V1(pictrepo_size);
+
+READS(count_hashes, "SELECT count(*) FROM pictrepo.hashes");
+
+/*
+ * size() -> bigint
+ *
+ * How many hashes are stored.
+ */
+Datum
+pictrepo_size(PG_FUNCTION_ARGS)
+{
+	return answer_value(fcinfo, &count_hashes, NULL);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_hashes);
+
+READS(all_hashes, "SELECT hash FROM pictrepo.hashes ORDER BY created_at DESC, hash DESC");
+
+/*
+ * hashes() -> setof bytea
+ *
+ * Every hash, newest first, as of the calling query's snapshot.
+ */
+Datum
+pictrepo_hashes(PG_FUNCTION_ARGS)
+{
+	return answer_rows(fcinfo, &all_hashes, NULL);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_bound);
+
+READS(bound_of_hash, "SELECT created_at, hash FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+
+/*
+ * bound(hash bytea) -> (created_at timestamptz, hash bytea)
+ *
+ * The position of a hash in the pages; NULL: no such hash.  22004, 22023,
+ * 22001.
+ */
+Datum
+pictrepo_bound(PG_FUNCTION_ARGS)
+{
+	return answer_row(fcinfo, &bound_of_hash, ARGS(hash_argument(fcinfo, 0)));
+}
+
+/* One hash more than the page holds: the start of the next. */
+READS(page_from,
+	  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) <= ($1, $2)"
+	  " ORDER BY created_at DESC, hash DESC LIMIT $3 + 1",
+	  TIMESTAMPTZOID, BYTEAOID, INT4OID);
+
+/* Backwards from a position: the last row starts the page before. */
+READS(page_before,
+	  "SELECT created_at, hash FROM ("
+	  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) > ($1, $2)"
+	  " ORDER BY created_at, hash LIMIT $3) newer"
+	  " ORDER BY created_at DESC, hash DESC LIMIT 1",
+	  TIMESTAMPTZOID, BYTEAOID, INT4OID);
+
+static Position
+result_position(uint64 row)
+{
+	return (Position)
+	{
+		.has_time = true,
+			.created_at = DatumGetTimestampTz(result_value(row, 1).value),
+			.hash = DatumGetByteaPP(result_value(row, 2).value)
+	};
+}
+
+static NullableDatum
+result_slug(uint64 row)
+{
+	Position	position = result_position(row);
+
+	return given(PointerGetDatum(slug_from_position(&position)));
+}
+
+/* The first rows' hashes as an array. */
+static NullableDatum
+result_hashes(uint64 rows)
+{
+	Datum	   *hashes = palloc_array(Datum, rows + 1);
+
+	for (uint64 i = 0; i < rows; i++)
+		hashes[i] = result_value(i, 2).value;
+	return given(PointerGetDatum(construct_array(hashes, rows, BYTEAOID, -1, false, TYPALIGN_INT)));
+}
+
+/*
+ * The page that starts at a position, inclusive.  The columns live in the SPI
+ * context: the caller forms the row before end_call.
+ */
+static void
+fill_page(const Position *start, int limit, NullableDatum page[5])
+{
+	Position	first = *start;
+	uint64		found;
+	NullableDatum args[] = {
+		given(TimestampTzGetDatum(start->created_at)),
+		given(PointerGetDatum(start->hash)),
+		given(Int32GetDatum(limit))
+	};
+
+	found = run_statement(&page_from, args);
+	page[0] = given(Int32GetDatum(limit));
+	page[1] = found > 0 ? result_slug(0) : NULL_ARG;
+	page[3] = found > (uint64) limit ? result_slug(limit) : NULL_ARG;
+	page[4] = result_hashes(Min(found, (uint64) limit));
+	if (found > 0)
+		first = result_position(0);
+
+	args[0] = given(TimestampTzGetDatum(first.created_at));
+	args[1] = given(PointerGetDatum(first.hash));
+	page[2] = run_statement(&page_before, args) > 0 ? result_slug(0) : NULL_ARG;
+}
+
+/* Before every hash: no hash is that new, and none is empty. */
+static Position
+newest_position(void)
+{
+	return (Position)
+	{
+		.has_time = true,
+			.created_at = DT_NOEND,
+			.hash = cstring_to_text_with_len("", 0)
+	};
+}
+
+static Datum
+answer_page(FunctionCallInfo fcinfo, Position start, int limit)
+{
+	RepoCall	call;
+	MemoryContext answer = CurrentMemoryContext;
+	NullableDatum page[5];
+	Datum		result;
+
+	begin_call(&call, fcinfo);
+	if (!start.has_time)
+	{
+		/* pict-rs's slug of a hash that is gone means the first page to it */
+		NullableDatum hash = given(PointerGetDatum(start.hash));
+
+		start = run_statement(&bound_of_hash, &hash) > 0 ?
+			result_position(0) : newest_position();
+	}
+	fill_page(&start, limit, page);
+	MemoryContextSwitchTo(answer);
+	result = form_row(fcinfo, page);
+	end_call(&call);
+	return result;
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_hashes_ordered);
+
+/*
+ * hashes_ordered(created_at timestamptz, hash bytea, page_limit int) -> hash_page
+ *
+ * The page that starts at a position, inclusive; both NULL: the newest.
+ * page_limit 1 to 10000.  22004 for one NULL alone, 22023, 22001.
+ */
+Datum
+pictrepo_hashes_ordered(PG_FUNCTION_ARGS)
+{
+	Position	start = newest_position();
+
+	if (!PG_ARGISNULL(0) || !PG_ARGISNULL(1))
+	{
+		start.created_at = DatumGetTimestampTz(any_argument(fcinfo, 0).value);
+		start.hash = DatumGetByteaPP(hash_argument(fcinfo, 1).value);
+	}
+	return answer_page(fcinfo, start,
+					   DatumGetInt32(limit_argument(fcinfo, 2, 1, PAGE_MAX).value));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_hash_page);
+
+/*
+ * hash_page(slug text, page_limit int) -> hash_page
+ *
+ * The page that starts at a slug; NULL: the newest.  page_limit 1 to 10000.
+ * 22004, 22023.
+ */
+Datum
+pictrepo_hash_page(PG_FUNCTION_ARGS)
+{
+	Position	start = PG_ARGISNULL(0) ? newest_position() : slug_argument(fcinfo, 0);
+
+	return answer_page(fcinfo, start,
+					   DatumGetInt32(limit_argument(fcinfo, 1, 1, PAGE_MAX).value));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_hash_page_by_date);
+
+/*
+ * hash_page_by_date(before timestamptz, page_limit int) -> hash_page
+ *
+ * The page that starts at the newest hash strictly older than the time; where
+ * nothing is, an empty page whose prev leads back.  page_limit 1 to 10000.
+ * 22004, 22023.
+ */
+Datum
+pictrepo_hash_page_by_date(PG_FUNCTION_ARGS)
+{
+	Position	start = newest_position();
+
+	start.created_at = DatumGetTimestampTz(any_argument(fcinfo, 0).value);
+	return answer_page(fcinfo, start,
+					   DatumGetInt32(limit_argument(fcinfo, 1, 1, PAGE_MAX).value));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_create_hash);
+
+WRITES(insert_hash,
+	   "INSERT INTO pictrepo.hashes (hash, identifier) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+	   BYTEAOID, TEXTOID);
+
+/*
+ * create_hash(hash bytea, identifier text) -> bool
+ *
+ * Store a hash, created now; false: it exists, its first identifier stays.
+ * 22004, 22023, 22001.
+ */
+Datum
+pictrepo_create_hash(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &insert_hash,
+						  ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_create_hash_with_timestamp);
+
+WRITES(insert_hash_at,
+	   "INSERT INTO pictrepo.hashes (hash, identifier, created_at) VALUES ($1, $2, $3)"
+	   " ON CONFLICT DO NOTHING",
+	   BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+
+/*
+ * create_hash_with_timestamp(hash bytea, identifier text, created_at timestamptz) -> bool
+ *
+ * The same with a given, finite time.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_create_hash_with_timestamp(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &insert_hash_at,
+						  ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1),
+							   time_argument(fcinfo, 2)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_update_identifier);
+
+WRITES(set_identifier,
+	   "UPDATE pictrepo.hashes SET identifier = $2 WHERE hash = $1",
+	   BYTEAOID, TEXTOID);
+
+/*
+ * update_identifier(hash bytea, identifier text) -> bool
+ *
+ * Set the identifier; false: no such hash.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_update_identifier(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &set_identifier,
+						  ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_identifier);
+
+READS(identifier_of_hash, "SELECT identifier FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+
+/*
+ * identifier(hash bytea) -> text
+ *
+ * NULL: no such hash.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_identifier(PG_FUNCTION_ARGS)
+{
+	return answer_value(fcinfo, &identifier_of_hash, ARGS(hash_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_relate_blurhash);
+
+WRITES(set_blurhash,
+	   "UPDATE pictrepo.hashes SET blurhash = $2 WHERE hash = $1",
+	   BYTEAOID, TEXTOID);
+
+/*
+ * relate_blurhash(hash bytea, blurhash text) -> bool
+ *
+ * Set the blurhash, 1 to 1024 bytes; false: no such hash.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_relate_blurhash(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &set_blurhash,
+						  ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_blurhash);
+
+READS(blurhash_of_hash, "SELECT blurhash FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+
+/*
+ * blurhash(hash bytea) -> text
+ *
+ * NULL: none, or no such hash.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_blurhash(PG_FUNCTION_ARGS)
+{
+	return answer_value(fcinfo, &blurhash_of_hash, ARGS(hash_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_relate_motion_identifier);
+
+WRITES(set_motion_identifier,
+	   "UPDATE pictrepo.hashes SET motion_identifier = $2 WHERE hash = $1",
+	   BYTEAOID, TEXTOID);
+
+/*
+ * relate_motion_identifier(hash bytea, identifier text) -> bool
+ *
+ * Set the motion identifier; false: no such hash.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_relate_motion_identifier(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &set_motion_identifier,
+						  ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_motion_identifier);
+
+READS(motion_identifier_of_hash,
+	  "SELECT motion_identifier FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+
+/*
+ * motion_identifier(hash bytea) -> text
+ *
+ * NULL: none, or no such hash.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_motion_identifier(PG_FUNCTION_ARGS)
+{
+	return answer_value(fcinfo, &motion_identifier_of_hash, ARGS(hash_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_cleanup_hash);
+
+WRITES(delete_hash, "DELETE FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+
+/*
+ * cleanup_hash(hash bytea) -> bool
+ *
+ * Remove the hash; what hangs on it goes by foreign key.  False: no such hash.
+ * 22004, 22023, 22001.
+ */
+Datum
+pictrepo_cleanup_hash(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &delete_hash, ARGS(hash_argument(fcinfo, 0)));
+}

@@ -1,0 +1,78 @@
+/*-------------------------------------------------------------------------
+ *
+ * migrations.c
+ *		StoreMigrationRepo: which files have moved from one store to another.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "engine/arguments.h"
+#include "engine/statements.h"
+
+PG_FUNCTION_INFO_V1(pictrepo_is_continuing_migration);
+
+READS(any_migrated, "SELECT FROM pictrepo.store_migrations LIMIT 1");
+
+/*
+ * is_continuing_migration() -> bool
+ *
+ * Is any mark there?
+ */
+Datum
+pictrepo_is_continuing_migration(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &any_migrated, NULL);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_mark_migrated);
+
+WRITES(insert_mark,
+	   "INSERT INTO pictrepo.store_migrations (old_identifier, new_identifier) VALUES ($1, $2)"
+	   " ON CONFLICT DO NOTHING",
+	   TEXTOID, TEXTOID);
+
+/*
+ * mark_migrated(old_identifier text, new_identifier text) -> bool
+ *
+ * False: the old one is marked already.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_mark_migrated(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &insert_mark,
+						  ARGS(identifier_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_is_migrated);
+
+READS(mark_exists,
+	  "SELECT FROM pictrepo.store_migrations WHERE old_identifier = $1", TEXTOID);
+
+/*
+ * is_migrated(old_identifier text) -> bool
+ *
+ * 22004, 22023, 22001.
+ */
+Datum
+pictrepo_is_migrated(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &mark_exists, ARGS(identifier_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_clear);
+
+WRITES(delete_marks, "DELETE FROM pictrepo.store_migrations");
+
+/*
+ * clear() -> bigint
+ *
+ * Remove all marks; how many.
+ */
+Datum
+pictrepo_clear(PG_FUNCTION_ARGS)
+{
+	return answer_count(fcinfo, &delete_marks, NULL);
+}

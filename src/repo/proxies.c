@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * proxies.c
+ *		ProxyRepo: urls of other hosts whose content is kept here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "engine/arguments.h"
+#include "engine/statements.h"
+
+PG_FUNCTION_INFO_V1(pictrepo_relate_url);
+
+WRITES(insert_url,
+	   "INSERT INTO pictrepo.proxies (digest, url, alias, accessed)"
+	   " SELECT pictrepo.url_digest($1), $1, alias, clock_timestamp()"
+	   " FROM pictrepo.aliases WHERE alias = $2"
+	   " ON CONFLICT DO NOTHING",
+	   TEXTOID, TEXTOID);
+
+READS_NOW(alias_exists, "SELECT FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+
+/*
+ * relate_url(url text, alias text) -> bool
+ *
+ * Store that the alias stands for the url, accessed now; false: the url has an
+ * alias and keeps it.  22004, 22023, 22001, 23503 for an unknown alias.
+ */
+Datum
+pictrepo_relate_url(PG_FUNCTION_ARGS)
+{
+	NullableDatum args[] = {url_argument(fcinfo, 0), alias_argument(fcinfo, 1)};
+
+	return answer_created(fcinfo, &insert_url, args, &alias_exists, 1);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_related);
+
+READS(alias_of_url,
+	  "SELECT alias FROM pictrepo.proxies WHERE digest = pictrepo.url_digest($1)", TEXTOID);
+
+/*
+ * related(url text) -> text
+ *
+ * The alias of the url; NULL: none.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_related(PG_FUNCTION_ARGS)
+{
+	return answer_value(fcinfo, &alias_of_url, ARGS(url_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_remove_relation);
+
+WRITES(delete_urls, "DELETE FROM pictrepo.proxies WHERE alias = $1", TEXTOID);
+
+/*
+ * remove_relation(alias text) -> bigint
+ *
+ * Remove all urls of the alias; how many.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_remove_relation(PG_FUNCTION_ARGS)
+{
+	return answer_count(fcinfo, &delete_urls, ARGS(alias_argument(fcinfo, 0)));
+}

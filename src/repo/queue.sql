@@ -1,0 +1,187 @@
+-- QueueRepo: jobs, who runs them, and what became of those that failed.
+
+CREATE TYPE pictrepo.job_status AS ENUM ('new', 'running');
+COMMENT ON TYPE pictrepo.job_status IS 'new: waits for a worker; running: a worker holds it';
+
+CREATE TABLE pictrepo.queues (
+	queue text COLLATE "C" PRIMARY KEY CHECK (octet_length(queue) BETWEEN 1 AND 80),
+	retries int CHECK (retries >= 0),
+	backoff interval CHECK (backoff BETWEEN '0' AND '30 days'),
+	backoff_max interval CHECK (backoff_max BETWEEN '0' AND '30 days'),
+	max_running int CHECK (max_running >= 0),
+	paused bool NOT NULL DEFAULT false
+);
+COMMENT ON TABLE pictrepo.queues IS 'queues that are configured; a queue needs no row here to work';
+COMMENT ON COLUMN pictrepo.queues.queue IS 'name';
+COMMENT ON COLUMN pictrepo.queues.retries IS 'how often a job is tried again; NULL: 5';
+COMMENT ON COLUMN pictrepo.queues.backoff IS 'pause before the first retry, doubled with each further one; NULL: 1 s';
+COMMENT ON COLUMN pictrepo.queues.backoff_max IS 'longest pause before a retry; NULL: 5 min';
+COMMENT ON COLUMN pictrepo.queues.max_running IS 'most jobs that run at once; NULL: no limit';
+COMMENT ON COLUMN pictrepo.queues.paused IS 'no job is given out';
+
+CREATE TABLE pictrepo.job_queue (
+	id uuid PRIMARY KEY,
+	queue text COLLATE "C" NOT NULL CHECK (octet_length(queue) BETWEEN 1 AND 80),
+	job jsonb NOT NULL,
+	status pictrepo.job_status NOT NULL DEFAULT 'new',
+	priority int NOT NULL DEFAULT 0,
+	run_at timestamptz NOT NULL DEFAULT now(),
+	queue_time timestamptz NOT NULL DEFAULT now(),
+	attempt int NOT NULL DEFAULT 0,
+	retry int NOT NULL DEFAULT 5 CHECK (retry >= 0),
+	worker uuid,
+	heartbeat timestamptz,
+	unique_key text COLLATE "C" CHECK (octet_length(unique_key) BETWEEN 1 AND 80),
+	upload uuid,
+	error text,
+	CHECK (status = 'new' OR (worker IS NOT NULL AND heartbeat IS NOT NULL))
+);
+CREATE UNIQUE INDEX job_queue_unique_key_index ON pictrepo.job_queue (unique_key)
+	WHERE unique_key IS NOT NULL;
+CREATE INDEX job_queue_ready_index ON pictrepo.job_queue (queue, priority DESC, run_at, id)
+	WHERE status = 'new';
+CREATE INDEX job_queue_running_index ON pictrepo.job_queue (queue, heartbeat)
+	WHERE status = 'running';
+
+COMMENT ON TABLE pictrepo.job_queue IS 'jobs that wait or run';
+COMMENT ON COLUMN pictrepo.job_queue.id IS 'UUID version 7';
+COMMENT ON COLUMN pictrepo.job_queue.queue IS 'the queue';
+COMMENT ON COLUMN pictrepo.job_queue.job IS 'what to do; the queue never looks inside';
+COMMENT ON COLUMN pictrepo.job_queue.status IS 'waits or runs';
+COMMENT ON COLUMN pictrepo.job_queue.priority IS 'higher first';
+COMMENT ON COLUMN pictrepo.job_queue.run_at IS 'not before this time';
+COMMENT ON COLUMN pictrepo.job_queue.queue_time IS 'when it was pushed';
+COMMENT ON COLUMN pictrepo.job_queue.attempt IS 'how often it was given to a worker';
+COMMENT ON COLUMN pictrepo.job_queue.retry IS 'retries that are left';
+COMMENT ON COLUMN pictrepo.job_queue.worker IS 'who runs it';
+COMMENT ON COLUMN pictrepo.job_queue.heartbeat IS 'last sign of life of the worker';
+COMMENT ON COLUMN pictrepo.job_queue.unique_key IS 'no two live jobs have the same';
+COMMENT ON COLUMN pictrepo.job_queue.upload IS 'the upload it serves, which gets a Failure if the job dies';
+COMMENT ON COLUMN pictrepo.job_queue.error IS 'why the last attempt failed';
+COMMENT ON INDEX pictrepo.job_queue_unique_key_index IS 'no two live jobs with one key';
+COMMENT ON INDEX pictrepo.job_queue_ready_index IS 'the next job of a queue';
+COMMENT ON INDEX pictrepo.job_queue_running_index IS 'running jobs of a queue by last heartbeat';
+
+CREATE TABLE pictrepo.dead_jobs (
+	id uuid PRIMARY KEY,
+	queue text COLLATE "C" NOT NULL,
+	job jsonb NOT NULL,
+	priority int NOT NULL,
+	queue_time timestamptz NOT NULL,
+	died_at timestamptz NOT NULL DEFAULT now(),
+	attempt int NOT NULL,
+	unique_key text COLLATE "C",
+	upload uuid,
+	error text
+);
+COMMENT ON TABLE pictrepo.dead_jobs IS 'jobs that failed for good; requeue_dead gives one another life';
+COMMENT ON COLUMN pictrepo.dead_jobs.id IS 'the job''s id';
+COMMENT ON COLUMN pictrepo.dead_jobs.queue IS 'the queue';
+COMMENT ON COLUMN pictrepo.dead_jobs.job IS 'what was to do';
+COMMENT ON COLUMN pictrepo.dead_jobs.priority IS 'its priority';
+COMMENT ON COLUMN pictrepo.dead_jobs.queue_time IS 'when it was pushed';
+COMMENT ON COLUMN pictrepo.dead_jobs.died_at IS 'when it failed for good';
+COMMENT ON COLUMN pictrepo.dead_jobs.attempt IS 'how often it was given to a worker';
+COMMENT ON COLUMN pictrepo.dead_jobs.unique_key IS 'its unique key, free again';
+COMMENT ON COLUMN pictrepo.dead_jobs.upload IS 'the upload it served';
+COMMENT ON COLUMN pictrepo.dead_jobs.error IS 'why the last attempt failed';
+
+CREATE VIEW pictrepo.jobs AS
+	SELECT id, queue, job,
+		CASE WHEN status = 'running' THEN 'running'
+			WHEN run_at > clock_timestamp() THEN 'scheduled'
+			ELSE 'ready' END AS state,
+		priority, run_at, queue_time, attempt, retry, worker, heartbeat, unique_key, upload, error
+	FROM pictrepo.job_queue;
+COMMENT ON VIEW pictrepo.jobs IS 'jobs that wait or run, as a person wants to see them';
+COMMENT ON COLUMN pictrepo.jobs.id IS 'the job''s id';
+COMMENT ON COLUMN pictrepo.jobs.queue IS 'the queue';
+COMMENT ON COLUMN pictrepo.jobs.job IS 'what to do';
+COMMENT ON COLUMN pictrepo.jobs.state IS 'scheduled (not due yet), ready or running';
+COMMENT ON COLUMN pictrepo.jobs.priority IS 'higher first';
+COMMENT ON COLUMN pictrepo.jobs.run_at IS 'not before this time';
+COMMENT ON COLUMN pictrepo.jobs.queue_time IS 'when it was pushed';
+COMMENT ON COLUMN pictrepo.jobs.attempt IS 'how often it was given to a worker';
+COMMENT ON COLUMN pictrepo.jobs.retry IS 'retries that are left';
+COMMENT ON COLUMN pictrepo.jobs.worker IS 'who runs it';
+COMMENT ON COLUMN pictrepo.jobs.heartbeat IS 'last sign of life of the worker';
+COMMENT ON COLUMN pictrepo.jobs.unique_key IS 'no two live jobs have the same';
+COMMENT ON COLUMN pictrepo.jobs.upload IS 'the upload it serves';
+COMMENT ON COLUMN pictrepo.jobs.error IS 'why the last attempt failed';
+
+CREATE FUNCTION pictrepo.queue_status_notify() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_queue_status_notify';
+COMMENT ON FUNCTION pictrepo.queue_status_notify() IS
+	'trigger: tells queue_status_channel that a job is ready';
+CREATE TRIGGER queue_status AFTER INSERT OR UPDATE OF status ON pictrepo.job_queue
+	FOR EACH ROW WHEN (NEW.status = 'new')
+	EXECUTE FUNCTION pictrepo.queue_status_notify();
+COMMENT ON TRIGGER queue_status ON pictrepo.job_queue IS 'wakes workers; a claim is no news';
+
+CREATE FUNCTION pictrepo.push(queue text, job jsonb, unique_key text = NULL, run_at timestamptz = NULL,
+	priority int = 0, retry int = NULL, upload uuid = NULL) RETURNS uuid
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_push';
+COMMENT ON FUNCTION pictrepo.push(text, jsonb, text, timestamptz, int, int, uuid) IS
+	'add a job, due at run_at (NULL: now), with retries as given (NULL: as the queue has it); its id, or NULL when a live job holds the unique key';
+
+CREATE FUNCTION pictrepo.push_many(queue text, jobs jsonb[], unique_keys text[] = NULL,
+	run_at timestamptz = NULL, priority int = 0, retry int = NULL) RETURNS uuid[]
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_push_many';
+COMMENT ON FUNCTION pictrepo.push_many(text, jsonb[], text[], timestamptz, int, int) IS
+	'add many jobs in one statement; their ids in order, NULL where a live job holds the unique key';
+
+CREATE FUNCTION pictrepo.pop(queue text, worker uuid = NULL, max_jobs int = 1, wait interval = '0',
+	OUT id uuid, OUT job jsonb, OUT attempt int, OUT queue_time timestamptz) RETURNS SETOF record
+	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'pictrepo_pop';
+COMMENT ON FUNCTION pictrepo.pop(text, uuid, int, interval) IS
+	'give a worker (NULL: session_worker()) the next jobs that are due: highest priority, then oldest run_at, then id; waits for one if asked to';
+
+CREATE FUNCTION pictrepo.heartbeat(queue text, worker uuid, job_id uuid) RETURNS bool
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_heartbeat';
+COMMENT ON FUNCTION pictrepo.heartbeat(text, uuid, uuid) IS
+	'the worker is alive and at the job; false: it no longer holds it';
+
+CREATE FUNCTION pictrepo.complete_job(queue text, worker uuid, job_id uuid,
+	result text = 'success', error text = NULL) RETURNS text
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_complete_job';
+COMMENT ON FUNCTION pictrepo.complete_job(text, uuid, uuid, text, text) IS
+	'a job ended in success, failure (try again) or aborted (do not): completed, retrying, dead, or lost when the worker no longer holds it';
+
+CREATE FUNCTION pictrepo.complete_many(queue text, worker uuid, job_ids uuid[],
+	result text = 'success', error text = NULL) RETURNS text[]
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_complete_many';
+COMMENT ON FUNCTION pictrepo.complete_many(text, uuid, uuid[], text, text) IS
+	'complete_job for many jobs with the same result; the answers in order';
+
+CREATE FUNCTION pictrepo.complete_and_pop(queue text, worker uuid, job_id uuid,
+	result text = 'success', error text = NULL,
+	OUT outcome text, OUT id uuid, OUT job jsonb, OUT attempt int, OUT queue_time timestamptz)
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_complete_and_pop';
+COMMENT ON FUNCTION pictrepo.complete_and_pop(text, uuid, uuid, text, text) IS
+	'complete_job and pop in one: what became of the job, and the next one (NULLs: none is ready)';
+
+CREATE FUNCTION pictrepo.queue_length(queue text = NULL) RETURNS bigint
+	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_queue_length';
+COMMENT ON FUNCTION pictrepo.queue_length(text) IS
+	'how many jobs wait or run, in a queue or in all';
+
+CREATE FUNCTION pictrepo.configure_queue(queue text, retries int = NULL, backoff interval = NULL,
+	backoff_max interval = NULL, max_running int = NULL, paused bool = NULL) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_configure_queue';
+COMMENT ON FUNCTION pictrepo.configure_queue(text, int, interval, interval, int, bool) IS
+	'set what a queue does; what is NULL stays. max_running -1: no limit';
+
+CREATE FUNCTION pictrepo.pause_queue(queue text) RETURNS bool
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_pause_queue';
+COMMENT ON FUNCTION pictrepo.pause_queue(text) IS
+	'give out no more jobs of a queue; false: it was paused';
+
+CREATE FUNCTION pictrepo.resume_queue(queue text) RETURNS bool
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_resume_queue';
+COMMENT ON FUNCTION pictrepo.resume_queue(text) IS
+	'give out jobs of a queue again; false: it was not paused';
+
+CREATE FUNCTION pictrepo.requeue_dead(id uuid) RETURNS bool
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_requeue_dead';
+COMMENT ON FUNCTION pictrepo.requeue_dead(uuid) IS
+	'give a dead job another life, with all its queue''s retries; false: no such dead job, or a live job holds its unique key';

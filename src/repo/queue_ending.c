@@ -1,0 +1,248 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_ending.c
+ *		QueueRepo: what becomes of a job that a worker is done with.
+ *
+ * Success removes it.  A failure runs again after a pause, as long as it has
+ * retries, and is kept in dead_jobs when it has none; so is what was aborted.
+ * A worker that went silent counts as a failure, without the pause.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "engine/arguments.h"
+#include "engine/settings.h"
+#include "engine/statements.h"
+#include "repo/queue.h"
+
+/*
+ * Send jobs to their next life: the query gives (id, again, run_at, error) and
+ * has the rows locked.  An upload that a dead job served gets a Failure, so
+ * that nobody waits for it in vain.
+ */
+#define END_JOBS(query) \
+	"WITH ended AS MATERIALIZED (" query ")," \
+	" retried AS (UPDATE pictrepo.job_queue j" \
+	" SET status = 'new', worker = NULL, heartbeat = NULL," \
+	" retry = j.retry - 1, run_at = e.run_at, error = e.error" \
+	" FROM ended e WHERE e.again AND j.id = e.id)," \
+	" buried AS (DELETE FROM pictrepo.job_queue j USING ended e" \
+	" WHERE NOT e.again AND j.id = e.id" \
+	" RETURNING j.id, j.queue, j.job, j.priority, j.queue_time, j.attempt," \
+	" j.unique_key, j.upload, e.error)," \
+	" kept AS (INSERT INTO pictrepo.dead_jobs AS d" \
+	" (id, queue, job, priority, queue_time, died_at, attempt, unique_key, upload, error)" \
+	" SELECT id, queue, job, priority, queue_time, clock_timestamp(), attempt," \
+	" unique_key, upload, error FROM buried" \
+	" ON CONFLICT (id) DO UPDATE SET died_at = excluded.died_at, error = excluded.error)," \
+	" told AS (UPDATE pictrepo.uploads u SET result = jsonb_build_object('Failure'," \
+	" jsonb_build_object('message', coalesce(b.error, 'the job failed'), 'code', 'job-failed'))" \
+	" FROM buried b WHERE u.id = b.upload AND u.result IS NULL)"
+
+/* The answers for the given ids, in their order, from what the job became. */
+#define ANSWERS(ended, outcome) \
+	" SELECT CASE WHEN e.id IS NULL THEN 'lost' ELSE " outcome " END" \
+	" FROM unnest($3) WITH ORDINALITY AS given (id, place)" \
+	" LEFT JOIN " ended " e ON e.id = given.id ORDER BY given.place"
+
+#define HELD(job) job "queue = $1 AND " job "worker = $2 AND " job "status = 'running'"
+
+/* The common case, apart because it is the hottest. */
+WRITES(complete_one,
+	   "DELETE FROM pictrepo.job_queue WHERE id = $3 AND " HELD(""),
+	   TEXTOID, UUIDOID, UUIDOID);
+
+WRITES(complete_all,
+	   "WITH ended AS (DELETE FROM pictrepo.job_queue WHERE id = ANY ($3) AND " HELD("")
+	   " RETURNING id)" ANSWERS("ended", "'completed'"),
+	   TEXTOID, UUIDOID, UUIDARRAYOID);
+
+/*
+ * Pauses double with each attempt, and are shortened at random by up to half,
+ * so that jobs which failed together do not come back together.
+ */
+WRITES(fail_all,
+	   END_JOBS("SELECT j.id, $5 AND j.retry > 0 AS again, $4 AS error,"
+				" clock_timestamp() + make_interval(secs =>"
+				" least(extract(epoch FROM coalesce(q.backoff_max, " DEFAULT_BACKOFF_MAX "))::float8,"
+				" extract(epoch FROM coalesce(q.backoff, " DEFAULT_BACKOFF "))::float8"
+				" * power(2, least(greatest(j.attempt, 1) - 1, 40)))"
+				" * (0.5 + random() / 2)) AS run_at"
+				" FROM pictrepo.job_queue j LEFT JOIN pictrepo.queues q ON q.queue = j.queue"
+				" WHERE j.id = ANY ($3) AND " HELD("j.")
+				" ORDER BY j.id FOR UPDATE OF j")
+	   ANSWERS("ended", "CASE WHEN e.again THEN 'retrying' ELSE 'dead' END"),
+	   TEXTOID, UUIDOID, UUIDARRAYOID, TEXTOID, BOOLOID);
+
+/* The arguments result and error, from n on. */
+Ending
+ending_arguments(FunctionCallInfo fcinfo, int n)
+{
+	static const char *const results[] = {"success", "failure", "aborted"};
+	char	   *name = text_to_cstring(DatumGetTextPP(key_argument(fcinfo, n).value));
+
+	for (int i = 0; i < (int) lengthof(results); i++)
+		if (strcmp(name, results[i]) == 0)
+			return (Ending)
+		{
+			.result = i, .error = fcinfo->args[n + 1]
+		};
+	bad_argument(fcinfo, n, psprintf("\"%s\" is not a result.", name),
+				 "Results are success, failure and aborted.");
+}
+
+/* End many jobs; the answers are the last statement's result. */
+static void
+end_jobs(const Ending *ending, NullableDatum queue, NullableDatum worker, NullableDatum job_ids)
+{
+	if (ending->result == RESULT_SUCCESS)
+		run_statement(&complete_all, ARGS(queue, worker, job_ids));
+	else
+		run_statement(&fail_all,
+					  ARGS(queue, worker, job_ids, ending->error,
+						   given(BoolGetDatum(ending->result == RESULT_FAILURE))));
+}
+
+/* End one job: what became of it. */
+const char *
+end_job(const Ending *ending, NullableDatum queue, NullableDatum worker, NullableDatum job_id)
+{
+	if (ending->result == RESULT_SUCCESS)
+		return run_statement(&complete_one, ARGS(queue, worker, job_id)) > 0 ? "completed" : "lost";
+
+	end_jobs(ending, queue, worker,
+			 given(PointerGetDatum(construct_array(&job_id.value, 1, UUIDOID,
+												   UUID_LEN, false, TYPALIGN_CHAR))));
+	return TextDatumGetCString(kept_value(0, 1).value);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_complete_job);
+
+/*
+ * complete_job(queue text, worker uuid, job_id uuid, result text, error text) -> text
+ *
+ * result: 'success', 'failure' or 'aborted'.  Returns 'completed', 'retrying',
+ * 'dead', or 'lost': not this worker's, nothing is changed.  22004, 22023,
+ * 22001.
+ */
+Datum
+pictrepo_complete_job(PG_FUNCTION_ARGS)
+{
+	NullableDatum queue = key_argument(fcinfo, 0);
+	NullableDatum worker = worker_argument(fcinfo, 1);
+	NullableDatum job_id = any_argument(fcinfo, 2);
+	Ending		ending = ending_arguments(fcinfo, 3);
+	const char *outcome;
+	RepoCall	call;
+
+	begin_call(&call, fcinfo);
+	outcome = end_job(&ending, queue, worker, job_id);
+	end_call(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(outcome));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_complete_many);
+
+/*
+ * complete_many(queue text, worker uuid, job_ids uuid[], result text, error text) -> text[]
+ *
+ * The same for many jobs; the answers in order.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_complete_many(PG_FUNCTION_ARGS)
+{
+	NullableDatum queue = key_argument(fcinfo, 0);
+	NullableDatum worker = worker_argument(fcinfo, 1);
+	Ending		ending = ending_arguments(fcinfo, 3);
+	MemoryContext answer = CurrentMemoryContext;
+	int			count;
+	Datum	   *answers = array_argument(fcinfo, 2, UUIDOID, &count, NULL);
+	Datum		result;
+	RepoCall	call;
+
+	begin_call(&call, fcinfo);
+	end_jobs(&ending, queue, worker, fcinfo->args[2]);
+	for (int i = 0; i < count; i++)
+		answers[i] = result_value(i, 1).value;
+	MemoryContextSwitchTo(answer);
+	result = PointerGetDatum(construct_array(answers, count, TEXTOID, -1, false, TYPALIGN_INT));
+	end_call(&call);
+	PG_RETURN_DATUM(result);
+}
+
+/* ----- reaping ----- */
+
+READS_NOW(any_silent,
+	   "SELECT FROM pictrepo.job_queue"
+	   " WHERE queue = $1 AND status = 'running' AND heartbeat < $2 LIMIT 1",
+	   TEXTOID, TIMESTAMPTZOID);
+
+/*
+ * Since when the server takes writes: processes that it starts with itself,
+ * after a crash, or at a promotion.
+ */
+READS_NOW(server_ready_at,
+	   "SELECT greatest(pg_postmaster_start_time(), max(backend_start)) FROM pg_stat_activity"
+	   " WHERE backend_type IN ('checkpointer', 'autovacuum launcher', 'logical replication launcher')");
+
+WRITES(reap_silent,
+	   END_JOBS("SELECT j.id, j.retry > 0 AS again, j.run_at,"
+				" format('worker %s sent no heartbeat since %s', j.worker, j.heartbeat) AS error"
+				" FROM pictrepo.job_queue j"
+				" WHERE j.queue = $1 AND j.status = 'running' AND j.heartbeat < $2"
+				" FOR UPDATE SKIP LOCKED")
+	   " SELECT FROM ended",
+	   TEXTOID, TIMESTAMPTZOID);
+
+/*
+ * Take the queue's jobs away from workers that went silent.  While the server
+ * was down nobody could send a heartbeat, so after a start nothing is reaped
+ * before a full timeout has passed.
+ */
+void
+reap_jobs(NullableDatum queue)
+{
+	TimestampTz cutoff = GetCurrentTimestamp() - (int64) heartbeat_timeout * 1000;
+	NullableDatum args[] = {queue, given(TimestampTzGetDatum(cutoff))};
+
+	if (run_statement(&any_silent, args) == 0)
+		return;
+	run_statement(&server_ready_at, NULL);
+	if (DatumGetTimestampTz(result_value(0, 1).value) > cutoff)
+		return;
+	run_statement(&reap_silent, args);
+}
+
+/* ----- the dead ----- */
+
+PG_FUNCTION_INFO_V1(pictrepo_requeue_dead);
+
+WRITES(revive_job,
+	   "WITH dead AS (SELECT * FROM pictrepo.dead_jobs WHERE id = $1 FOR UPDATE),"
+	   " revived AS (INSERT INTO pictrepo.job_queue"
+	   " (id, queue, job, priority, queue_time, run_at, unique_key, upload, error, retry)"
+	   " SELECT id, queue, job, priority, queue_time, clock_timestamp(), unique_key, upload, error,"
+	   " coalesce((SELECT retries FROM pictrepo.queues q WHERE q.queue = dead.queue), " DEFAULT_RETRIES ")"
+	   " FROM dead ON CONFLICT DO NOTHING RETURNING id)"
+	   " DELETE FROM pictrepo.dead_jobs d USING revived WHERE d.id = revived.id",
+	   UUIDOID);
+
+/*
+ * requeue_dead(id uuid) -> bool
+ *
+ * Give a dead job another life; false: no such dead job, or a live job holds
+ * its unique key.  22004.
+ */
+Datum
+pictrepo_requeue_dead(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &revive_job, ARGS(any_argument(fcinfo, 0)));
+}

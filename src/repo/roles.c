@@ -1,0 +1,93 @@
+/*-------------------------------------------------------------------------
+ *
+ * roles.c
+ *		Who may call what.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+#include "engine/arguments.h"
+#include "engine/statements.h"
+
+static const char *const levels[] = {"reader", "writer", "admin"};
+
+/*
+ * The functions up to a level, in one string for GRANT.  What only looks is
+ * for readers, but for delete tokens, which are secrets; waiting is looking,
+ * though declared volatile so that it sees what comes.  grant_access itself
+ * and the trigger functions are for nobody.
+ */
+READS(functions_of_level,
+	  "SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p"
+	  " WHERE p.pronamespace = 'pictrepo'::regnamespace"
+	  " AND p.prorettype <> 'trigger'::regtype AND p.proname <> 'grant_access'"
+	  " AND $1 >= CASE"
+	  " WHEN p.proname IN ('configure_queue', 'pause_queue', 'resume_queue', 'requeue_dead') THEN 2"
+	  " WHEN p.proname IN ('wait', 'variant_waiter') THEN 0"
+	  " WHEN p.provolatile = 'v' OR p.proname = 'delete_token' THEN 1"
+	  " ELSE 0 END",
+	  INT4OID);
+
+/* Views for everybody, tables for admins. */
+READS(relations_of_level,
+	  "SELECT string_agg(c.oid::regclass::text, ', ') FROM pg_class c"
+	  " WHERE c.relnamespace = 'pictrepo'::regnamespace"
+	  " AND (c.relkind = 'v' OR (c.relkind IN ('r', 'p') AND $1 >= 2))",
+	  INT4OID);
+
+static int
+level_argument(FunctionCallInfo fcinfo, int n)
+{
+	char	   *name = text_to_cstring(DatumGetTextPP(key_argument(fcinfo, n).value));
+
+	for (int i = 0; i < (int) lengthof(levels); i++)
+		if (strcmp(name, levels[i]) == 0)
+			return i;
+	bad_argument(fcinfo, n, psprintf("\"%s\" is not a level.", name),
+				 "Levels are reader, writer and admin.");
+}
+
+/* Run GRANT privilege ON objects TO role; the statement lists the objects. */
+static void
+grant_list(const char *privilege, Statement *list, int level, const char *role)
+{
+	NullableDatum arg = given(Int32GetDatum(level));
+	NullableDatum objects;
+
+	if (run_statement(list, &arg) == 0)
+		return;
+	objects = result_value(0, 1);
+	if (!objects.isnull)
+		SPI_execute(psprintf("GRANT %s %s TO %s", privilege,
+							 TextDatumGetCString(objects.value), role), false, 0);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_grant_access);
+
+/*
+ * grant_access(role name, level text) -> void
+ *
+ * Grant what the level needs: 'reader', 'writer' or 'admin'.  22004, 22023,
+ * 42704 for an unknown role.
+ */
+Datum
+pictrepo_grant_access(PG_FUNCTION_ARGS)
+{
+	char	   *role_name = NameStr(*DatumGetName(any_argument(fcinfo, 0).value));
+	int			level = level_argument(fcinfo, 1);
+	const char *role = quote_identifier(role_name);
+	RepoCall	call;
+
+	(void) get_role_oid(role_name, false);
+	begin_call(&call, fcinfo);
+	SPI_execute(psprintf("GRANT USAGE ON SCHEMA pictrepo TO %s", role), false, 0);
+	grant_list("EXECUTE ON FUNCTION", &functions_of_level, level, role);
+	grant_list("SELECT ON TABLE", &relations_of_level, level, role);
+	end_call(&call);
+	PG_RETURN_VOID();
+}

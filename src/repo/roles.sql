@@ -1,0 +1,6 @@
+-- Who may call what. Nothing is granted to PUBLIC; see footer.sql.
+
+CREATE FUNCTION pictrepo.grant_access(role name, level text) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_grant_access';
+COMMENT ON FUNCTION pictrepo.grant_access(name, text) IS
+	'let a role use pictrepo: reader (look), writer (all that an image host does), admin (configure queues, requeue, see the tables)';

@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.c
+ *		SettingsRepo: what the image host keeps for itself.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "engine/arguments.h"
+#include "engine/statements.h"
+
+PG_FUNCTION_INFO_V1(pictrepo_set);
+
+WRITES(upsert_setting,
+	   "INSERT INTO pictrepo.settings (key, value) VALUES ($1, $2)"
+	   " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+	   TEXTOID, BYTEAOID);
+
+/*
+ * set(key text, value bytea) -> void
+ *
+ * Store the value, at most 64 KiB, over an older one.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_set(PG_FUNCTION_ARGS)
+{
+	answer_whether(fcinfo, &upsert_setting,
+				   ARGS(key_argument(fcinfo, 0), bytes_argument(fcinfo, 1, 0, SETTING_MAX)));
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_get);
+
+READS(value_of_key, "SELECT value FROM pictrepo.settings WHERE key = $1", TEXTOID);
+
+/*
+ * get(key text) -> bytea
+ *
+ * NULL: no such key.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_get(PG_FUNCTION_ARGS)
+{
+	return answer_value(fcinfo, &value_of_key, ARGS(key_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_remove);
+
+WRITES(delete_setting, "DELETE FROM pictrepo.settings WHERE key = $1", TEXTOID);
+
+/*
+ * remove(key text) -> bool
+ *
+ * False: no such key.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_remove(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &delete_setting, ARGS(key_argument(fcinfo, 0)));
+}

@@ -1,0 +1,177 @@
+/*-------------------------------------------------------------------------
+ *
+ * slug.c
+ *		Page positions as clients see them.
+ *
+ * A slug is URL-safe base64, without padding, of one of these:
+ *
+ *	39 bytes		a hash of pict-rs's form: pict-rs's own slug
+ *	tag, hash		another hash
+ *	tag, time, hash a position: it keeps its place when the hash is gone
+ *
+ * The tag says which, so only the length 39 could be mistaken; what would be
+ * 39 bytes long gets a zero byte appended, and its tag says so.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/base64.h"
+#include "port/pg_bswap.h"
+#include "utils/builtins.h"
+
+#include "engine/arguments.h"
+#include "repo/slug.h"
+
+#define PICTRS_HASH_LEN 39
+#define TAG_PLAIN	0x01		/* always set */
+#define TAG_TIME	0x02		/* eight bytes of time follow */
+#define TAG_PADDED	0x04		/* a zero byte ends it */
+
+#define SLUG_BYTES_MAX (1 + sizeof(uint64) + HASH_MAX + 1)
+#define SLUG_MAX ((SLUG_BYTES_MAX + 2) / 3 * 4)
+
+/* The bytes in standard base64 with padding, in a palloc'd string. */
+static char *
+base64(const char *bytes, int length)
+{
+	int			size = pg_b64_enc_len(length);
+	char	   *encoded = palloc(size + 1);
+
+	size = pg_b64_encode((const void *) bytes, length, encoded, size);
+	encoded[Max(size, 0)] = '\0';
+	return encoded;
+}
+
+/* Standard base64 to URL-safe, in place; cuts the padding. */
+static char *
+url_safe(char *encoded)
+{
+	for (char *c = encoded; *c; c++)
+	{
+		if (*c == '+')
+			*c = '-';
+		else if (*c == '/')
+			*c = '_';
+		else if (*c == '=')
+			*c = '\0';
+	}
+	return encoded;
+}
+
+text *
+slug_from_position(const Position *position)
+{
+	char		bytes[SLUG_BYTES_MAX];
+	int			hash_length = VARSIZE_ANY_EXHDR(position->hash);
+	int			length = 0;
+
+	if (!position->has_time && hash_length == PICTRS_HASH_LEN)
+		return cstring_to_text(url_safe(base64(VARDATA_ANY(position->hash), hash_length)));
+
+	bytes[length++] = TAG_PLAIN | (position->has_time ? TAG_TIME : 0);
+	if (position->has_time)
+	{
+		uint64		time = pg_hton64((uint64) position->created_at);
+
+		memcpy(bytes + length, &time, sizeof(time));
+		length += sizeof(time);
+	}
+	memcpy(bytes + length, VARDATA_ANY(position->hash), hash_length);
+	length += hash_length;
+	if (length == PICTRS_HASH_LEN)
+	{
+		bytes[0] |= TAG_PADDED;
+		bytes[length++] = '\0';
+	}
+	return cstring_to_text(url_safe(base64(bytes, length)));
+}
+
+/*
+ * Decode URL-safe base64 into bytes; the length, or -1 when it is not exactly
+ * what we would have written.
+ */
+static int
+decode(text *slug, char *bytes, int size)
+{
+	char	   *given = text_to_cstring(slug);
+	char	   *standard = psprintf("%s%.*s", given, (int) (4 - strlen(given) % 4) % 4, "===");
+	int			length;
+
+	for (char *c = standard; *c; c++)
+	{
+		if (*c == '-')
+			*c = '+';
+		else if (*c == '_')
+			*c = '/';
+	}
+	length = pg_b64_decode(standard, strlen(standard), (void *) bytes, size);
+	if (length <= 0 || strcmp(url_safe(base64(bytes, length)), given) != 0)
+		return -1;
+	return length;
+}
+
+static bytea *
+make_bytea(const char *bytes, int length)
+{
+	bytea	   *result = palloc(VARHDRSZ + length);
+
+	SET_VARSIZE(result, VARHDRSZ + length);
+	memcpy(VARDATA(result), bytes, length);
+	return result;
+}
+
+/* Read a slug; false when it is none. */
+bool
+slug_to_position(text *slug, Position *position)
+{
+	char		bytes[SLUG_BYTES_MAX + 3];
+	int			length = decode(slug, bytes, sizeof(bytes));
+	int			start = 1;
+
+	memset(position, 0, sizeof(*position));
+	if (length == PICTRS_HASH_LEN)
+	{
+		position->hash = make_bytea(bytes, length);
+		return true;
+	}
+	if (length < 0 || (bytes[0] & ~(TAG_TIME | TAG_PADDED)) != TAG_PLAIN)
+		return false;
+	if (bytes[0] & TAG_PADDED)
+	{
+		if (--length != PICTRS_HASH_LEN || bytes[length] != '\0')
+			return false;
+	}
+	if (bytes[0] & TAG_TIME)
+	{
+		uint64		time;
+
+		if (length < start + (int) sizeof(time))
+			return false;
+		memcpy(&time, bytes + start, sizeof(time));
+		start += sizeof(time);
+		position->has_time = true;
+		position->created_at = (TimestampTz) pg_ntoh64(time);
+		if (!IS_VALID_TIMESTAMP(position->created_at))
+			return false;
+	}
+	if (length - start < 1 || length - start > HASH_MAX)
+		return false;
+	position->hash = make_bytea(bytes + start, length - start);
+	return true;
+}
+
+Position
+slug_argument(FunctionCallInfo fcinfo, int n)
+{
+	NullableDatum slug = any_argument(fcinfo, n);
+	text	   *slug_text = DatumGetTextPP(slug.value);
+	Position	position;
+
+	if (VARSIZE_ANY_EXHDR(slug_text) > SLUG_MAX || !slug_to_position(slug_text, &position))
+		bad_argument(fcinfo, n,
+					 psprintf("\"%s\" is not a slug.",
+							  text_to_cstring(DatumGetTextPSlice(slug.value, 0, 100))),
+					 "Slugs come from hash_page, hash_page_by_date and hash_to_slug.");
+	return position;
+}

@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * slug.h
+ *		Page positions as clients see them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_SLUG_H
+#define PICTREPO_SLUG_H
+
+#include "datatype/timestamp.h"
+
+/*
+ * A place in the order of hashes.  Without a time it is just a hash, to be
+ * looked up.
+ */
+typedef struct Position
+{
+	bool		has_time;
+	TimestampTz created_at;
+	bytea	   *hash;
+} Position;
+
+extern text *slug_from_position(const Position *position);
+extern bool slug_to_position(text *slug, Position *position);
+extern Position slug_argument(FunctionCallInfo fcinfo, int n);
+
+#endif

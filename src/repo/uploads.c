@@ -1,0 +1,128 @@
+/*-------------------------------------------------------------------------
+ *
+ * uploads.c
+ *		UploadRepo: uploads that are processed in the background.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+#include "document/document.h"
+#include "engine/arguments.h"
+#include "engine/identity.h"
+#include "engine/settings.h"
+#include "engine/statements.h"
+#include "engine/waiting.h"
+
+PG_FUNCTION_INFO_V1(pictrepo_create_upload);
+
+WRITES(insert_upload,
+	   "INSERT INTO pictrepo.uploads (id, created_at) VALUES ($1, $2)",
+	   UUIDOID, TIMESTAMPTZOID);
+
+/* A few at a time: more than come in, and never a long pause. */
+WRITES(expire_uploads,
+	   "DELETE FROM pictrepo.uploads WHERE id IN (SELECT id FROM pictrepo.uploads"
+	   " WHERE created_at < $1 ORDER BY created_at LIMIT 10 FOR UPDATE SKIP LOCKED)",
+	   TIMESTAMPTZOID);
+
+/*
+ * create_upload() -> uuid
+ *
+ * Begin an upload.  Also sweeps up a few that nobody claimed in time, so that
+ * without a background worker the table does not grow for ever.
+ */
+Datum
+pictrepo_create_upload(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+	TimestampTz now = GetCurrentTimestamp();
+	RepoCall	call;
+
+	mint_id(id);
+	begin_call(&call, fcinfo);
+	run_statement(&insert_upload,
+				  ARGS(given(UUIDPGetDatum(id)), given(TimestampTzGetDatum(now))));
+	run_statement(&expire_uploads,
+				  ARGS(given(TimestampTzGetDatum(now - upload_ttl * USECS_PER_SEC))));
+	end_call(&call);
+	PG_RETURN_UUID_P(id);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_wait);
+
+READS_NOW(result_of_upload, "SELECT result FROM pictrepo.uploads WHERE id = $1", UUIDOID);
+
+/*
+ * wait(upload uuid, timeout interval) -> jsonb
+ *
+ * Block until the result is there; NULL: the time is up.  The upload stays.
+ * 22004, 22023, P0002 when there is no such upload (any more).
+ */
+Datum
+pictrepo_wait(PG_FUNCTION_ARGS)
+{
+	NullableDatum upload = any_argument(fcinfo, 0);
+	NullableDatum result;
+	RepoCall	call;
+	Wait		wait;
+
+	begin_wait(&wait, WAIT_FOR_UPLOAD, duration_argument(fcinfo, 1));
+	begin_call(&call, fcinfo);
+	do
+	{
+		if (run_statement(&result_of_upload, &upload) == 0)
+			ereport(ERROR,
+					errcode(ERRCODE_NO_DATA_FOUND),
+					errmsg("upload %s does not exist",
+						   DatumGetCString(DirectFunctionCall1(uuid_out, upload.value))),
+					errdetail("It was never created, or it was claimed or has expired."));
+		result = kept_value(0, 1);
+	} while (result.isnull && wait_a_moment(&wait));
+	end_call(&call);
+
+	if (result.isnull)
+		PG_RETURN_NULL();
+	return result.value;
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_claim);
+
+WRITES(delete_upload, "DELETE FROM pictrepo.uploads WHERE id = $1", UUIDOID);
+
+/*
+ * claim(upload uuid) -> bool
+ *
+ * Remove the upload; false: no such upload, or another caller was first.
+ * 22004.
+ */
+Datum
+pictrepo_claim(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &delete_upload, ARGS(any_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_complete_upload);
+
+WRITES(set_upload_result,
+	   "UPDATE pictrepo.uploads SET result = $2 WHERE id = $1",
+	   UUIDOID, JSONBOID);
+
+/*
+ * complete_upload(upload uuid, result jsonb) -> bool
+ *
+ * Store the result, anything but JSON null; false: no such upload, or claimed.
+ * 22004, 22023, 22001.
+ */
+Datum
+pictrepo_complete_upload(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &set_upload_result,
+						  ARGS(any_argument(fcinfo, 0),
+							   checked_document_argument(fcinfo, 1, check_upload_result)));
+}

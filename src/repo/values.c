@@ -1,0 +1,185 @@
+/*-------------------------------------------------------------------------
+ *
+ * values.c
+ *		Helpers for the values that the repo stores.
+ *
+ * pict-rs names a file by 39 bytes: its SHA-256 (32), its size in bytes (6,
+ * big-endian) and its format (1).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+#include "engine/arguments.h"
+#include "repo/slug.h"
+
+#define SHA256_LEN 32
+#define SIZE_LEN 6
+#define PICTRS_HASH_LEN (SHA256_LEN + SIZE_LEN + 1)
+
+/* By format byte.  The two formats that also come animated have two names. */
+static const char *const formats[] = {
+	"apng", "animated-avif", "gif", "animated-webp",
+	"avif", "jpeg", "jxl", "png", "webp",
+	"mp4", "webm",
+};
+
+static const char format_hint[] =
+"Formats are apng, animated-avif, gif, animated-webp, avif, jpeg, jxl, png, webp, mp4 and webm.";
+
+static int
+format_argument(FunctionCallInfo fcinfo, int n)
+{
+	char	   *name = text_to_cstring(DatumGetTextPP(key_argument(fcinfo, n).value));
+
+	for (int i = 0; i < (int) lengthof(formats); i++)
+		if (strcmp(name, formats[i]) == 0)
+			return i;
+	bad_argument(fcinfo, n, psprintf("\"%s\" is not a format.", name), format_hint);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_make_hash);
+
+/*
+ * make_hash(sha256 bytea, size bigint, format text) -> bytea
+ *
+ * The 39-byte hash of a file.  sha256 is 32 bytes, size 0 to 2^48 - 1 bytes,
+ * format a name from the list above.  22004, 22023.
+ */
+Datum
+pictrepo_make_hash(PG_FUNCTION_ARGS)
+{
+	bytea	   *sha256 = DatumGetByteaPP(bytes_argument(fcinfo, 0, 1, SHA256_LEN).value);
+	int64		size = DatumGetInt64(any_argument(fcinfo, 1).value);
+	int			format = format_argument(fcinfo, 2);
+	bytea	   *hash = palloc(VARHDRSZ + PICTRS_HASH_LEN);
+	unsigned char *byte = (unsigned char *) VARDATA(hash);
+
+	if (VARSIZE_ANY_EXHDR(sha256) != SHA256_LEN)
+		bad_argument(fcinfo, 0, psprintf("It has %d bytes.", (int) VARSIZE_ANY_EXHDR(sha256)),
+					 "A SHA-256 has 32 bytes.");
+	if (size < 0 || size >> (8 * SIZE_LEN) != 0)
+		bad_argument(fcinfo, 1, psprintf("It is " INT64_FORMAT ".", size),
+					 "A size is 0 to 281474976710655 bytes.");
+
+	SET_VARSIZE(hash, VARHDRSZ + PICTRS_HASH_LEN);
+	memcpy(byte, VARDATA_ANY(sha256), SHA256_LEN);
+	for (int i = 0; i < SIZE_LEN; i++)
+		byte[SHA256_LEN + i] = size >> (8 * (SIZE_LEN - 1 - i));
+	byte[PICTRS_HASH_LEN - 1] = format;
+	PG_RETURN_BYTEA_P(hash);
+}
+
+/* The bytes of a hash of pict-rs's form, or NULL when it has another. */
+static const unsigned char *
+pictrs_hash(FunctionCallInfo fcinfo)
+{
+	bytea	   *hash = DatumGetByteaPP(hash_argument(fcinfo, 0).value);
+
+	if (VARSIZE_ANY_EXHDR(hash) != PICTRS_HASH_LEN)
+		return NULL;
+	return (const unsigned char *) VARDATA_ANY(hash);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_hash_sha256);
+
+/*
+ * hash_sha256(hash bytea) -> bytea
+ *
+ * Its SHA-256; NULL when the hash is not of pict-rs's form.  22004, 22023,
+ * 22001.
+ */
+Datum
+pictrepo_hash_sha256(PG_FUNCTION_ARGS)
+{
+	const unsigned char *hash = pictrs_hash(fcinfo);
+
+	if (hash == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(PointerGetDatum(cstring_to_text_with_len((const char *) hash, SHA256_LEN)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_hash_size);
+
+/*
+ * hash_size(hash bytea) -> bigint
+ *
+ * Its size in bytes; NULL when the hash is not of pict-rs's form.  22004,
+ * 22023, 22001.
+ */
+Datum
+pictrepo_hash_size(PG_FUNCTION_ARGS)
+{
+	const unsigned char *hash = pictrs_hash(fcinfo);
+	int64		size = 0;
+
+	if (hash == NULL)
+		PG_RETURN_NULL();
+	for (int i = 0; i < SIZE_LEN; i++)
+		size = size << 8 | hash[SHA256_LEN + i];
+	PG_RETURN_INT64(size);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_hash_format);
+
+/*
+ * hash_format(hash bytea) -> text
+ *
+ * The name of its format; NULL when the hash is not of pict-rs's form.  22004,
+ * 22023, 22001.
+ */
+Datum
+pictrepo_hash_format(PG_FUNCTION_ARGS)
+{
+	const unsigned char *hash = pictrs_hash(fcinfo);
+
+	if (hash == NULL || hash[PICTRS_HASH_LEN - 1] >= lengthof(formats))
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(formats[hash[PICTRS_HASH_LEN - 1]]));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_hash_to_slug);
+
+/*
+ * hash_to_slug(hash bytea) -> text
+ *
+ * A slug for the page that starts at the hash.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_hash_to_slug(PG_FUNCTION_ARGS)
+{
+	Position	position = {.hash = DatumGetByteaPP(hash_argument(fcinfo, 0).value)};
+
+	PG_RETURN_TEXT_P(slug_from_position(&position));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_hash_from_slug);
+
+/*
+ * hash_from_slug(slug text) -> bytea
+ *
+ * The hash in a slug.  22004, 22023 for what is no slug.
+ */
+Datum
+pictrepo_hash_from_slug(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BYTEA_P(slug_argument(fcinfo, 0).hash);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_url_digest);
+
+/*
+ * url_digest(url text) -> bytea, strict
+ *
+ * SHA-256 of the url's bytes.
+ */
+Datum
+pictrepo_url_digest(PG_FUNCTION_ARGS)
+{
+	/* text and bytea are the same bytes */
+	return DirectFunctionCall1(sha256_bytea, PG_GETARG_DATUM(0));
+}

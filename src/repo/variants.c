@@ -1,0 +1,249 @@
+/*-------------------------------------------------------------------------
+ *
+ * variants.c
+ *		VariantRepo: processed forms of stored content, and who makes them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "engine/arguments.h"
+#include "engine/settings.h"
+#include "engine/statements.h"
+#include "engine/waiting.h"
+
+READS_NOW(hash_exists, "SELECT FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+
+PG_FUNCTION_INFO_V1(pictrepo_relate_variant_identifier);
+
+WRITES(insert_variant,
+	   "INSERT INTO pictrepo.variants (hash, variant, identifier)"
+	   " SELECT hash, $2, $3 FROM pictrepo.hashes WHERE hash = $1"
+	   " ON CONFLICT DO NOTHING",
+	   BYTEAOID, TEXTOID, TEXTOID);
+
+/*
+ * relate_variant_identifier(hash bytea, variant text, identifier text) -> bool
+ *
+ * Store a variant, accessed now; false: it exists and stays.  22004, 22023,
+ * 22001, 23503 for an unknown hash.
+ */
+Datum
+pictrepo_relate_variant_identifier(PG_FUNCTION_ARGS)
+{
+	NullableDatum args[] = {
+		hash_argument(fcinfo, 0), variant_argument(fcinfo, 1), identifier_argument(fcinfo, 2)
+	};
+
+	return answer_created(fcinfo, &insert_variant, args, &hash_exists, 0);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_variant_identifier);
+
+READS(identifier_of_variant,
+	  "SELECT identifier FROM pictrepo.variants WHERE hash = $1 AND variant = $2",
+	  BYTEAOID, TEXTOID);
+
+/*
+ * variant_identifier(hash bytea, variant text) -> text
+ *
+ * NULL: no such variant.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_variant_identifier(PG_FUNCTION_ARGS)
+{
+	return answer_value(fcinfo, &identifier_of_variant,
+						ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_variants);
+
+READS(variants_of_hash,
+	  "SELECT variant, identifier FROM pictrepo.variants WHERE hash = $1 ORDER BY variant",
+	  BYTEAOID);
+
+/*
+ * variants(hash bytea) -> setof (variant text, identifier text)
+ *
+ * By variant, in byte order.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_variants(PG_FUNCTION_ARGS)
+{
+	return answer_rows(fcinfo, &variants_of_hash, ARGS(hash_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_remove_variant);
+
+WRITES(delete_variant,
+	   "DELETE FROM pictrepo.variants WHERE hash = $1 AND variant = $2",
+	   BYTEAOID, TEXTOID);
+
+/*
+ * remove_variant(hash bytea, variant text) -> bool
+ *
+ * False: no such variant.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_remove_variant(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &delete_variant,
+						  ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)));
+}
+
+/* ----- claims ----- */
+
+/* Heartbeats before this time are too old. */
+static NullableDatum
+claim_cutoff(void)
+{
+	return given(TimestampTzGetDatum(GetCurrentTimestamp() -
+									 (int64) variant_claim_timeout * 1000));
+}
+
+/* Takes a new claim, an expired one, or the worker's own again. */
+WRITES(take_claim,
+	   "INSERT INTO pictrepo.variant_claims AS c (hash, variant, worker, heartbeat)"
+	   " SELECT hash, $2, $3, clock_timestamp() FROM pictrepo.hashes WHERE hash = $1"
+	   " ON CONFLICT (hash, variant) DO UPDATE"
+	   " SET worker = excluded.worker, heartbeat = excluded.heartbeat"
+	   " WHERE c.worker = excluded.worker OR c.heartbeat < $4",
+	   BYTEAOID, TEXTOID, UUIDOID, TIMESTAMPTZOID);
+
+WRITES(end_claim,
+	   "DELETE FROM pictrepo.variant_claims WHERE hash = $1 AND variant = $2 AND worker = $3",
+	   BYTEAOID, TEXTOID, UUIDOID);
+
+READS_NOW(variant_exists_now,
+	   "SELECT FROM pictrepo.variants WHERE hash = $1 AND variant = $2",
+	   BYTEAOID, TEXTOID);
+
+/*
+ * A holder stores the variant before it ends its claim.  So whoever gets the
+ * claim after that must look again: the variant may have come since the first
+ * look.
+ */
+static const char *
+claim_variant(FunctionCallInfo fcinfo, const NullableDatum *args)
+{
+	if (run_statement(&variant_exists_now, args) > 0)
+		return "exists";
+	if (run_statement(&take_claim, args) == 0)
+	{
+		if (run_statement(&hash_exists, args) == 0)
+			unknown_parent(fcinfo, 0);
+		return "busy";
+	}
+	if (run_statement(&variant_exists_now, args) > 0)
+	{
+		run_statement(&end_claim, args);
+		return "exists";
+	}
+	return "claimed";
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_claim_variant_processing_rights);
+
+/*
+ * claim_variant_processing_rights(hash bytea, variant text, worker uuid) -> text
+ *
+ * 'claimed', 'exists' (the variant is there) or 'busy' (another worker holds
+ * the claim).  22004, 22023, 22001, 23503 for an unknown hash.
+ */
+Datum
+pictrepo_claim_variant_processing_rights(PG_FUNCTION_ARGS)
+{
+	RepoCall	call;
+	const char *answer;
+	NullableDatum args[] = {
+		hash_argument(fcinfo, 0), variant_argument(fcinfo, 1),
+		worker_argument(fcinfo, 2), claim_cutoff()
+	};
+
+	begin_call(&call, fcinfo);
+	answer = claim_variant(fcinfo, args);
+	end_call(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(answer));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_variant_heartbeat);
+
+WRITES(refresh_claim,
+	   "UPDATE pictrepo.variant_claims SET heartbeat = clock_timestamp()"
+	   " WHERE hash = $1 AND variant = $2 AND worker = $3",
+	   BYTEAOID, TEXTOID, UUIDOID);
+
+/*
+ * variant_heartbeat(hash bytea, variant text, worker uuid) -> bool
+ *
+ * False: this worker does not hold the claim.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_variant_heartbeat(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &refresh_claim,
+						  ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1),
+							   worker_argument(fcinfo, 2)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_notify_variant);
+
+/*
+ * notify_variant(hash bytea, variant text, worker uuid) -> bool
+ *
+ * End the claim, which wakes the waiters; false: this worker does not hold it.
+ * 22004, 22023, 22001.
+ */
+Datum
+pictrepo_notify_variant(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &end_claim,
+						  ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1),
+							   worker_argument(fcinfo, 2)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_variant_waiter);
+
+/* One row while there is something to say: the variant, or its live claim. */
+READS_NOW(state_of_variant,
+	   "SELECT identifier FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
+	   " UNION ALL"
+	   " SELECT NULL FROM pictrepo.variant_claims"
+	   " WHERE hash = $1 AND variant = $2 AND heartbeat >= $3",
+	   BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+
+/*
+ * variant_waiter(hash bytea, variant text, timeout interval) -> text
+ *
+ * Block until the variant exists or nobody holds a claim on it; its
+ * identifier, or NULL (also when the time is up).  22004, 22023, 22001.
+ */
+Datum
+pictrepo_variant_waiter(PG_FUNCTION_ARGS)
+{
+	RepoCall	call;
+	Wait		wait;
+	NullableDatum identifier = NULL_ARG;
+	NullableDatum args[] = {
+		hash_argument(fcinfo, 0), variant_argument(fcinfo, 1), claim_cutoff()
+	};
+
+	begin_wait(&wait, WAIT_FOR_VARIANT, duration_argument(fcinfo, 2));
+	begin_call(&call, fcinfo);
+	do
+	{
+		args[2] = claim_cutoff();
+		if (run_statement(&state_of_variant, args) == 0)
+			break;
+		identifier = kept_value(0, 1);
+	} while (identifier.isnull && wait_a_moment(&wait));
+	end_call(&call);
+
+	if (identifier.isnull)
+		PG_RETURN_NULL();
+	return identifier.value;
+}
