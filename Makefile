@@ -81,9 +81,9 @@ ifneq (,$(SQL_FORGOTTEN))
 $(error not in SQL_ORDER: $(SQL_FORGOTTEN))
 endif
 
-# Built again: everything when a header, the compiler, its flags or the server's
-# version changes; the library also when a source file goes.
-BUILT_WITH = $(CC) $(CFLAGS) for $(VERSION): $(OBJS)
+# Built again: everything when a header, the compiler, its flags or a version
+# changes; the library also when a source file goes.
+BUILT_WITH = $(EXTVERSION) with $(CC) $(CFLAGS) for $(VERSION): $(OBJS)
 
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h) build/built-with | json-c
 $(MODULE_big)$(DLSUFFIX): build/built-with

@@ -16,6 +16,7 @@
 #include "fmgr.h"
 
 #include "document/document.h"
+#include "engine/compat.h"
 
 #define HASH_MAX 128
 #define ALIAS_MAX 255

@@ -8,8 +8,12 @@
 #ifndef PICTREPO_COMPAT_H
 #define PICTREPO_COMPAT_H
 
-#include "utils/guc.h"
 #include "utils/wait_event.h"
+
+/* VARDATA and its kin moved out of postgres.h with 16. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 /* Named wait events for extensions came with 17. */
 #if PG_VERSION_NUM >= 170000

@@ -117,7 +117,7 @@ pictrepo_keyed_notify(PG_FUNCTION_ARGS)
 	{
 		bytea	   *hash = DatumGetByteaPP(row_value(fcinfo, row, "hash"));
 		char		base64[BASE64_LEN(HASH_MAX) + 1];
-		int			length = pg_b64_encode(VARDATA_ANY(hash), VARSIZE_ANY_EXHDR(hash),
+		int			length = pg_b64_encode((const void *) VARDATA_ANY(hash), VARSIZE_ANY_EXHDR(hash),
 										   base64, BASE64_LEN(HASH_MAX));
 
 		base64[Max(length, 0)] = '\0';
