@@ -67,6 +67,41 @@ is_text(json_object *value, size_t least, size_t most)
 	return length >= least && length <= most;
 }
 
+/* Does json-c with these flags take the document? */
+static bool
+takes(const char *json, int flags)
+{
+	json_tokener *tokener = json_tokener_new();
+	bool		taken;
+
+	if (tokener == NULL)
+		return false;
+	json_tokener_set_flags(tokener, flags);
+	json_object_put(json_tokener_parse_ex(tokener, json, (int) strlen(json)));
+	taken = json_tokener_get_error(tokener) == json_tokener_success;
+	json_tokener_free(tokener);
+	return taken;
+}
+
+/*
+ * Strict, where json-c's strict mode is right.  That of 0.18 refuses all that
+ * is not ASCII, and numbers beyond 64 bits; there it has to do that documents
+ * come out of jsonb, which is as strict.
+ */
+static int
+parser_flags(void)
+{
+	static int	flags = 0;
+
+	if (flags == 0)
+	{
+		flags = JSON_TOKENER_VALIDATE_UTF8;
+		if (takes("[\"\xc3\xbc\", 99999999999999999999]", flags | JSON_TOKENER_STRICT))
+			flags |= JSON_TOKENER_STRICT;
+	}
+	return flags;
+}
+
 /*
  * Parse the whole input; false with the error filled in.  JSON null is a
  * document like any other, and a NULL pointer in json-c's eyes.
@@ -75,7 +110,7 @@ static bool
 parse(json_tokener *tokener, const char *json, size_t length,
 	  json_object **document, DocumentError *error)
 {
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	json_tokener_set_flags(tokener, parser_flags());
 	*document = json_tokener_parse_ex(tokener, json, (int) length);
 
 	/* a number or a literal ends only where something follows it */
