@@ -51,10 +51,10 @@ extern NullableDatum limit_argument(FunctionCallInfo fcinfo, int n, int least, i
 extern int64 duration_argument(FunctionCallInfo fcinfo, int n);
 
 /* for checks of one caller only: an error 22023 about argument n */
-extern void bad_argument(FunctionCallInfo fcinfo, int n, const char *detail, const char *hint) pg_attribute_noreturn();
+pg_noreturn extern void bad_argument(FunctionCallInfo fcinfo, int n, const char *detail, const char *hint);
 extern const char *argument_name(FunctionCallInfo fcinfo, int n);
 extern void check_document_size(FunctionCallInfo fcinfo, int n, Datum document);
 extern void check_text(FunctionCallInfo fcinfo, int n, Datum value, int most);
-extern void unknown_parent(FunctionCallInfo fcinfo, int n) pg_attribute_noreturn();
+pg_noreturn extern void unknown_parent(FunctionCallInfo fcinfo, int n);
 
 #endif

@@ -15,6 +15,11 @@
 #include "varatt.h"
 #endif
 
+/* The marker of functions that do not return stands first since 18. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* Named wait events for extensions came with 17. */
 #if PG_VERSION_NUM >= 170000
 #define extension_wait_event(name) WaitEventExtensionNew(name)
