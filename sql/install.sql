@@ -6,7 +6,9 @@ DROP EXTENSION pictrepo;
 DROP SCHEMA pictrepo;
 CREATE ROLE regress_pictrepo_owner;
 CREATE SCHEMA pictrepo AUTHORIZATION regress_pictrepo_owner;
+\set VERBOSITY terse
 CREATE EXTENSION pictrepo;
+\set VERBOSITY default
 DROP SCHEMA pictrepo;
 DROP ROLE regress_pictrepo_owner;
 CREATE EXTENSION pictrepo;
