@@ -227,7 +227,7 @@ Datum
 answer_row(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
 {
 	RepoCall	call;
-	NullableDatum columns[STATEMENT_MAX_ARGS];
+	NullableDatum columns[STATEMENT_MAX_ARGS] = {NULL_ARG};
 	bool		found;
 
 	begin_call(&call, fcinfo);
