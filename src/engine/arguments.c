@@ -274,5 +274,7 @@ duration_argument(FunctionCallInfo fcinfo, int n)
 		((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
 	if (microseconds < 0)
 		bad_argument(fcinfo, n, "It is negative.", NULL);
-	return (int64) Min(microseconds, PG_INT64_MAX / 4.0);
+
+	/* 30,000 years: for ever, and added to a time it does not overflow */
+	return (int64) Min(microseconds, 1e18);
 }

@@ -1,0 +1,286 @@
+"""The main job of an image host, step by step, on real pictures.
+
+    demo.py DIRECTORY IMAGES [--own]
+
+Every step is one call of a pictrepo function. The workers, in worker.py, are
+processes of their own, as they would be on an image host.
+"""
+
+import subprocess
+import sys
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+import page
+from store import Store, thumbnail
+
+HERE = Path(__file__).parent
+SIZES = (160, 480)
+# beside the default directory: pictures of another kind, and one that is none
+MORE_IMAGES = ("/usr/share/xplanet/images/earth.jpg", "/usr/share/xplanet/images/night.jpg",
+               "/usr/share/xplanet/images/sun.jpg", "/usr/share/xplanet/images/hubble.png",
+               "/usr/share/xplanet/images/iss.png")
+
+
+def connect():
+    """As the image host's role, which has no right on any table."""
+    return psycopg.connect(user="imagehost", autocommit=True)
+
+
+db = connect()
+
+
+def call(sql, *args, on=None):
+    """The answer of one function."""
+    return (on or db).execute(sql, args).fetchone()[0]
+
+
+def say(text):
+    print(f"  {text}", flush=True)
+
+
+def step(text):
+    print(f"\n{text}", flush=True)
+
+
+def find_pictures(directory, own):
+    pictures = sorted(p for p in Path(directory).rglob("*")
+                      if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".gif", ".webp"))
+    if not own:
+        pictures += [Path(p) for p in MORE_IMAGES]
+    if len(pictures) < 3:
+        sys.exit(f"{directory} has {len(pictures)} pictures; the demo needs at least 3")
+    return pictures
+
+
+class Workers:
+    """Worker processes; however the demo ends, they end with it."""
+
+    def __init__(self, store):
+        self.store = store
+        self.processes = {}
+
+    def start(self, name, queue, *options):
+        self.processes[name] = subprocess.Popen(
+            ["/usr/bin/python3", HERE / "worker.py", self.store.root, queue, name, *options])
+
+    def kill(self, name):
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for name in list(self.processes):
+            self.kill(name)
+
+
+def until(what, condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            sys.exit(f"gave up waiting until {what}")
+        time.sleep(0.05)
+
+
+def upload(store, path):
+    """What a client does: store the file, push a job for it, remember the upload."""
+    identifier = store.put(path.read_bytes(), path.suffix)
+    id = call("SELECT pictrepo.create_upload()")
+    call("SELECT pictrepo.push('process', %s, upload => %s)",
+         Jsonb({"Ingest": {"identifier": identifier, "upload": str(id)}}), id)
+    return id
+
+
+def results(uploads):
+    """Wait for each upload, claim it; (name, alias, token) of those that went well."""
+    good = []
+    for name, id in uploads:
+        result = call("SELECT pictrepo.wait(%s, '60 s')", id)
+        if not call("SELECT pictrepo.claim(%s)", id):
+            sys.exit(f"{name}: somebody else claimed the upload")
+        if "Success" in result:
+            good.append((name, result["Success"]["alias"], result["Success"]["token"]))
+        else:
+            say(f"{name}: {result['Failure']['message']}")
+    return good
+
+
+def variant(store, hash, size):
+    """The thumbnail of a picture: made here, or by whoever was first."""
+    name = f"thumbnail.{size}"
+    me = uuid.uuid4()
+    with connect() as own:
+        claim = call("SELECT pictrepo.claim_variant_processing_rights(%s, %s, %s)",
+                     hash, name, me, on=own)
+        if claim == "claimed":
+            source = call("SELECT pictrepo.identifier(%s)", hash, on=own)
+            identifier = store.put(thumbnail(store.path(source), size), ".jpg")
+            call("SELECT pictrepo.relate_variant_identifier(%s, %s, %s)",
+                 hash, name, identifier, on=own)
+            call("SELECT pictrepo.notify_variant(%s, %s, %s)", hash, name, me, on=own)
+        elif claim == "busy":
+            if not call("SELECT pictrepo.variant_waiter(%s, %s, '60 s')", hash, name, on=own):
+                sys.exit(f"no {name} came")
+        call("SELECT pictrepo.accessed_variant(%s, %s)", hash, name, on=own)
+    return claim
+
+
+def all_hashes():
+    """Page through everything by the slug of the next page."""
+    pages = []
+    slug = None
+    while True:
+        hashes, slug = db.execute(
+            "SELECT hashes, next FROM pictrepo.hash_page(%s, 10)", (slug,)).fetchone()
+        pages.append(hashes)
+        if slug is None:
+            return pages
+
+
+def delete(alias, token):
+    """Delete an alias; the last one takes the picture and its files along."""
+    if not call("SELECT pictrepo.check_delete_token(%s, %s)", alias, token):
+        return "forbidden"
+    with db.transaction():
+        hash = call("SELECT pictrepo.hash(%s)", alias)
+        call("SELECT pictrepo.cleanup_alias(%s)", alias)
+        if call("SELECT count(*) FROM pictrepo.aliases_for_hash(%s)", hash) > 0:
+            return "alias"
+        identifier = call("SELECT pictrepo.identifier(%s)", hash)
+        files = [identifier] + [row[0] for row in db.execute(
+            "SELECT identifier FROM pictrepo.variants(%s)", (hash,))]
+        # In the same transaction, so that no crash can leave a file behind.
+        call("SELECT pictrepo.push_many('cleanup', %s)",
+             [Jsonb({"Identifier": {"identifier": file}}) for file in files])
+        call("SELECT pictrepo.cleanup_details(%s)", identifier)
+        call("SELECT pictrepo.cleanup_hash(%s)", hash)
+    return "picture"
+
+
+def prove(store):
+    """Look at the tables themselves, as the superuser: is anything left over?"""
+    with psycopg.connect() as admin:
+        def count(sql):
+            return admin.execute(sql).fetchone()[0]
+
+        named = {row[0] for row in admin.execute(
+            "SELECT identifier FROM pictrepo.hashes"
+            " UNION SELECT identifier FROM pictrepo.variants")}
+        left = {
+            "files that nothing names": len(store.files() - named),
+            "files that are missing": len(named - store.files()),
+            "details of no file": count(
+                "SELECT count(*) FROM pictrepo.details d WHERE NOT EXISTS"
+                " (SELECT FROM pictrepo.hashes h WHERE h.identifier = d.identifier)"),
+            "pictures without an alias": count(
+                "SELECT count(*) FROM pictrepo.hashes h WHERE NOT EXISTS"
+                " (SELECT FROM pictrepo.aliases a WHERE a.hash = h.hash)"),
+            "variant claims": count("SELECT count(*) FROM pictrepo.variant_claims"),
+            "uploads": count("SELECT count(*) FROM pictrepo.uploads"),
+            "jobs": count("SELECT count(*) FROM pictrepo.job_queue"),
+        }
+    for what, number in left.items():
+        say(f"{number:3d} {what}")
+    return len(named), sum(left.values())
+
+
+def run(directory, images, own):
+    began = time.monotonic()
+    store = Store(directory / "store")
+    pictures = find_pictures(images, own)
+
+    with Workers(store) as workers:
+        step(call("SELECT pictrepo.health_check()"))
+
+        step(f"{len(pictures)} uploads in the background, one picture twice, and a text file")
+        text = directory / "not-a-picture.png"
+        text.write_text("This is not a picture.")
+        begun = [(p.name, upload(store, p)) for p in [*pictures, pictures[-1], text]]
+        say(f"{call('SELECT pictrepo.queue_length(%s)', 'process')} jobs wait")
+
+        step("A worker takes a job and is killed in the middle of it")
+        workers.start("unlucky", "process", "--dawdle")
+        until("the worker has a job", lambda: call(
+            "SELECT count(*) FROM pictrepo.jobs WHERE state = 'running'") == 1)
+        workers.kill("unlucky")
+        say("kill -9: its job is without a heartbeat now, and another worker gets it in 2 s")
+
+        step("Three workers do the jobs, a fourth removes superfluous files")
+        for name in ("worker 1", "worker 2", "worker 3"):
+            workers.start(name, "process")
+        workers.start("cleaner", "cleanup")
+        uploaded = results(begun)
+        say(f"{len(uploaded)} of {len(begun)} uploads went well;"
+            f" {call('SELECT pictrepo.size()')} different pictures are stored")
+
+        known = [(name, alias, token, call("SELECT pictrepo.hash(%s)", alias))
+                 for name, alias, token in uploaded]
+        retried = [name for name, alias, _, hash in known
+                   if call("SELECT pictrepo.details(pictrepo.identifier(%s))", hash)["attempt"] > 1]
+        say(f"taken over from the dead worker: {', '.join(retried)}")
+        if not retried:
+            sys.exit("nobody took over the job of the dead worker")
+
+        step("Thumbnails, each asked for by four clients at once")
+        hashes = sorted({hash for *_, hash in known})
+        wanted = [(store, hash, size) for hash in hashes for size in SIZES for _ in range(4)]
+        with ThreadPoolExecutor(8) as pool:
+            claims = list(pool.map(lambda args: variant(*args), wanted))
+        say(f"{len(wanted)} requests: {claims.count('claimed')} made one,"
+            f" {claims.count('busy')} waited for it, {claims.count('exists')} found it there")
+
+        step("Paging through all of it, ten at a time")
+        pages = all_hashes()
+        say(f"{len(pages)} pages with {' + '.join(str(len(p)) for p in pages)} pictures")
+
+        step("Serving by alias")
+        for name, alias, _, _ in known[:3]:
+            identifier = call("SELECT pictrepo.identifier_from_alias(%s)", alias)
+            details = call("SELECT pictrepo.details(%s)", identifier)
+            call("SELECT pictrepo.accessed_alias(%s)", alias)
+            say(f"{alias}: {details['width']}x{details['height']}, {len(store.read(identifier))}"
+                f" bytes, was {name}")
+        url = "https://example.com/" + known[0][0]
+        call("SELECT pictrepo.relate_url(%s, %s)", url, known[0][1])
+        say(f"{url} is cached as {call('SELECT pictrepo.related(%s)', url)}")
+
+        step("Access times: which thumbnails did nobody look at for a month?")
+        call("SELECT pictrepo.set_accessed_variant(%s, 'thumbnail.480', now() - interval '40 days')",
+             hashes[0])
+        for hash, name, accessed in db.execute(
+                "SELECT * FROM pictrepo.older_variants(now() - interval '30 days')"):
+            file = call("SELECT pictrepo.variant_identifier(%s, %s)", hash, name)
+            with db.transaction():
+                call("SELECT pictrepo.push('cleanup', %s)", Jsonb({"Identifier": {"identifier": file}}))
+                call("SELECT pictrepo.remove_variant(%s, %s)", hash, name)
+            say(f"{name} of {hash.hex()[:12]}, last seen {accessed:%Y-%m-%d}: removed")
+
+        step("Deleting every third upload, with its token")
+        say(f"with a wrong token: {delete(known[1][1], 'wrong')}")
+        deleted = [delete(alias, token) for _, alias, token, _ in known[1::3]]
+        say(f"{deleted.count('picture')} pictures went,"
+            f" {deleted.count('alias')} stay under another alias")
+        until("all files are removed", lambda: call("SELECT pictrepo.queue_length()") == 0)
+
+    step("What is left over?")
+    files, left = prove(store)
+    page.write(directory / "index.html", db, {alias: name for name, alias, _, _ in known})
+    step(f"{files} files in the store, each named by the repo, and {left} things left over,"
+         f" after {time.monotonic() - began:.0f} s.")
+    print(f"Look at {directory / 'index.html'}")
+    return left
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(1 if run(Path(sys.argv[1]), sys.argv[2], "--own" in sys.argv) else 0)
+    except KeyboardInterrupt:
+        sys.exit(130)

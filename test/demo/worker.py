@@ -1,0 +1,107 @@
+"""A worker of the demo: takes jobs from a queue until it is told to stop.
+
+    worker.py STORE QUEUE NAME [--dawdle]
+
+With --dawdle it takes one job and never gets it done, though it sends its
+heartbeats: the one to be killed.
+"""
+
+import hashlib
+import sys
+import time
+import uuid
+from datetime import datetime, timezone
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from store import FORMATS, NotAPicture, Store, look_at
+
+
+class Worker:
+    def __init__(self, store, queue, name, dawdle):
+        self.store = store
+        self.queue = queue
+        self.name = name
+        self.dawdle = dawdle
+        self.id = uuid.uuid4()
+        self.db = psycopg.connect(user="imagehost", autocommit=True)
+
+    def call(self, sql, *args):
+        """The answer of one function."""
+        return self.db.execute(sql, args).fetchone()[0]
+
+    def run(self):
+        while True:
+            # waits in the server; when the time is up there is no row
+            job = self.db.execute(
+                "SELECT id, job, attempt FROM pictrepo.pop(%s, %s, wait => '5 s')",
+                (self.queue, self.id)).fetchone()
+            if job is not None:
+                self.do(*job)
+
+    def do(self, job_id, job, attempt):
+        while self.dawdle:
+            self.beat(job_id)
+            time.sleep(0.2)
+        try:
+            if "Ingest" in job:
+                self.ingest(job_id, attempt, **job["Ingest"])
+            else:
+                self.remove_file(job_id, **job["Identifier"])
+        except NotAPicture as error:
+            # Trying again would not help. The job's upload gets a Failure.
+            self.call("SELECT pictrepo.complete_job(%s, %s, %s, 'aborted', %s)",
+                      self.queue, self.id, job_id, str(error))
+            self.call("SELECT pictrepo.push('cleanup', %s)",
+                      Jsonb({"Identifier": {"identifier": job["Ingest"]["identifier"]}}))
+
+    def beat(self, job_id):
+        if not self.call("SELECT pictrepo.heartbeat(%s, %s, %s)", self.queue, self.id, job_id):
+            sys.exit(f"{self.name} was thought dead and lost its job")
+
+    def ingest(self, job_id, attempt, identifier, upload):
+        """Look at an uploaded file and make it known under a new alias."""
+        data = self.store.read(identifier)
+        kind, width, height, frames = look_at(self.store.path(identifier))
+        format, details_format, content_type = FORMATS[kind]
+        self.beat(job_id)
+
+        sha256 = hashlib.sha256(data).digest()
+        hash = self.call("SELECT pictrepo.make_hash(%s, %s, %s)", sha256, len(data), format)
+        details = {
+            "width": width, "height": height, "format": details_format,
+            "content_type": content_type, "frames": frames if frames > 1 else None,
+            "created_at": datetime.now(timezone.utc).isoformat(),
+            "worker": self.name, "attempt": attempt,
+        }
+        alias = f"{uuid.uuid4()}.{format}"
+        token = str(uuid.uuid4())
+
+        # All of it or nothing: a worker that dies in here leaves no trace.
+        with self.db.transaction():
+            if self.call("SELECT pictrepo.create_hash(%s, %s)", hash, identifier):
+                self.call("SELECT pictrepo.relate_details(%s, %s)", identifier, Jsonb(details))
+            else:
+                # The content is known: keep the first file, drop this one.
+                self.call("SELECT pictrepo.push('cleanup', %s)",
+                          Jsonb({"Identifier": {"identifier": identifier}}))
+            self.call("SELECT pictrepo.create_alias(%s, %s, %s)", alias, token, hash)
+            self.call("SELECT pictrepo.complete_upload(%s, %s)", upload,
+                      Jsonb({"Success": {"alias": alias, "token": token}}))
+            outcome = self.call("SELECT pictrepo.complete_job(%s, %s, %s)",
+                                self.queue, self.id, job_id)
+            if outcome == "lost":
+                raise psycopg.Rollback()
+
+    def remove_file(self, job_id, identifier):
+        self.store.remove(identifier)
+        self.call("SELECT pictrepo.complete_job(%s, %s, %s)", self.queue, self.id, job_id)
+
+
+if __name__ == "__main__":
+    root, queue, name, *options = sys.argv[1:]
+    try:
+        Worker(Store(root), queue, name, "--dawdle" in options).run()
+    except KeyboardInterrupt:
+        pass
