@@ -49,7 +49,7 @@ def card(db, hash, names):
         attempt = f'<span class="again">{attempt}, after a crash</span>'
     facts = [
         *(("alias", f"<code>{escape(alias)}</code>") for alias in aliases),
-        ("hash", f"<code>{hash.hex()[:24]}…</code>"),
+        ("hash", f"<code>{hash.hex()[:18]}…</code>"),
         ("picture", f"{one(db, 'SELECT pictrepo.hash_format(%s)', hash)},"
                     f" {details['width']} × {details['height']},"
                     f" {kilobytes(one(db, 'SELECT pictrepo.hash_size(%s)', hash))}"),
