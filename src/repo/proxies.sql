@@ -7,7 +7,7 @@ CREATE TABLE pictrepo.proxies (
 	accessed timestamptz DEFAULT now() CHECK (isfinite(accessed)),
 	CHECK (digest = pictrepo.url_digest(url))
 );
-CREATE INDEX proxies_alias_index ON pictrepo.proxies (alias);
+CREATE INDEX proxies_alias_index ON pictrepo.proxies (alias, accessed);
 CREATE INDEX proxies_accessed_index ON pictrepo.proxies (accessed, alias);
 
 COMMENT ON TABLE pictrepo.proxies IS 'urls of other hosts whose content is kept here';
@@ -16,7 +16,7 @@ COMMENT ON COLUMN pictrepo.proxies.url IS 'where the content came from';
 COMMENT ON COLUMN pictrepo.proxies.alias IS 'the alias that stands for the url';
 COMMENT ON COLUMN pictrepo.proxies.accessed IS
 	'when the alias was last served, the same in all rows of an alias; NULL when its access time was removed';
-COMMENT ON INDEX pictrepo.proxies_alias_index IS 'the urls of an alias';
+COMMENT ON INDEX pictrepo.proxies_alias_index IS 'the urls of an alias, and its latest access';
 COMMENT ON INDEX pictrepo.proxies_accessed_index IS 'proxied aliases by age of their last access';
 
 CREATE FUNCTION pictrepo.relate_url(url text, alias text) RETURNS bool

@@ -207,7 +207,8 @@ pictrepo_push_many(PG_FUNCTION_ARGS)
 /*
  * Only jobs that are due, by priority.  Stepping from one priority to the next
  * lower one keeps jobs of a high priority that are not due yet from being
- * waded through.
+ * waded through.  Going through an array keeps the planner, which cannot know
+ * how few jobs are wanted, from joining with the whole table.
  */
 WRITES(claim_jobs,
 	   "WITH RECURSIVE level (priority) AS ("
@@ -224,7 +225,7 @@ WRITES(claim_jobs,
 	   "), claimed AS ("
 	   "UPDATE pictrepo.job_queue j"
 	   " SET status = 'running', worker = $2, heartbeat = $3, attempt = j.attempt + 1"
-	   " FROM ready WHERE j.id = ready.id"
+	   " WHERE j.id = ANY (ARRAY(SELECT id FROM ready))"
 	   " RETURNING j.id, j.job, j.attempt, j.queue_time, j.priority, j.run_at)"
 	   " SELECT id, job, attempt, queue_time FROM claimed ORDER BY priority DESC, run_at, id",
 	   TEXTOID, UUIDOID, TIMESTAMPTZOID, INT4OID);
