@@ -55,7 +55,12 @@ pictrepo_related(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pictrepo_remove_relation);
 
-WRITES(delete_urls, "DELETE FROM pictrepo.proxies WHERE alias = $1", TEXTOID);
+/* The alias is locked first, as by all that takes an alias and its urls. */
+WRITES(delete_urls,
+	   "WITH locked AS MATERIALIZED"
+	   " (SELECT alias FROM pictrepo.aliases WHERE alias = $1 FOR NO KEY UPDATE)"
+	   " DELETE FROM pictrepo.proxies p USING locked WHERE p.alias = locked.alias",
+	   TEXTOID);
 
 /*
  * remove_relation(alias text) -> bigint

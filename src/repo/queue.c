@@ -27,17 +27,21 @@
 /* ----- push ----- */
 
 /*
- * Element by element: ids, jobs and keys have the same length, or keys is NULL.
- * A push of one job is a push of many.
+ * ids, jobs and keys element by element; keys may be NULL.  The keys go in in
+ * their own order, so that two calls with the same keys cannot lock each other
+ * out.  Gives the array of ids, with NULL for each that was not taken.
  */
 WRITES(insert_jobs,
-	   "INSERT INTO pictrepo.job_queue"
+	   "WITH given AS (SELECT * FROM unnest($2, $3, $4) WITH ORDINALITY AS g (id, job, key, place)),"
+	   " taken AS (INSERT INTO pictrepo.job_queue"
 	   " (id, queue, job, unique_key, queue_time, run_at, priority, retry, upload)"
-	   " SELECT given.id, $1, given.job, given.key, $5, coalesce($6, $5), $7,"
+	   " SELECT id, $1, job, key, $5, coalesce($6, $5), $7,"
 	   " coalesce($8, (SELECT retries FROM pictrepo.queues WHERE queue = $1), " DEFAULT_RETRIES "), $9"
-	   " FROM unnest($2, $3, $4) AS given (id, job, key)"
+	   " FROM given ORDER BY key, place"
 	   " ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"
-	   " RETURNING id",
+	   " RETURNING id)"
+	   " SELECT coalesce(array_agg(taken.id ORDER BY place), '{}')"
+	   " FROM given LEFT JOIN taken ON taken.id = given.id",
 	   TEXTOID, UUIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID,
 	   TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INT4OID, UUIDOID);
 
@@ -132,30 +136,6 @@ check_keys(FunctionCallInfo fcinfo, int n, int jobs)
 			check_text(fcinfo, n, keys[i], KEY_MAX);
 }
 
-/* The given ids as an array, with NULL for each that is not in the result. */
-static Datum
-inserted_ids(Datum *ids, int count)
-{
-	bool	   *nulls = palloc0_array(bool, count + 1);
-	uint64		row = 0;
-	int			dims[1] = {count};
-	int			lower[1] = {1};
-
-	/* rows come back in the order in which they went in */
-	for (int i = 0; i < count; i++)
-	{
-		nulls[i] = row >= SPI_processed ||
-			memcmp(DatumGetUUIDP(result_value(row, 1).value),
-				   DatumGetUUIDP(ids[i]), UUID_LEN) != 0;
-		if (!nulls[i])
-			row++;
-	}
-	if (count == 0)
-		return PointerGetDatum(construct_empty_array(UUIDOID));
-	return PointerGetDatum(construct_md_array(ids, nulls, 1, dims, lower,
-											  UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
-}
-
 PG_FUNCTION_INFO_V1(pictrepo_push_many);
 
 /*
@@ -175,9 +155,6 @@ pictrepo_push_many(PG_FUNCTION_ARGS)
 	Datum	   *ids = palloc_array(Datum, count + 1);
 	pg_uuid_t  *minted = palloc_array(pg_uuid_t, count + 1);
 	NullableDatum args[9];
-	MemoryContext answer = CurrentMemoryContext;
-	RepoCall	call;
-	Datum		result;
 
 	for (int i = 0; i < count; i++)
 	{
@@ -193,13 +170,7 @@ pictrepo_push_many(PG_FUNCTION_ARGS)
 	args[3] = fcinfo->args[2];
 	schedule_arguments(fcinfo, 3, &args[4]);
 	args[8] = NULL_ARG;
-
-	begin_call(&call, fcinfo);
-	run_statement(&insert_jobs, args);
-	MemoryContextSwitchTo(answer);
-	result = inserted_ids(ids, count);
-	end_call(&call);
-	PG_RETURN_DATUM(result);
+	return answer_value(fcinfo, &insert_jobs, args);
 }
 
 /* ----- pop ----- */

@@ -186,12 +186,17 @@ READS_NOW(any_silent,
 	   TEXTOID, TIMESTAMPTZOID);
 
 /*
- * Since when the server takes writes: processes that it starts with itself,
- * after a crash, or at a promotion.
+ * Since when the server takes writes: the start of the processes that it starts
+ * with itself, after a crash, or at a promotion.  Right after a promotion there
+ * is a moment in which the launchers are still to come.
  */
 READS_NOW(server_ready_at,
-	   "SELECT greatest(pg_postmaster_start_time(), max(backend_start)) FROM pg_stat_activity"
-	   " WHERE backend_type IN ('checkpointer', 'autovacuum launcher', 'logical replication launcher')");
+		  "SELECT CASE WHEN count(*) FILTER (WHERE backend_type <> 'checkpointer') = 0"
+		  " AND (current_setting('autovacuum')::bool"
+		  " OR current_setting('max_logical_replication_workers')::int > 0)"
+		  " THEN 'infinity' ELSE greatest(pg_postmaster_start_time(), max(backend_start)) END"
+		  " FROM pg_stat_activity WHERE backend_type IN"
+		  " ('checkpointer', 'autovacuum launcher', 'logical replication launcher')");
 
 WRITES(reap_silent,
 	   END_JOBS("SELECT j.id, j.retry > 0 AS again, j.run_at,"
