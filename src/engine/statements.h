@@ -75,8 +75,8 @@ extern Datum answer_rows(FunctionCallInfo fcinfo, Statement *statement, const Nu
 
 /*
  * For statements that insert a row below a parent, in the form INSERT ...
- * SELECT ... FROM parent ON CONFLICT DO NOTHING: true, false (it exists), or
- * 23503 when the parent that argument n names is not there.
+ * SELECT ... FROM parent FOR KEY SHARE ON CONFLICT DO NOTHING: true, false (it
+ * exists), or 23503 when the parent that argument n names is not there.
  */
 extern Datum answer_created(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args,
 							Statement *parent_exists, int n);

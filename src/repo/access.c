@@ -64,20 +64,9 @@ answer_touch(FunctionCallInfo fcinfo, Statement *read, Statement *write, Nullabl
 READS(access_of_alias, ACCESS_OF_ALIAS, TEXTOID);
 READS_NOW(access_of_alias_now, ACCESS_OF_ALIAS, TEXTOID);
 
-/*
- * The alias before its urls, as in a removal: whoever takes several rows takes
- * them in the same order.
- */
-#define LOCKED_ALIAS \
-	"WITH locked AS MATERIALIZED" \
-	" (SELECT alias FROM pictrepo.aliases WHERE alias = $1 FOR NO KEY UPDATE)"
-
 WRITES(set_alias_access,
-	   LOCKED_ALIAS ","
-	   " proxied AS (UPDATE pictrepo.proxies p SET accessed = $2"
-	   " FROM locked WHERE p.alias = locked.alias RETURNING 1),"
-	   " plain AS (UPDATE pictrepo.aliases a SET accessed = $2"
-	   " FROM locked WHERE a.alias = locked.alias"
+	   "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = $2 WHERE alias = $1 RETURNING 1),"
+	   " plain AS (UPDATE pictrepo.aliases a SET accessed = $2 WHERE alias = $1"
 	   " AND NOT EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias) RETURNING 1)"
 	   " SELECT FROM proxied UNION ALL SELECT FROM plain",
 	   TEXTOID, TIMESTAMPTZOID);
@@ -149,13 +138,13 @@ pictrepo_older_aliases(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pictrepo_remove_alias_access);
 
+/* The alias before its urls, as in a removal, so as not to lock each other out. */
 WRITES(clear_alias_access,
-	   LOCKED_ALIAS ","
-	   " proxied AS (UPDATE pictrepo.proxies p SET accessed = NULL"
-	   " FROM locked WHERE p.alias = locked.alias AND p.accessed IS NOT NULL RETURNING 1),"
-	   " plain AS (UPDATE pictrepo.aliases a SET accessed = NULL"
-	   " FROM locked WHERE a.alias = locked.alias AND a.accessed IS NOT NULL RETURNING 1)"
-	   " SELECT FROM proxied UNION ALL SELECT FROM plain",
+	   "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = NULL"
+	   " WHERE alias = $1 AND accessed IS NOT NULL RETURNING 1),"
+	   " plain AS (UPDATE pictrepo.aliases SET accessed = NULL"
+	   " WHERE alias = $1 AND accessed IS NOT NULL RETURNING 1)"
+	   " SELECT FROM plain UNION ALL SELECT FROM proxied",
 	   TEXTOID);
 
 /*

@@ -19,7 +19,7 @@ PG_FUNCTION_INFO_V1(pictrepo_create_alias);
 
 WRITES(insert_alias,
 	   "INSERT INTO pictrepo.aliases (alias, delete_token, hash)"
-	   " SELECT $1, $2, hash FROM pictrepo.hashes WHERE hash = $3"
+	   " SELECT $1, $2, hash FROM pictrepo.hashes WHERE hash = $3 FOR KEY SHARE"
 	   " ON CONFLICT DO NOTHING",
 	   TEXTOID, TEXTOID, BYTEAOID);
 

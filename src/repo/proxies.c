@@ -17,7 +17,7 @@ PG_FUNCTION_INFO_V1(pictrepo_relate_url);
 WRITES(insert_url,
 	   "INSERT INTO pictrepo.proxies (digest, url, alias, accessed)"
 	   " SELECT pictrepo.url_digest($1), $1, alias, clock_timestamp()"
-	   " FROM pictrepo.aliases WHERE alias = $2"
+	   " FROM pictrepo.aliases WHERE alias = $2 FOR KEY SHARE"
 	   " ON CONFLICT DO NOTHING",
 	   TEXTOID, TEXTOID);
 
@@ -55,12 +55,7 @@ pictrepo_related(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pictrepo_remove_relation);
 
-/* The alias is locked first, as by all that takes an alias and its urls. */
-WRITES(delete_urls,
-	   "WITH locked AS MATERIALIZED"
-	   " (SELECT alias FROM pictrepo.aliases WHERE alias = $1 FOR NO KEY UPDATE)"
-	   " DELETE FROM pictrepo.proxies p USING locked WHERE p.alias = locked.alias",
-	   TEXTOID);
+WRITES(delete_urls, "DELETE FROM pictrepo.proxies WHERE alias = $1", TEXTOID);
 
 /*
  * remove_relation(alias text) -> bigint

@@ -60,9 +60,12 @@ WRITES(complete_one,
 	   "DELETE FROM pictrepo.job_queue WHERE id = $3 AND " HELD(""),
 	   TEXTOID, UUIDOID, UUIDOID);
 
+/* Locked in order, as in fail_all, so that no two calls lock each other out. */
 WRITES(complete_all,
-	   "WITH ended AS (DELETE FROM pictrepo.job_queue WHERE id = ANY ($3) AND " HELD("")
-	   " RETURNING id)" ANSWERS("ended", "'completed'"),
+	   "WITH held AS MATERIALIZED (SELECT id FROM pictrepo.job_queue"
+	   " WHERE id = ANY ($3) AND " HELD("") " ORDER BY id FOR UPDATE),"
+	   " ended AS (DELETE FROM pictrepo.job_queue j USING held WHERE j.id = held.id RETURNING j.id)"
+	   ANSWERS("ended", "'completed'"),
 	   TEXTOID, UUIDOID, UUIDARRAYOID);
 
 /*
@@ -186,17 +189,12 @@ READS_NOW(any_silent,
 	   TEXTOID, TIMESTAMPTZOID);
 
 /*
- * Since when the server takes writes: the start of the processes that it starts
- * with itself, after a crash, or at a promotion.  Right after a promotion there
- * is a moment in which the launchers are still to come.
+ * Since when the server takes writes: the walwriter starts with it, after a
+ * crash, and at a promotion, a moment after which it may still be to come.
  */
 READS_NOW(server_ready_at,
-		  "SELECT CASE WHEN count(*) FILTER (WHERE backend_type <> 'checkpointer') = 0"
-		  " AND (current_setting('autovacuum')::bool"
-		  " OR current_setting('max_logical_replication_workers')::int > 0)"
-		  " THEN 'infinity' ELSE greatest(pg_postmaster_start_time(), max(backend_start)) END"
-		  " FROM pg_stat_activity WHERE backend_type IN"
-		  " ('checkpointer', 'autovacuum launcher', 'logical replication launcher')");
+		  "SELECT coalesce(max(backend_start), 'infinity') FROM pg_stat_activity"
+		  " WHERE backend_type = 'walwriter'");
 
 WRITES(reap_silent,
 	   END_JOBS("SELECT j.id, j.retry > 0 AS again, j.run_at,"

@@ -18,9 +18,10 @@ static const char *const levels[] = {"reader", "writer", "admin"};
 
 /*
  * The functions up to a level, in one string for GRANT.  What only looks is
- * for readers, but for delete tokens, which are secrets; waiting is looking,
- * though declared volatile so that it sees what comes.  grant_access itself
- * and the trigger functions are for nobody.
+ * for readers, but for delete tokens, which are secrets: delete_token gives one,
+ * and so may wait.  variant_waiter looks, though declared volatile so that it
+ * sees what comes.  grant_access itself and the trigger functions are for
+ * nobody.
  */
 READS(functions_of_level,
 	  "SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p"
@@ -28,7 +29,7 @@ READS(functions_of_level,
 	  " AND p.prorettype <> 'trigger'::regtype AND p.proname <> 'grant_access'"
 	  " AND $1 >= CASE"
 	  " WHEN p.proname IN ('configure_queue', 'pause_queue', 'resume_queue', 'requeue_dead') THEN 2"
-	  " WHEN p.proname IN ('wait', 'variant_waiter') THEN 0"
+	  " WHEN p.proname = 'variant_waiter' THEN 0"
 	  " WHEN p.provolatile = 'v' OR p.proname = 'delete_token' THEN 1"
 	  " ELSE 0 END",
 	  INT4OID);

@@ -22,7 +22,7 @@ PG_FUNCTION_INFO_V1(pictrepo_relate_variant_identifier);
 
 WRITES(insert_variant,
 	   "INSERT INTO pictrepo.variants (hash, variant, identifier)"
-	   " SELECT hash, $2, $3 FROM pictrepo.hashes WHERE hash = $1"
+	   " SELECT hash, $2, $3 FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE"
 	   " ON CONFLICT DO NOTHING",
 	   BYTEAOID, TEXTOID, TEXTOID);
 
@@ -108,7 +108,7 @@ claim_cutoff(void)
 /* Takes a new claim, an expired one, or the worker's own again. */
 WRITES(take_claim,
 	   "INSERT INTO pictrepo.variant_claims AS c (hash, variant, worker, heartbeat)"
-	   " SELECT hash, $2, $3, clock_timestamp() FROM pictrepo.hashes WHERE hash = $1"
+	   " SELECT hash, $2, $3, clock_timestamp() FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE"
 	   " ON CONFLICT (hash, variant) DO UPDATE"
 	   " SET worker = excluded.worker, heartbeat = excluded.heartbeat"
 	   " WHERE c.worker = excluded.worker OR c.heartbeat < $4",

@@ -1,0 +1,356 @@
+# A role needs EXECUTE and nothing else, and gets what grant_access gives it:
+# PUBLIC can do nothing, no level reads or writes more than it says, a hostile
+# search_path changes nothing, and no delete token gets into a message or log.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use Pictrepo;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "log_statement = none\n");
+$node->start;
+$node->safe_psql('postgres', q{
+	CREATE ROLE nobody LOGIN;
+	CREATE ROLE a_reader LOGIN;
+	CREATE ROLE a_writer LOGIN;
+	CREATE ROLE an_admin LOGIN;
+	CREATE ROLE hostile LOGIN;
+	CREATE DATABASE good;
+	CREATE DATABASE foreign_schema});
+
+fill($node, 'good');
+$node->safe_psql('good', q{
+	ALTER DATABASE good SET timezone = 'UTC';
+	SELECT pictrepo.grant_access('a_reader', 'reader');
+	SELECT pictrepo.grant_access('a_writer', 'writer');
+	SELECT pictrepo.grant_access('an_admin', 'admin')});
+
+my @functions = public_functions($node, 'good');
+
+# ----- levels -----
+
+my %only_admin = map { $_ => 1 } qw(configure_queue pause_queue resume_queue requeue_dead);
+
+# The lowest level that may call a function: 1 reader, 2 writer, 3 admin, 4 none.
+sub level_of
+{
+	my ($function) = @_;
+
+	return 4 if $function->{name} eq 'grant_access';
+	return 3 if $only_admin{ $function->{name} };
+	return 2 if is_writer($function) || $function->{name} eq 'delete_token';
+	return 1;
+}
+
+# Call everything as a role of a level.
+sub check_level
+{
+	my ($role, $level) = @_;
+	my @answers = try_calls($node, 'good', $role, map { call_of($_) } @functions);
+
+	foreach my $i (0 .. $#functions)
+	{
+		my $function = $functions[$i];
+		my $name = "$role and $function->{signature}";
+
+		if (level_of($function) <= $level)
+		{
+			unlike($answers[$i], qr/^error/, $name);
+		}
+		else
+		{
+			is($answers[$i], 'error 42501', "not $name");
+		}
+	}
+
+	foreach my $privilege (qw(SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER))
+	{
+		is( $node->safe_psql(
+				'good', qq{
+				SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
+				WHERE relnamespace = 'pictrepo'::regnamespace AND relkind IN ('r', 'p', 'S')
+				AND has_table_privilege('$role', oid, '$privilege')}),
+			$level == 3 && $privilege eq 'SELECT' ? join(' ', tables($node, 'good')) : '',
+			"$role and $privilege");
+	}
+	is( $node->safe_psql(
+			'good', qq{
+			SELECT count(*) FROM pg_proc
+			WHERE pronamespace = 'pictrepo'::regnamespace AND prorettype = 'trigger'::regtype
+			AND has_function_privilege('$role', oid, 'EXECUTE')}),
+		'0',
+		"no trigger function for $role");
+	is( $node->safe_psql('good', "SELECT has_schema_privilege('$role', 'pictrepo', 'CREATE')"),
+		'f', "$role cannot create in the schema");
+	return;
+}
+
+check_level('nobody', 0);
+check_level('a_reader', 1);
+check_level('a_writer', 2);
+check_level('an_admin', 3);
+
+# What is granted with the schema alone: PUBLIC has no function.
+$node->safe_psql('good', 'GRANT USAGE ON SCHEMA pictrepo TO nobody');
+check_level('nobody', 0);
+
+# A role that only has EXECUTE on one function.
+$node->safe_psql('good', 'GRANT EXECUTE ON FUNCTION pictrepo.create_hash TO nobody');
+is((try_calls($node, 'good', 'nobody', q{SELECT pictrepo.create_hash('a', 'b')}))[0],
+	't', 'EXECUTE is all that a call needs');
+
+# Rights end with the call: what follows it is the caller's own.
+my ($stdout, $stderr) = run($node, 'good', q{
+	SELECT pictrepo.create_hash('a', 'b'), current_user, current_setting('search_path');
+	SELECT current_user, current_setting('search_path');
+	SELECT pictrepo.create_hash(NULL, 'b');
+	SELECT current_user, current_setting('search_path');
+	DO $$ BEGIN PERFORM pictrepo.create_hash(NULL, 'b'); EXCEPTION WHEN OTHERS THEN
+		RAISE NOTICE '% %', current_user, current_setting('search_path'); END $$;
+	TABLE pictrepo.hashes;
+}, user => 'nobody');
+is($stdout, qq{t|nobody|"\$user", public\nnobody|"\$user", public\nnobody|"\$user", public},
+	'the caller stays who it is');
+like($stderr, qr/nobody "\$user", public/, 'after a caught error, too');
+like($stderr, qr/42501/, 'and cannot read the tables');
+
+# ----- a hostile search_path -----
+
+$node->safe_psql('good', q{
+	GRANT CREATE ON DATABASE good TO hostile;
+	SELECT pictrepo.grant_access('hostile', 'admin')});
+
+# What pictrepo's SQL might use by an unqualified name, shadowed.
+my @operators = (
+	map {
+		my $type = $_;
+		map { [ $_, $type, $type, 'bool' ] } qw(= <> < <= > >=)
+	} qw(bytea text uuid int4 int8 float8 bool interval timestamptz jsonb name oid regtype regnamespace "char")
+);
+push @operators,
+  [ '+', 'timestamptz', 'interval', 'timestamptz' ],
+  [ '-', 'timestamptz', 'interval', 'timestamptz' ],
+  (map { [ $_, 'int4', 'int4', 'int4' ], [ $_, 'int8', 'int8', 'int8' ], [ $_, 'float8', 'float8', 'float8' ] }
+	qw(+ - * /)),
+  [ '||', 'text', 'text', 'text' ];
+my @shadows = (
+	[ 'now', '', 'timestamptz' ],
+	[ 'clock_timestamp', '', 'timestamptz' ],
+	[ 'random', '', 'float8' ],
+	[ 'current_database', '', 'name' ],
+	[ 'pg_postmaster_start_time', '', 'timestamptz' ],
+	[ 'unnest', 'anyarray', 'SETOF anyelement' ],
+	[ 'unnest', 'uuid[]', 'SETOF uuid' ],
+	[ 'power', 'float8, float8', 'float8' ],
+	[ 'format', 'text, VARIADIC "any"', undef ],
+	[ 'jsonb_build_object', 'VARIADIC text[]', 'jsonb' ],
+	[ 'make_interval', 'secs float8', 'interval' ],
+	[ 'extract', 'text, interval', 'numeric' ],
+	[ 'octet_length', 'bytea', 'int4' ],
+	[ 'octet_length', 'text', 'int4' ],
+	[ 'isfinite', 'timestamptz', 'bool' ],
+	[ 'sha256', 'bytea', 'bytea' ]);
+
+my $trap = '';
+my $n = 0;
+foreach my $operator (@operators)
+{
+	my ($name, $left, $right, $result) = @$operator;
+
+	$n++;
+	$trap .= qq{
+		CREATE FUNCTION evil.operator$n($left, $right) RETURNS $result LANGUAGE plpgsql
+			AS \$\$ BEGIN RAISE 'evil operator $name($left, $right)'; END \$\$;
+		CREATE OPERATOR evil.$name (FUNCTION = evil.operator$n, LEFTARG = $left, RIGHTARG = $right);
+	};
+}
+foreach my $shadow (grep { defined $_->[2] } @shadows)
+{
+	$trap .= qq{
+		CREATE FUNCTION evil.$shadow->[0]($shadow->[1]) RETURNS $shadow->[2] LANGUAGE plpgsql
+			AS \$\$ BEGIN RAISE 'evil function $shadow->[0]($shadow->[1])'; END \$\$;
+	};
+}
+$trap .= qq{
+	CREATE FUNCTION evil.fire() RETURNS trigger LANGUAGE plpgsql
+		AS \$\$ BEGIN RAISE 'evil trigger'; END \$\$;
+	CREATE FUNCTION evil.sum(float8, int8) RETURNS float8 LANGUAGE plpgsql
+		AS \$\$ BEGIN RAISE 'evil aggregate'; END \$\$;
+	CREATE AGGREGATE evil.count(*) (SFUNC = int8inc, STYPE = int8, INITCOND = '666');
+	CREATE AGGREGATE evil.max(timestamptz) (SFUNC = timestamptz_smaller, STYPE = timestamptz);
+};
+$node->safe_psql('good', "SET ROLE hostile;\nCREATE SCHEMA evil;\n$trap");
+
+# In the caller's own session: temporary tables in place of pictrepo's, with
+# rows and triggers.
+my $snare = '';
+foreach my $table (tables($node, 'good'), qw(pg_proc pg_class pg_extension pg_stat_activity))
+{
+	$snare .= qq{
+		CREATE TEMP TABLE $table (id uuid, hash bytea, alias text);
+		INSERT INTO pg_temp.$table DEFAULT VALUES;
+		CREATE TRIGGER evil BEFORE INSERT OR UPDATE OR DELETE ON pg_temp.$table
+			FOR EACH ROW EXECUTE FUNCTION evil.fire();
+	};
+}
+$snare .= q{
+	CREATE TEMP VIEW jobs AS SELECT 1;
+	CREATE TYPE pg_temp.job_status AS ENUM ('evil');
+	SET search_path = evil, pg_temp, pg_catalog, pictrepo;
+	SET transform_null_equals = on;
+	SET array_nulls = off;
+	SET quote_all_identifiers = on;
+	SET IntervalStyle = sql_standard;
+	SET client_encoding = LATIN1;
+	SET plan_cache_mode = force_custom_plan;
+};
+
+# The same calls in two copies of the database, in good and in evil company.
+# What differs from run to run is replaced.
+sub plain
+{
+	my ($text) = @_;
+
+	$text =~ s/\b(?!01900000-|11111111-)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/UUID/g;
+	$text =~ s/\b20[2-9]\d-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00/TIME/g;
+	$text =~ s/\bAwA[\w-]{10,}/SLUG/g;
+	$text =~ s/(health-value,)"[^"]*"/$1TIME/g;
+	return $text;
+}
+
+my $calls = join '',
+  sort { ($a =~ /claim\(uuid\)/) <=> ($b =~ /claim\(uuid\)/) }
+  map { "\\echo ==== $_->{signature}\n" . call_of($_) . ";\n" }
+  grep { level_of($_) <= 3 } @functions;
+
+# literals only: an operator or function of the caller's would be its own
+$calls =~ s/sha256\('a'\)/'\\xca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb'/g;
+
+$node->safe_psql('postgres', 'CREATE DATABASE evil TEMPLATE good');
+$node->safe_psql('evil', "ALTER DATABASE evil SET timezone = 'UTC'");
+my ($good, $good_errors) = run($node, 'good', $calls);
+my ($evil, $evil_errors) = run($node, 'evil', "$snare $calls", user => 'hostile');
+
+is($good_errors, '', 'in good company all calls work');
+is($evil_errors, '', 'with a hostile search_path all calls work');
+is_deeply(
+	[ split /\n/, plain($evil) ],
+	[ split /\n/, plain($good) ],
+	'with a hostile search_path all calls answer the same');
+is(plain(join "\n", sort split /\n/, rows_of($node, 'evil', $_)),
+	plain(join "\n", sort split /\n/, rows_of($node, 'good', $_)),
+	"with a hostile search_path $_ is the same")
+  foreach tables($node, 'good');
+
+# the trap does work
+($stdout, $stderr) = run($node, 'evil',
+	q{SET search_path = evil, pg_catalog; SELECT 1 = 1; SELECT count(*) FROM pg_class},
+	user => 'hostile');
+like($stderr, qr/evil operator/, 'the trap is set');
+cmp_ok($stdout, '>', 666, 'for aggregates, too');
+
+# ----- a schema that somebody else made -----
+
+$node->safe_psql('foreign_schema', 'CREATE SCHEMA pictrepo AUTHORIZATION hostile');
+($stdout, $stderr) = run($node, 'foreign_schema', 'CREATE EXTENSION pictrepo');
+like($stderr, qr/42501: schema "pictrepo" belongs to /,
+	"no extension in another role's schema");
+$node->safe_psql('foreign_schema', 'DROP SCHEMA pictrepo; GRANT ALL ON DATABASE foreign_schema TO hostile');
+($stdout, $stderr) = run($node, 'foreign_schema', 'CREATE EXTENSION pictrepo', user => 'hostile');
+like($stderr, qr/42501/, 'not trusted: only a superuser creates it');
+
+# ----- tokens -----
+
+# The client's own statement is the client's to log.
+$node->append_conf(
+	'postgresql.conf', q{
+log_min_messages = debug1
+log_error_verbosity = verbose
+log_min_error_statement = panic
+});
+$node->reload;
+my $log_start = -s $node->logfile;
+my $token = '5ecc0000-aaaa-4bbb-8ccc-dddddddddddd';
+my $upload = qq{{"Success": {"alias": "alias", "token": "$token"}}};
+
+# an alias whose hash is being removed, or that is being created, at the time
+my $holder = $node->background_psql('good', on_error_stop => 0);
+$holder->query_safe(qq{
+	BEGIN;
+	SELECT pictrepo.create_hash('going', 'going.png');
+	SELECT pictrepo.create_hash('staying', 'staying.png');
+	COMMIT;
+	BEGIN;
+	SELECT pictrepo.cleanup_hash('going');
+	SELECT pictrepo.create_alias('in the way', 'another', 'staying')});
+
+my @bad = (
+	qq{create_alias(NULL, '$token', 'hash')},
+	qq{create_alias('', '$token', 'hash')},
+	qq{create_alias(repeat('a', 300), '$token', 'hash')},
+	qq{create_alias('alias', '$token', NULL)},
+	qq{create_alias('alias', '$token', '')},
+	qq{create_alias('alias', '$token', 'unknown')},
+	qq{create_alias('alias', '$token' || repeat('x', 300), 'hash')},
+	qq{create_alias('alias.png', '$token', 'unknown')},
+	qq{create_alias('alias', '$token', 'going')},
+	qq{create_alias('in the way', '$token', 'staying')},
+	qq{check_delete_token(NULL, '$token')},
+	qq{check_delete_token('', '$token')},
+	qq{check_delete_token(repeat('a', 300), '$token')},
+	qq{check_delete_token('alias.png', '$token' || repeat('x', 300))},
+	qq{complete_upload(NULL, '$upload')},
+	qq{complete_upload('$UPLOAD', jsonb_set('$upload', '{Success,alias}', '1'))},
+	qq{complete_upload('$UPLOAD', jsonb_set('$upload', '{Success,token}', '["$token"]'))},
+	qq{complete_upload('$UPLOAD', jsonb_set('$upload', '{Success,token}', to_jsonb('$token' || repeat('x', 300))))},
+	qq{complete_upload('$UPLOAD', '$upload' #- '{Success,alias}')},
+	qq{complete_upload('$UPLOAD', '$upload' || '{"Failure": {}}')},
+	qq{complete_upload('$UPLOAD', '{"Success": "$token"}')},
+	qq{complete_upload('$UPLOAD', '{"Success": "$token"}' || '{"Failure": "$token"}')},
+	qq{complete_upload('$UPLOAD', '$upload' || jsonb_build_object('deep', (repeat('[', 100) || '"$token"' || repeat(']', 100))::jsonb))},
+	qq{complete_upload('$UPLOAD', '$upload' || jsonb_build_object('long', repeat('$token', 100000)))},
+);
+
+# and these are answers
+my @fine = (
+	qq{create_alias('with token', '$token', 'hash')},
+	qq{create_alias('with token', '$token', 'hash')},
+	qq{check_delete_token('with token', '$token')},
+	qq{check_delete_token('alias.png', '$token')},
+	qq{complete_upload('$UPLOAD', '$upload')},
+	qq{cleanup_alias('with token')});
+
+foreach my $call (@bad, @fine)
+{
+	($stdout, $stderr) = run($node, 'good', qq{
+		SET client_min_messages = debug1;
+		SET lock_timeout = '20ms';
+		SELECT pictrepo.$call});
+	my $shown = $call =~ s/\Q$token\E/TOKEN/gr;
+
+	unlike($stderr, qr/5ecc0000|dddddddddddd/, "no token in the message of $shown");
+	if (grep { $_ eq $call } @bad)
+	{
+		like($stderr, qr/ERROR:  (?!XX)/, "$shown is an error");
+	}
+	else
+	{
+		is($stderr, '', "$shown is none");
+	}
+}
+$holder->quit;
+
+my $log = slurp_file($node->logfile, $log_start);
+like($log, qr/ERROR:  23503/, 'errors are logged');
+unlike($log, qr/5ecc0000|dddddddddddd/, 'no token in the log');
+
+$node->stop;
+done_testing();
