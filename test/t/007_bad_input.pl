@@ -17,8 +17,8 @@ use Test::More;
 # All that a call may end in.
 my %ALLOWED = map { $_ => 1 } qw(ok 22004 22023 22001 23503 22P02 P0002 42704);
 
-my $TOTAL = 20_000;		# calls
-my $EARLY = 2_000;		# of them, after which the session has all it needs
+my $TOTAL = 24_000;		# calls
+my $EARLY = 8_000;		# of them, after which each was made once and all caches are full
 my $BATCH = 500;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
