@@ -12,8 +12,11 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -189,7 +192,9 @@ time_argument(FunctionCallInfo fcinfo, int n)
 {
 	refuse_null(fcinfo, n);
 	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(n)))
-		bad_argument(fcinfo, n, "It is infinite.", NULL);
+		bad_argument(fcinfo, n,
+					 TIMESTAMP_IS_NOBEGIN(PG_GETARG_TIMESTAMPTZ(n)) ?
+					 "It is -infinity." : "It is infinity.", NULL);
 	return fcinfo->args[n];
 }
 
@@ -261,6 +266,36 @@ limit_argument(FunctionCallInfo fcinfo, int n, int least, int most)
 	return fcinfo->args[n];
 }
 
+/*
+ * The elements of a one-dimensional array.  Where the caller takes no nulls
+ * back, there must be none.
+ */
+Datum *
+array_argument(FunctionCallInfo fcinfo, int n, Oid type, int *count, bool **nulls)
+{
+	ArrayType  *array = DatumGetArrayTypeP(any_argument(fcinfo, n).value);
+	Datum	   *elements;
+	bool	   *element_nulls;
+	int16		length;
+	bool		by_value;
+	char		align;
+
+	if (ARR_NDIM(array) > 1)
+		bad_argument(fcinfo, n, "It has more than one dimension.", NULL);
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	deconstruct_array(array, type, length, by_value, align, &elements, &element_nulls, count);
+	if (nulls != NULL)
+		*nulls = element_nulls;
+	else
+		for (int i = 0; i < *count; i++)
+			if (element_nulls[i])
+				ereport(ERROR,
+						errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("argument \"%s\" must not contain null", argument_name(fcinfo, n)),
+						errdetail("Element %d is null.", i + 1));
+	return elements;
+}
+
 /* A non-negative interval in microseconds (months count 30 days). */
 int64
 duration_argument(FunctionCallInfo fcinfo, int n)
@@ -273,7 +308,10 @@ duration_argument(FunctionCallInfo fcinfo, int n)
 	microseconds = interval->time +
 		((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
 	if (microseconds < 0)
-		bad_argument(fcinfo, n, "It is negative.", NULL);
+		bad_argument(fcinfo, n,
+					 psprintf("It is negative: %s.",
+							  DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(n)))),
+					 NULL);
 
 	/* 30,000 years: for ever, and added to a time it does not overflow */
 	return (int64) Min(microseconds, 1e18);

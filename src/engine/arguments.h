@@ -48,6 +48,7 @@ extern NullableDatum document_argument(FunctionCallInfo fcinfo, int n);
 extern NullableDatum checked_document_argument(FunctionCallInfo fcinfo, int n, DocumentCheck check);
 extern NullableDatum worker_argument(FunctionCallInfo fcinfo, int n);
 extern NullableDatum limit_argument(FunctionCallInfo fcinfo, int n, int least, int most);
+extern Datum *array_argument(FunctionCallInfo fcinfo, int n, Oid type, int *count, bool **nulls);
 extern int64 duration_argument(FunctionCallInfo fcinfo, int n);
 
 /* for checks of one caller only: an error 22023 about argument n */

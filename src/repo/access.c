@@ -24,7 +24,8 @@ static NullableDatum
 max_argument(FunctionCallInfo fcinfo, int n)
 {
 	if (!PG_ARGISNULL(n) && PG_GETARG_INT64(n) < 0)
-		bad_argument(fcinfo, n, "It is negative.", NULL);
+		bad_argument(fcinfo, n, psprintf("It is " INT64_FORMAT ".", PG_GETARG_INT64(n)),
+					 "NULL stands for all.");
 	return fcinfo->args[n];
 }
 

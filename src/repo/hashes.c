@@ -16,7 +16,7 @@
 
 #include "engine/arguments.h"
 #include "engine/statements.h"
-#include "repo/slug.h"
+#include "engine/slug.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_size);
 

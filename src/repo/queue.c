@@ -14,7 +14,6 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "engine/arguments.h"
@@ -89,36 +88,6 @@ pictrepo_push(PG_FUNCTION_ARGS)
 	if (!DatumGetBool(answer_whether(fcinfo, &insert_job, args)))
 		PG_RETURN_NULL();
 	PG_RETURN_UUID_P(id);
-}
-
-/*
- * The elements of a one-dimensional array.  Where the caller takes no nulls
- * back, there must be none.
- */
-Datum *
-array_argument(FunctionCallInfo fcinfo, int n, Oid type, int *count, bool **nulls)
-{
-	ArrayType  *array = DatumGetArrayTypeP(any_argument(fcinfo, n).value);
-	Datum	   *elements;
-	bool	   *element_nulls;
-	int16		length;
-	bool		by_value;
-	char		align;
-
-	if (ARR_NDIM(array) > 1)
-		bad_argument(fcinfo, n, "It has more than one dimension.", NULL);
-	get_typlenbyvalalign(type, &length, &by_value, &align);
-	deconstruct_array(array, type, length, by_value, align, &elements, &element_nulls, count);
-	if (nulls != NULL)
-		*nulls = element_nulls;
-	else
-		for (int i = 0; i < *count; i++)
-			if (element_nulls[i])
-				ereport(ERROR,
-						errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("argument \"%s\" must not contain null", argument_name(fcinfo, n)),
-						errdetail("Element %d is null.", i + 1));
-	return elements;
 }
 
 /* As many unique keys as jobs, each a key or NULL. */

@@ -33,7 +33,6 @@ typedef struct Ending
 extern Ending ending_arguments(FunctionCallInfo fcinfo, int n);
 extern const char *end_job(const Ending *ending, NullableDatum queue,
 						   NullableDatum worker, NullableDatum job_id);
-extern Datum *array_argument(FunctionCallInfo fcinfo, int n, Oid type, int *count, bool **nulls);
 extern void reap_jobs(NullableDatum queue);
 
 #endif

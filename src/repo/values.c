@@ -15,7 +15,7 @@
 #include "utils/fmgrprotos.h"
 
 #include "engine/arguments.h"
-#include "repo/slug.h"
+#include "engine/slug.h"
 
 #define SHA256_LEN 32
 #define SIZE_LEN 6

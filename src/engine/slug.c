@@ -21,7 +21,7 @@
 #include "utils/builtins.h"
 
 #include "engine/arguments.h"
-#include "repo/slug.h"
+#include "engine/slug.h"
 
 #define PICTRS_HASH_LEN 39
 #define TAG_PLAIN	0x01		/* always set */
