@@ -6,6 +6,8 @@ Every step is one call of a pictrepo function. The workers, in worker.py, are
 processes of their own, as they would be on an image host.
 """
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -74,7 +76,14 @@ class Workers:
         process.kill()
         process.wait()
 
+    def interrupted(self, *_):
+        # Threads may wait for something that will not come now.
+        for process in self.processes.values():
+            process.kill()
+        os._exit(130)
+
     def __enter__(self):
+        signal.signal(signal.SIGINT, self.interrupted)
         return self
 
     def __exit__(self, *_):
@@ -280,7 +289,4 @@ def run(directory, images, own):
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(1 if run(Path(sys.argv[1]), sys.argv[2], "--own" in sys.argv) else 0)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(1 if run(Path(sys.argv[1]), sys.argv[2], "--own" in sys.argv) else 0)
