@@ -23,6 +23,7 @@
 #include "engine/arguments.h"
 #include "engine/identity.h"
 #include "engine/settings.h"
+#include "engine/statements.h"
 
 /* characters of a bad value that an error shows */
 #define SHOWN_MAX 100
@@ -172,10 +173,7 @@ alias_argument(FunctionCallInfo fcinfo, int n)
 	check_length(fcinfo, n, PG_GETARG_DATUM(n), TEXTOID, 1, ALIAS_MAX + 9, false);
 	alias = normal_alias(PG_GETARG_TEXT_PP(n));
 	check_length(fcinfo, n, PointerGetDatum(alias), TEXTOID, 1, ALIAS_MAX, false);
-	return (NullableDatum)
-	{
-		.value = PointerGetDatum(alias)
-	};
+	return given(PointerGetDatum(alias));
 }
 
 NullableDatum
@@ -248,10 +246,7 @@ NullableDatum
 worker_argument(FunctionCallInfo fcinfo, int n)
 {
 	if (PG_ARGISNULL(n))
-		return (NullableDatum)
-	{
-		.value = UUIDPGetDatum(session_worker_id())
-	};
+		return given(UUIDPGetDatum(session_worker_id()));
 	return fcinfo->args[n];
 }
 

@@ -54,10 +54,9 @@ typedef struct RepoCall
 static inline NullableDatum
 given(Datum value)
 {
-	return (NullableDatum)
-	{
-		.value = value
-	};
+	NullableDatum result = {.value = value};
+
+	return result;
 }
 
 extern void begin_call(RepoCall *call, FunctionCallInfo fcinfo);

@@ -81,12 +81,11 @@ READS(page_before,
 static Position
 result_position(uint64 row)
 {
-	return (Position)
-	{
-		.has_time = true,
-			.created_at = DatumGetTimestampTz(result_value(row, 1).value),
-			.hash = DatumGetByteaPP(result_value(row, 2).value)
-	};
+	Position	position = {.has_time = true};
+
+	position.created_at = DatumGetTimestampTz(result_value(row, 1).value);
+	position.hash = DatumGetByteaPP(result_value(row, 2).value);
+	return position;
 }
 
 static NullableDatum
@@ -140,12 +139,10 @@ fill_page(const Position *start, int limit, NullableDatum page[5])
 static Position
 newest_position(void)
 {
-	return (Position)
-	{
-		.has_time = true,
-			.created_at = DT_NOEND,
-			.hash = cstring_to_text_with_len("", 0)
-	};
+	Position	position = {.has_time = true, .created_at = DT_NOEND};
+
+	position.hash = cstring_to_text_with_len("", 0);
+	return position;
 }
 
 static Datum

@@ -91,13 +91,14 @@ ending_arguments(FunctionCallInfo fcinfo, int n)
 {
 	static const char *const results[] = {"success", "failure", "aborted"};
 	char	   *name = text_to_cstring(DatumGetTextPP(key_argument(fcinfo, n).value));
+	Ending		ending = {.error = fcinfo->args[n + 1]};
 
 	for (int i = 0; i < (int) lengthof(results); i++)
 		if (strcmp(name, results[i]) == 0)
-			return (Ending)
 		{
-			.result = i, .error = fcinfo->args[n + 1]
-		};
+			ending.result = i;
+			return ending;
+		}
 	bad_argument(fcinfo, n, psprintf("\"%s\" is not a result.", name),
 				 "Results are success, failure and aborted.");
 }
