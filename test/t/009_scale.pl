@@ -66,6 +66,18 @@ sub check_calls
 	return;
 }
 
+# How many pages a call touches once its plan is there.
+sub pages_of
+{
+	my ($call) = @_;
+	my $plan = $node->safe_psql('postgres', qq{
+		SELECT count(*) FROM $call;
+		EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT * FROM $call});
+	my ($hit) = $plan =~ /shared hit=(\d+)/;
+
+	return $hit // 0;
+}
+
 $node->safe_psql('postgres', 'CREATE EXTENSION pictrepo; ANALYZE;');
 $node->safe_psql('postgres', q{
 	INSERT INTO pictrepo.hashes (hash, identifier, created_at)
@@ -78,22 +90,22 @@ $node->safe_psql('postgres', q{
 	INSERT INTO pictrepo.proxies (digest, url, alias, accessed)
 		SELECT pictrepo.url_digest('https://example.com/' || n), 'https://example.com/' || n, 'a' || n,
 			'2020-01-01'::timestamptz + n * interval '1 minute'
-		FROM generate_series(1, 10000) n;
+		FROM generate_series(1, 15000) n;
 	INSERT INTO pictrepo.details SELECT identifier, '{}' FROM pictrepo.hashes;
 	SELECT count(pictrepo.push_many('q', array_fill('1'::jsonb, ARRAY[10000]),
 		run_at => now() + interval '1 day', priority => priority)) FROM generate_series(1, 3) priority;
 	SELECT count(pictrepo.push_many('q', array_fill('1'::jsonb, ARRAY[20000])))});
 
 check_calls('statistics of empty tables');
+
+# The access times of others are not looked through for that of one alias.
+cmp_ok(pages_of(q{pictrepo.alias_accessed_at('a10')}), '<', 40, 'the access time of an alias touches few pages');
+
 $node->safe_psql('postgres', 'VACUUM ANALYZE');
 check_calls('statistics of full tables');
 
 # Jobs that are not due, of a higher priority, are stepped over.
-my $buffers = $node->safe_psql('postgres', q{
-	SELECT count(*) FROM pictrepo.pop('q');
-	EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT * FROM pictrepo.pop('q')});
-my ($hit) = $buffers =~ /shared hit=(\d+)/;
-cmp_ok($hit, '<', 200, 'a pop behind 30,000 scheduled jobs touches few pages');
+cmp_ok(pages_of(q{pictrepo.pop('q')}), '<', 200, 'a pop behind 30,000 scheduled jobs touches few pages');
 
 # Set-returning functions keep their rows on disk, not in memory.
 my $memory = $node->safe_psql('postgres', q{
