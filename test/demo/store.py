@@ -52,7 +52,7 @@ class Store:
 def look_at(path):
     """Format, width, height and number of frames of a picture."""
     result = subprocess.run(
-        ["identify", "-format", "%m %w %h %n\n", str(path)],
+        ["identify", "-ping", "-format", "%m %w %h %n\n", str(path)],
         capture_output=True, text=True)
     words = result.stdout.split()
     if result.returncode != 0 or len(words) < 4 or words[0] not in FORMATS:
@@ -62,7 +62,11 @@ def look_at(path):
 
 def thumbnail(path, size):
     """A JPEG of the picture that fits into a square of that size."""
-    return subprocess.run(
-        ["convert", f"{path}[0]", "-thumbnail", f"{size}x{size}>", "-background", "white",
-         "-flatten", "jpeg:-"],
-        check=True, capture_output=True).stdout
+    result = subprocess.run(
+        ["convert", f"{path}[0]", "-auto-orient", "-thumbnail", f"{size}x{size}>",
+         "-background", "white", "-flatten", "jpeg:-"],
+        capture_output=True)
+    # It complains about a damaged file, too, of which it showed what is there.
+    if not result.stdout:
+        raise NotAPicture(f"{path.name} cannot be shown")
+    return result.stdout

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 import psycopg
 from psycopg.types.json import Jsonb
 
+from pulse import beating
 from store import FORMATS, NotAPicture, Store, look_at
 
 
@@ -44,6 +45,8 @@ class Worker:
         while self.dawdle:
             self.beat(job_id)
             time.sleep(0.2)
+        if attempt > 1:
+            print(f"  {self.name} takes over a job, attempt {attempt}", flush=True)
         try:
             if "Ingest" in job:
                 self.ingest(job_id, attempt, **job["Ingest"])
@@ -51,23 +54,32 @@ class Worker:
                 self.remove_file(job_id, **job["Identifier"])
         except NotAPicture as error:
             # Trying again would not help. The job's upload gets a Failure.
-            self.call("SELECT pictrepo.complete_job(%s, %s, %s, 'aborted', %s)",
-                      self.queue, self.id, job_id, str(error))
-            self.call("SELECT pictrepo.push('cleanup', %s)",
-                      Jsonb({"Identifier": {"identifier": job["Ingest"]["identifier"]}}))
+            with self.db.transaction():
+                self.push_cleanup(job["Ingest"]["identifier"])
+                self.finish(job_id, "aborted", str(error))
 
     def beat(self, job_id):
-        if not self.call("SELECT pictrepo.heartbeat(%s, %s, %s)", self.queue, self.id, job_id):
-            sys.exit(f"{self.name} was thought dead and lost its job")
+        self.call("SELECT pictrepo.heartbeat(%s, %s, %s)", self.queue, self.id, job_id)
+
+    def push_cleanup(self, identifier):
+        self.call("SELECT pictrepo.push('cleanup', %s)",
+                  Jsonb({"Identifier": {"identifier": identifier}}))
+
+    def finish(self, job_id, result="success", error=None):
+        """The last step in a transaction: another worker has the job now? Then undo it all."""
+        outcome = self.call("SELECT pictrepo.complete_job(%s, %s, %s, %s, %s)",
+                            self.queue, self.id, job_id, result, error)
+        if outcome == "lost":
+            raise psycopg.Rollback()
 
     def ingest(self, job_id, attempt, identifier, upload):
         """Look at an uploaded file and make it known under a new alias."""
-        data = self.store.read(identifier)
-        kind, width, height, frames = look_at(self.store.path(identifier))
-        format, details_format, content_type = FORMATS[kind]
-        self.beat(job_id)
+        with beating(lambda: self.beat(job_id)):
+            data = self.store.read(identifier)
+            kind, width, height, frames = look_at(self.store.path(identifier))
+            sha256 = hashlib.sha256(data).digest()
 
-        sha256 = hashlib.sha256(data).digest()
+        format, details_format, content_type = FORMATS[kind]
         hash = self.call("SELECT pictrepo.make_hash(%s, %s, %s)", sha256, len(data), format)
         details = {
             "width": width, "height": height, "format": details_format,
@@ -84,15 +96,11 @@ class Worker:
                 self.call("SELECT pictrepo.relate_details(%s, %s)", identifier, Jsonb(details))
             else:
                 # The content is known: keep the first file, drop this one.
-                self.call("SELECT pictrepo.push('cleanup', %s)",
-                          Jsonb({"Identifier": {"identifier": identifier}}))
+                self.push_cleanup(identifier)
             self.call("SELECT pictrepo.create_alias(%s, %s, %s)", alias, token, hash)
             self.call("SELECT pictrepo.complete_upload(%s, %s)", upload,
                       Jsonb({"Success": {"alias": alias, "token": token}}))
-            outcome = self.call("SELECT pictrepo.complete_job(%s, %s, %s)",
-                                self.queue, self.id, job_id)
-            if outcome == "lost":
-                raise psycopg.Rollback()
+            self.finish(job_id)
 
     def remove_file(self, job_id, identifier):
         self.store.remove(identifier)
