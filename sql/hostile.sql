@@ -69,12 +69,14 @@ TRUNCATE pictrepo.job_queue;
 CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$
 BEGIN
 	RAISE NOTICE '% under %', current_user = 'regress_pictrepo_evil', current_setting('search_path');
+	PERFORM set_config('regress.noted', 'yes', false);
 	RETURN NEW;
 END $$;
 CREATE TRIGGER note AFTER INSERT ON pictrepo.hashes FOR EACH ROW EXECUTE FUNCTION public.note();
 SET ROLE regress_pictrepo_evil;
 SELECT pictrepo.create_hash('\xaa', 'a.png');
 RESET ROLE;
+SELECT current_setting('regress.noted', true) AS noted, current_setting('search_path');
 DROP TRIGGER note ON pictrepo.hashes;
 DROP FUNCTION public.note;
 SELECT pictrepo.cleanup_hash('\xaa');

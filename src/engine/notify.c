@@ -13,7 +13,6 @@
 
 #include "commands/async.h"
 #include "commands/trigger.h"
-#include "common/base64.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -22,6 +21,7 @@
 
 #include "engine/arguments.h"
 #include "engine/settings.h"
+#include "engine/slug.h"
 
 #define BASE64_LEN(bytes) (((bytes) + 2) / 3 * 4)
 
@@ -116,13 +116,10 @@ pictrepo_keyed_notify(PG_FUNCTION_ARGS)
 	if (notify_mode != NOTIFY_OFF)
 	{
 		bytea	   *hash = DatumGetByteaPP(row_value(fcinfo, row, "hash"));
-		char		base64[BASE64_LEN(HASH_MAX) + 1];
-		int			length = pg_b64_encode((const void *) VARDATA_ANY(hash), VARSIZE_ANY_EXHDR(hash),
-										   base64, BASE64_LEN(HASH_MAX));
 
-		base64[Max(length, 0)] = '\0';
 		Async_Notify("keyed_notification_channel",
-					 psprintf("%s%s", base64,
+					 psprintf("%s%s",
+							  to_base64(VARDATA_ANY(hash), VARSIZE_ANY_EXHDR(hash)),
 							  TextDatumGetCString(row_value(fcinfo, row, "variant"))));
 	}
 	PG_RETURN_POINTER(row);

@@ -23,7 +23,6 @@
 #include "engine/arguments.h"
 #include "engine/slug.h"
 
-#define PICTRS_HASH_LEN 39
 #define TAG_PLAIN	0x01		/* always set */
 #define TAG_TIME	0x02		/* eight bytes of time follow */
 #define TAG_PADDED	0x04		/* a zero byte ends it */
@@ -32,8 +31,8 @@
 #define SLUG_MAX ((SLUG_BYTES_MAX + 2) / 3 * 4)
 
 /* The bytes in standard base64 with padding, in a palloc'd string. */
-static char *
-base64(const char *bytes, int length)
+char *
+to_base64(const char *bytes, int length)
 {
 	int			size = pg_b64_enc_len(length);
 	char	   *encoded = palloc(size + 1);
@@ -67,7 +66,7 @@ slug_from_position(const Position *position)
 	int			length = 0;
 
 	if (!position->has_time && hash_length == PICTRS_HASH_LEN)
-		return cstring_to_text(url_safe(base64(VARDATA_ANY(position->hash), hash_length)));
+		return cstring_to_text(url_safe(to_base64(VARDATA_ANY(position->hash), hash_length)));
 
 	bytes[length++] = TAG_PLAIN | (position->has_time ? TAG_TIME : 0);
 	if (position->has_time)
@@ -84,7 +83,7 @@ slug_from_position(const Position *position)
 		bytes[0] |= TAG_PADDED;
 		bytes[length++] = '\0';
 	}
-	return cstring_to_text(url_safe(base64(bytes, length)));
+	return cstring_to_text(url_safe(to_base64(bytes, length)));
 }
 
 /*
@@ -106,7 +105,7 @@ decode(text *slug, char *bytes, int size)
 			*c = '/';
 	}
 	length = pg_b64_decode(standard, strlen(standard), (void *) bytes, size);
-	if (length <= 0 || strcmp(url_safe(base64(bytes, length)), given) != 0)
+	if (length <= 0 || strcmp(url_safe(to_base64(bytes, length)), given) != 0)
 		return -1;
 	return length;
 }

@@ -10,6 +10,9 @@
 
 #include "datatype/timestamp.h"
 
+/* pict-rs's own hash: SHA-256, size, format */
+#define PICTRS_HASH_LEN 39
+
 /*
  * A place in the order of hashes.  Without a time it is just a hash, to be
  * looked up.
@@ -21,6 +24,7 @@ typedef struct Position
 	bytea	   *hash;
 } Position;
 
+extern char *to_base64(const char *bytes, int length);
 extern text *slug_from_position(const Position *position);
 extern bool slug_to_position(text *slug, Position *position);
 extern Position slug_argument(FunctionCallInfo fcinfo, int n);

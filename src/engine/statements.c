@@ -65,7 +65,9 @@ void
 end_call(RepoCall *call)
 {
 	SPI_finish();
-	AtEOXact_GUC(false, call->guc_level);
+
+	/* puts search_path back; what a trigger SET for the session stays */
+	AtEOXact_GUC(true, call->guc_level);
 	SetUserIdAndSecContext(call->caller, call->caller_context);
 }
 

@@ -196,8 +196,7 @@ room_in_queue(NullableDatum queue, int wanted)
 	if (result_value(0, 2).isnull)
 		return wanted;
 
-	run_statement(&lock_queue, &queue);
-	max_running = SPI_processed > 0 ? result_value(0, 1) : NULL_ARG;
+	max_running = run_statement(&lock_queue, &queue) > 0 ? result_value(0, 1) : NULL_ARG;
 	if (max_running.isnull)
 		return wanted;
 	run_statement(&count_running, &queue);

@@ -19,7 +19,8 @@
 
 #define SHA256_LEN 32
 #define SIZE_LEN 6
-#define PICTRS_HASH_LEN (SHA256_LEN + SIZE_LEN + 1)
+
+StaticAssertDecl(SHA256_LEN + SIZE_LEN + 1 == PICTRS_HASH_LEN, "parts of pict-rs's hash");
 
 /* By format byte.  The two formats that also come animated have two names. */
 static const char *const formats[] = {
