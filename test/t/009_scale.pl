@@ -15,11 +15,11 @@ $node->append_conf('postgresql.conf', "autovacuum = off\nfsync = off\n");
 $node->start;
 
 my @tables = qw(hashes variants aliases proxies details job_queue);
-my $scans = q{
+my $scans = qq{
 	SELECT pg_stat_force_next_flush();
 	SELECT sum(seq_scan) FROM pg_stat_user_tables
-	WHERE schemaname = 'pictrepo' AND relname = ANY ('{}');
-} =~ s/\Q{}\E/"{" . join(",", @tables) . "}"/er;
+	WHERE schemaname = 'pictrepo' AND relname = ANY ('{@{[ join ',', @tables ]}}');
+};
 
 # Each call twice: once with a new plan, once with the kept one.
 my @calls = (
@@ -75,7 +75,8 @@ sub pages_of
 		EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT * FROM $call});
 	my ($hit) = $plan =~ /shared hit=(\d+)/;
 
-	return $hit // 0;
+	die "no count of pages in:\n$plan" if !defined $hit;
+	return $hit;
 }
 
 $node->safe_psql('postgres', 'CREATE EXTENSION pictrepo; ANALYZE;');
