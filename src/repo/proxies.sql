@@ -15,7 +15,7 @@ COMMENT ON COLUMN pictrepo.proxies.digest IS 'SHA-256 of the url: a url may be l
 COMMENT ON COLUMN pictrepo.proxies.url IS 'where the content came from';
 COMMENT ON COLUMN pictrepo.proxies.alias IS 'the alias that stands for the url';
 COMMENT ON COLUMN pictrepo.proxies.accessed IS
-	'when the alias was last served, the same in all rows of an alias; NULL when its access time was removed';
+	'when the alias was last served; of several urls of an alias the latest counts; NULL when its access time was removed';
 COMMENT ON INDEX pictrepo.proxies_alias_index IS 'the urls of an alias, and its latest access';
 COMMENT ON INDEX pictrepo.proxies_accessed_index IS 'proxied aliases by age of their last access';
 

@@ -136,8 +136,12 @@ my %wrong = (
 	  q{FROM pictrepo.variants WHERE hash NOT IN (SELECT hash FROM pictrepo.hashes)},
 	'claims without hash' =>
 	  q{FROM pictrepo.variant_claims WHERE hash NOT IN (SELECT hash FROM pictrepo.hashes)},
-	'aliases with several access times' =>
-	  q{FROM (SELECT FROM pictrepo.proxies GROUP BY alias HAVING count(DISTINCT accessed) > 1) AS a},
+	'aliases that expire twice or not by their latest access' =>
+	  q{FROM (SELECT FROM pictrepo.older_aliases('infinity') GROUP BY alias
+			HAVING count(*) > 1 OR max(accessed) <> pictrepo.alias_accessed_at(alias)) AS a},
+	'proxied aliases with an access time that do not expire' =>
+	  q{FROM pictrepo.proxies WHERE accessed IS NOT NULL
+			AND alias NOT IN (SELECT alias FROM pictrepo.older_aliases('infinity'))},
 	'jobs that are dead and alive' =>
 	  q{FROM pictrepo.dead_jobs JOIN pictrepo.job_queue USING (id)},
 	'running jobs without a worker' =>
