@@ -1,5 +1,5 @@
 -- Nothing for PUBLIC.
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pictrepo FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA pictrepo FROM PUBLIC;
 REVOKE ALL ON TYPE pictrepo.job_status, pictrepo.hash_page FROM PUBLIC;
 
 -- All tables hold users' data: pg_dump must take their rows.

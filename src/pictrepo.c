@@ -9,7 +9,10 @@
 
 #include "fmgr.h"
 
+#include "engine/changes.h"
 #include "engine/settings.h"
+#include "engine/shared.h"
+#include "engine/worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -23,4 +26,9 @@ void
 _PG_init(void)
 {
 	define_settings();
+	define_changes();
+	if (!preloaded)
+		return;
+	reserve_shared_memory();
+	define_launcher();
 }

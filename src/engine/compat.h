@@ -20,6 +20,13 @@
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
+/* Ownership of a database is asked like that of any object since 16. */
+#if PG_VERSION_NUM >= 160000
+#define owns_database(oid, role) object_ownercheck(DatabaseRelationId, oid, role)
+#else
+#define owns_database(oid, role) pg_database_ownercheck(oid, role)
+#endif
+
 /* Named wait events for extensions came with 17. */
 #if PG_VERSION_NUM >= 170000
 #define extension_wait_event(name) WaitEventExtensionNew(name)

@@ -1,126 +1,228 @@
 /*-------------------------------------------------------------------------
  *
  * notify.c
- *		Triggers that serve the notification channels.
+ *		Serving the notification channels.
  *
- * They sit on the tables, so that a plain INSERT by any client wakes listeners
- * as well as a repo function does.  Channels and payloads are those that
- * pict-rs listens to.
+ * A NOTIFY makes committing transactions take turns, for as long as each waits
+ * for the disk.  So with shared memory and a worker a commit only leaves a
+ * note, and the worker sends it: one per queue and round, since who listens
+ * looks for all jobs of the queue anyway, and each one of the other channels.
+ * A note that comes after the worker has looked is sent in the next round.
+ * Where that is not possible the notification goes with the commit.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "commands/async.h"
-#include "commands/trigger.h"
-#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/rel.h"
-#include "utils/uuid.h"
+#include "utils/memutils.h"
 
-#include "engine/arguments.h"
+#include "engine/changes.h"
+#include "engine/notify.h"
 #include "engine/settings.h"
 #include "engine/slug.h"
+#include "engine/worker.h"
 
 #define BASE64_LEN(bytes) (((bytes) + 2) / 3 * 4)
 
 /* The server takes payloads of less than 8000 bytes, pict-rs's limit is 7000. */
-StaticAssertDecl(BASE64_LEN(HASH_MAX) + VARIANT_MAX <= 7000,
+StaticAssertDecl(BASE64_LEN(HASH_MAX) + VARIANT_MAX < Min(7000, NOTICE_LEN),
 				 "a variant's key fits a notification");
 
-/* The row that a trigger was called for. */
-static HeapTuple
-trigger_row(FunctionCallInfo fcinfo)
+static bool
+worker_sends(void)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	DatabaseState *database = my_database();
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
-		ereport(ERROR,
-				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				errmsg("function must be called by a row trigger"));
-	return TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
-		trigger->tg_newtuple : trigger->tg_trigtuple;
-}
-
-static Datum
-row_value(FunctionCallInfo fcinfo, HeapTuple row, const char *column)
-{
-	TupleDesc	tupdesc = RelationGetDescr(((TriggerData *) fcinfo->context)->tg_relation);
-	bool		isnull;
-	Datum		value = SPI_getbinval(row, tupdesc, SPI_fnumber(tupdesc, column), &isnull);
-
-	if (isnull)
-		ereport(ERROR,
-				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				errmsg("column \"%s\" must not be null", column));
-	return value;
+	return notify_mode == NOTIFY_COALESCED && database != NULL && worker_runs(database);
 }
 
 static char *
-uuid_text(Datum uuid)
+job_payload(const pg_uuid_t *job, const char *queue)
 {
-	return DatumGetCString(DirectFunctionCall1(uuid_out, uuid));
+	return psprintf("%s %s", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(job))),
+					queue);
 }
 
-PG_FUNCTION_INFO_V1(pictrepo_queue_status_notify);
-
-/*
- * queue_status_notify() -> trigger, on job_queue
- *
- * A job became ready: "<id> <queue>" on queue_status_channel.
- */
-Datum
-pictrepo_queue_status_notify(PG_FUNCTION_ARGS)
+/* A job became ready; queue: its state, if it has one. */
+void
+notify_job(QueueState *queue, const pg_uuid_t *job, const char *queue_name)
 {
-	HeapTuple	row = trigger_row(fcinfo);
-
-	if (notify_mode != NOTIFY_OFF)
-		Async_Notify("queue_status_channel",
-					 psprintf("%s %s", uuid_text(row_value(fcinfo, row, "id")),
-							  TextDatumGetCString(row_value(fcinfo, row, "queue"))));
-	PG_RETURN_POINTER(row);
+	if (notify_mode == NOTIFY_OFF)
+		return;
+	if (queue != NULL && worker_sends())
+		note_notice(queue, job);
+	else
+		Async_Notify("queue_status_channel", job_payload(job, queue_name));
 }
 
-PG_FUNCTION_INFO_V1(pictrepo_upload_completion_notify);
+/* ----- notes of other channels ----- */
 
-/*
- * upload_completion_notify() -> trigger, on uploads
- *
- * An upload got its result: "<id>" on upload_completion_channel.
- */
-Datum
-pictrepo_upload_completion_notify(PG_FUNCTION_ARGS)
+/* A free slot, taken; NULL: there is none. */
+static Notice *
+take_slot(void)
 {
-	HeapTuple	row = trigger_row(fcinfo);
+	static int	last = 0;
+	Notice	   *notice = NULL;
 
-	if (notify_mode != NOTIFY_OFF)
-		Async_Notify("upload_completion_channel",
-					 uuid_text(row_value(fcinfo, row, "id")));
-	PG_RETURN_POINTER(row);
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_keyed_notify);
-
-/*
- * keyed_notify() -> trigger, on variants and variant_claims
- *
- * A variant is there or its claim ended: the hash in base64, then the variant,
- * on keyed_notification_channel.
- */
-Datum
-pictrepo_keyed_notify(PG_FUNCTION_ARGS)
-{
-	HeapTuple	row = trigger_row(fcinfo);
-
-	if (notify_mode != NOTIFY_OFF)
+	SpinLockAcquire(&shared->mutex);
+	for (int i = 0; i < NOTICES_MAX && shared->notices_taken < NOTICES_MAX; i++)
 	{
-		bytea	   *hash = DatumGetByteaPP(row_value(fcinfo, row, "hash"));
-
-		Async_Notify("keyed_notification_channel",
-					 psprintf("%s%s",
-							  to_base64(VARDATA_ANY(hash), VARSIZE_ANY_EXHDR(hash)),
-							  TextDatumGetCString(row_value(fcinfo, row, "variant"))));
+		last = (last + 1) % NOTICES_MAX;
+		if (!OidIsValid(shared->notice_slots[last].database))
+		{
+			notice = &shared->notice_slots[last];
+			notice->database = MyDatabaseId;
+			notice->ready = false;
+			shared->notices_taken++;
+			break;
+		}
 	}
-	PG_RETURN_POINTER(row);
+	SpinLockRelease(&shared->mutex);
+	return notice;
+}
+
+void
+notify(const char *channel, const char *payload)
+{
+	Notice	   *notice = NULL;
+
+	if (notify_mode == NOTIFY_OFF)
+		return;
+	if (worker_sends())
+		notice = take_slot();
+	if (notice == NULL)
+	{
+		Async_Notify(channel, payload);
+		return;
+	}
+	strlcpy(notice->channel, channel, NAMEDATALEN);
+	strlcpy(notice->payload, payload, NOTICE_LEN);
+	note_notice_slot(notice);
+}
+
+/* ----- sending, by the worker ----- */
+
+/* What goes out with the transaction that is under way */
+static List *sent_queues = NIL; /* of QueueState, pinned */
+static List *sent_notices = NIL;	/* of Notice */
+
+/* Queues of this database that have news; from now on it is no news. */
+static void
+take_queue_notices(void)
+{
+	HASH_SEQ_STATUS scan;
+	QueueState *queue;
+
+	LWLockAcquire(shared->table_lock, LW_SHARED);
+	hash_seq_init(&scan, queue_states);
+	while ((queue = hash_seq_search(&scan)) != NULL)
+		if (queue->key.database == MyDatabaseId && queue->notice)
+		{
+			pg_atomic_fetch_add_u32(&queue->pins, 1);
+			sent_queues = lappend(sent_queues, queue);
+		}
+	LWLockRelease(shared->table_lock);
+}
+
+static void
+send_queue_notice(QueueState *queue)
+{
+	char		name[KEY_MAX + 1] = {0};
+	pg_uuid_t	job;
+
+	SpinLockAcquire(&queue->mutex);
+	queue->notice = false;
+	job = queue->notice_job;
+	SpinLockRelease(&queue->mutex);
+	memcpy(name, queue->key.name, KEY_MAX);
+	Async_Notify("queue_status_channel", job_payload(&job, name));
+}
+
+static int
+compare_numbers(const ListCell *a, const ListCell *b)
+{
+	const Notice *x = lfirst(a);
+	const Notice *y = lfirst(b);
+
+	return (x->number > y->number) - (x->number < y->number);
+}
+
+/* Committed notes of this database; nobody else touches them. */
+static void
+take_notices(void)
+{
+	for (int i = 0; i < NOTICES_MAX && shared->notices_taken > 0; i++)
+	{
+		Notice	   *notice = &shared->notice_slots[i];
+
+		SpinLockAcquire(&shared->mutex);
+		if (notice->database != MyDatabaseId || !notice->ready)
+			notice = NULL;
+		SpinLockRelease(&shared->mutex);
+		if (notice != NULL)
+			sent_notices = lappend(sent_notices, notice);
+	}
+	list_sort(sent_notices, compare_numbers);
+}
+
+/* In a transaction of the worker: send what there is; how many. */
+uint64
+send_notices(void)
+{
+	MemoryContext transaction = MemoryContextSwitchTo(TopMemoryContext);
+	ListCell   *cell;
+
+	if (my_database() == NULL)
+		return 0;
+	take_queue_notices();
+	take_notices();
+	MemoryContextSwitchTo(transaction);
+	foreach(cell, sent_queues)
+		send_queue_notice(lfirst(cell));
+	foreach(cell, sent_notices)
+	{
+		Notice	   *notice = lfirst(cell);
+
+		Async_Notify(notice->channel, notice->payload);
+	}
+	return list_length(sent_queues) + list_length(sent_notices);
+}
+
+/* The transaction has ended: what was not sent stays to be sent. */
+void
+finish_notices(bool committed)
+{
+	ListCell   *cell;
+
+	if (my_database() == NULL)
+		return;
+	foreach(cell, sent_queues)
+	{
+		QueueState *queue = lfirst(cell);
+
+		if (!committed)
+		{
+			SpinLockAcquire(&queue->mutex);
+			queue->notice = true;
+			SpinLockRelease(&queue->mutex);
+		}
+		unpin_queue(queue);
+	}
+	SpinLockAcquire(&shared->mutex);
+	foreach(cell, sent_notices)
+	{
+		if (!committed)
+			break;
+		((Notice *) lfirst(cell))->database = InvalidOid;
+		shared->notices_taken--;
+	}
+	SpinLockRelease(&shared->mutex);
+	list_free(sent_queues);
+	list_free(sent_notices);
+	sent_queues = sent_notices = NIL;
 }

@@ -27,10 +27,33 @@ int			access_resolution = 60 * 1000;
 int			upload_ttl = 24 * 60 * 60;
 int			poll_interval = 100;
 int			notify_mode = NOTIFY_TRANSACTIONAL;
+int			cursor_mode = CURSOR_ON;
+bool		synchronous_claims = false;
+
+int			max_running_jobs = 10000;
+int			max_waiters = 1000;
+int			max_queues = 1000;
+
+int			reap_interval = 5 * 1000;
+int			notify_interval = 50;
+int			schedule_interval = 60 * 1000;
+int			upload_interval = 60 * 1000;
+int			claim_interval = 60 * 1000;
+int			dead_job_interval = 10 * 60 * 1000;
+int			sweep_interval = 30 * 1000;
+int			dead_job_retention = 0;
 
 static const struct config_enum_entry notify_modes[] = {
+	{"coalesced", NOTIFY_COALESCED, false},
 	{"transactional", NOTIFY_TRANSACTIONAL, false},
 	{"off", NOTIFY_OFF, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry cursor_modes[] = {
+	{"on", CURSOR_ON, false},
+	{"off", CURSOR_OFF, false},
+	{"corrupt", CURSOR_CORRUPT, true},
 	{NULL, 0, false}
 };
 
@@ -42,10 +65,58 @@ define_int(const char *name, const char *description, int *variable,
 							least, most, context, unit, NULL, NULL, NULL);
 }
 
+/* Read when shared memory is laid out. */
+static void
+define_sizes(void)
+{
+	define_int("pictrepo.max_running_jobs",
+			   "Running jobs whose heartbeats are kept in shared memory.",
+			   &max_running_jobs, 1, 10 * 1000 * 1000, PGC_POSTMASTER, 0);
+	define_int("pictrepo.max_waiters",
+			   "Sessions that can wait without looking from time to time.",
+			   &max_waiters, 1, 1000 * 1000, PGC_POSTMASTER, 0);
+	define_int("pictrepo.max_queues",
+			   "Queues that are known in shared memory, in all databases.",
+			   &max_queues, 1, 1000 * 1000, PGC_POSTMASTER, 0);
+}
+
+static void
+define_intervals(void)
+{
+	define_int("pictrepo.reap_interval",
+			   "How often the worker takes jobs away from silent workers.",
+			   &reap_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("pictrepo.notify_interval",
+			   "Shortest time between two rounds of coalesced notifications.",
+			   &notify_interval, 0, 60 * 1000, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("pictrepo.schedule_interval",
+			   "How often the worker looks for schedules that changed unnoticed.",
+			   &schedule_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("pictrepo.upload_interval",
+			   "How often the worker ends uploads whose job died or that nobody claims.",
+			   &upload_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("pictrepo.claim_interval",
+			   "How often the worker removes claims on variants that have expired.",
+			   &claim_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("pictrepo.dead_job_interval",
+			   "How often the worker removes old dead jobs.",
+			   &dead_job_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("pictrepo.sweep_interval",
+			   "How often the worker looks for what escaped shared memory.",
+			   &sweep_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("pictrepo.dead_job_retention",
+			   "Dead jobs are removed after this time; 0 keeps them.",
+			   &dead_job_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+}
+
 void
 define_settings(void)
 {
 	preloaded = process_shared_preload_libraries_in_progress;
+	notify_mode = preloaded ? NOTIFY_COALESCED : NOTIFY_TRANSACTIONAL;
+	if (preloaded)
+		define_sizes();
+	define_intervals();
 
 	define_int("pictrepo.node_id",
 			   "Number of this node, part of every id that it mints.",
@@ -71,6 +142,14 @@ define_settings(void)
 	DefineCustomEnumVariable("pictrepo.notify",
 							 "How the notification channels are served.",
 							 NULL, &notify_mode, notify_mode, notify_modes,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("pictrepo.cursor",
+							 "Whether pops begin at the first ready job that is known.",
+							 NULL, &cursor_mode, cursor_mode, cursor_modes,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("pictrepo.synchronous_claims",
+							 "Whether claims wait for the disk.",
+							 NULL, &synchronous_claims, synchronous_claims,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("pictrepo");

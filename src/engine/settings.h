@@ -12,7 +12,15 @@ typedef enum NotifyMode
 {
 	NOTIFY_OFF,					/* nobody listens */
 	NOTIFY_TRANSACTIONAL,		/* sent by the writer's own commit */
+	NOTIFY_COALESCED,			/* sent by the worker after the commit */
 } NotifyMode;
+
+typedef enum CursorMode
+{
+	CURSOR_OFF,
+	CURSOR_ON,
+	CURSOR_CORRUPT,				/* spoilt at random, for tests */
+} CursorMode;
 
 /* loaded by the postmaster, so that shared memory and workers can be had? */
 extern bool preloaded;
@@ -25,6 +33,23 @@ extern int	access_resolution;	/* ms */
 extern int	upload_ttl;			/* s */
 extern int	poll_interval;		/* ms */
 extern int	notify_mode;
+extern int	cursor_mode;
+extern bool synchronous_claims;
+
+/* sizes of shared memory */
+extern int	max_running_jobs;
+extern int	max_waiters;
+extern int	max_queues;
+
+/* the worker's intervals: ms, 0: never */
+extern int	reap_interval;
+extern int	notify_interval;
+extern int	schedule_interval;
+extern int	upload_interval;
+extern int	claim_interval;
+extern int	dead_job_interval;
+extern int	sweep_interval;
+extern int	dead_job_retention; /* s; 0: for ever */
 
 extern void define_settings(void);
 

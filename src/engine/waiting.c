@@ -3,21 +3,43 @@
  * waiting.c
  *		Blocking until something is there or the time is up.
  *
- * The caller looks, then waits a moment, then looks again with a new snapshot.
- * The pauses grow from 1 ms to pictrepo.poll_interval, so that a short wait is
- * answered soon and a long one costs little.
+ * With shared memory a backend stands in a line and sleeps until it is called
+ * (wakeup.c).  Without, or when all places are taken, it looks from time to
+ * time: the pauses grow from 1 ms to pictrepo.poll_interval, so that a short
+ * wait is answered soon and a long one costs little.
+ *
+ * However the wait ends, the place is given back: by an error as by the end of
+ * the session.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 
 #include "engine/compat.h"
 #include "engine/settings.h"
 #include "engine/waiting.h"
+#include "engine/wakeup.h"
+#include "engine/worker.h"
+
+/* looks of a waiter that nobody may call, because something is amiss */
+#define SAFETY_INTERVAL USECS_PER_SEC
+
+typedef struct Wait
+{
+	const WaitRules *rules;
+	TimestampTz end;
+	long		pause;			/* ms, when polling */
+	Waiter	   *waiter;			/* NULL: polls */
+	Call		owed;			/* the call that made it look */
+} Wait;
+
+/* A look may run somebody's trigger that waits as well: that one polls. */
+static bool in_line = false;
 
 static uint32
 wait_event(WaitedFor what)
@@ -34,26 +56,139 @@ wait_event(WaitedFor what)
 	return events[what];
 }
 
-void
-begin_wait(Wait *wait, WaitedFor what, int64 microseconds)
+/* ----- a place in a line ----- */
+
+static void
+get_in_line(Wait *wait)
 {
-	wait->what = what;
-	wait->end = GetCurrentTimestamp() + microseconds;
-	wait->pause = 1;
+	if (in_line || my_database() == NULL)
+		return;
+	if (wait->rules->what == WAIT_FOR_JOB && wait->rules->queue == NULL)
+		return;
+	wait->waiter = take_place();
+	if (wait->waiter == NULL)
+		return;
+	in_line = true;
+	if (wait->rules->queue != NULL)
+	{
+		/* pinned by the transaction, which may end before the wait does */
+		pg_atomic_fetch_add_u32(&wait->rules->queue->pins, 1);
+		join_queue_line(wait->waiter, wait->rules->queue);
+	}
+	else
+		join_keyed_line(wait->waiter, wait->rules->key);
 }
 
-/* Sleep until it is time to look again; false when the time is up. */
-bool
-wait_a_moment(Wait *wait)
+static void
+leave(int code, Datum datum)
 {
-	long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), wait->end);
+	Wait	   *wait = (Wait *) DatumGetPointer(datum);
 
-	if (left <= 0)
+	if (wait->waiter == NULL)
+		return;
+	leave_line(wait->waiter, wait->rules->queue, wait->owed);
+	if (wait->rules->queue != NULL)
+		unpin_queue(wait->rules->queue);
+	give_place_back(wait->waiter);
+	wait->waiter = NULL;
+	in_line = false;
+}
+
+/* ----- sleeping ----- */
+
+/* Is something amiss, so that what this one waits for could come unnoticed? */
+static bool
+needs_looks_of_its_own(void)
+{
+	return pg_atomic_read_u32(&my_database()->prepared) != 0 || !worker_tends(my_database());
+}
+
+/* When to look again, called or not. */
+static TimestampTz
+next_look(Wait *wait, TimestampTz now, TimestampTz again)
+{
+	TimestampTz next = Min(wait->end, again);
+
+	if (wait->waiter == NULL)
+	{
+		next = Min(next, now + wait->pause * INT64CONST(1000));
+		wait->pause = Min(wait->pause * 2, poll_interval);
+	}
+	else if (needs_looks_of_its_own())
+		next = Min(next, now + SAFETY_INTERVAL);
+	return next;
+}
+
+/* Sleep until there is reason to look; false: the time is up. */
+static bool
+sleep_until_called(Wait *wait, TimestampTz again)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = next_look(wait, now, again);
+
+	for (;; now = GetCurrentTimestamp())
+	{
+		TimestampTz until = next;
+
+		if (wait->waiter != NULL)
+			wait->owed = stop_looking(wait->waiter, wait->rules->queue, now, &until);
+		if (wait->owed != CALL_NONE)
+			return true;
+		if (now >= next)
+			return now < wait->end;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 TimestampDifferenceMilliseconds(now, until),
+						 wait_event(wait->rules->what));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static bool
+look_and_sleep(Wait *wait, Look look, void *what)
+{
+	for (;;)
+	{
+		TimestampTz again = DT_NOEND;
+
+		if (look(what, &again))
+		{
+			/* one call was for this one, but others may be due as well */
+			if (wait->owed == CALL_LOOK)
+				wait->owed = CALL_NONE;
+			return true;
+		}
+		wait->owed = CALL_NONE;
+		if (wait->rules->rest)
+			wait->rules->rest();
+		if (!sleep_until_called(wait, again))
+			return false;
+	}
+}
+
+/*
+ * Look, and wait while it is not there; returns whether it is.  Who finds it
+ * at once needs no place.
+ */
+bool
+wait_until(const WaitRules *rules, Look look, void *what)
+{
+	Wait		wait = {.rules = rules, .pause = 1, .owed = CALL_NONE};
+	TimestampTz again = DT_NOEND;
+	bool		found;
+
+	wait.end = GetCurrentTimestamp() + rules->microseconds;
+	if (look(what, &again))
+		return true;
+	if (rules->microseconds == 0)
 		return false;
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 Min(left, wait->pause), wait_event(wait->what));
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	wait->pause = Min(wait->pause * 2, poll_interval);
-	return true;
+
+	get_in_line(&wait);
+	PG_ENSURE_ERROR_CLEANUP(leave, PointerGetDatum(&wait));
+	{
+		found = look_and_sleep(&wait, look, what);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(leave, PointerGetDatum(&wait));
+	leave(0, PointerGetDatum(&wait));
+	return found;
 }

@@ -10,6 +10,8 @@
 
 #include "datatype/timestamp.h"
 
+#include "engine/shared.h"
+
 typedef enum WaitedFor
 {
 	WAIT_FOR_JOB,
@@ -17,14 +19,21 @@ typedef enum WaitedFor
 	WAIT_FOR_VARIANT,
 } WaitedFor;
 
-typedef struct Wait
+/*
+ * Look whether it is there, in a new snapshot.  If not, *again may be set to a
+ * time at which to look again, called or not.
+ */
+typedef bool (*Look) (void *what, TimestampTz *again);
+
+typedef struct WaitRules
 {
 	WaitedFor	what;
-	TimestampTz end;
-	long		pause;			/* ms until the next look */
-} Wait;
+	int64		microseconds;	/* at most */
+	QueueState *queue;			/* whose line to wait in; NULL: the key's */
+	uint64		key;
+	void		(*rest) (void); /* before each sleep */
+} WaitRules;
 
-extern void begin_wait(Wait *wait, WaitedFor what, int64 microseconds);
-extern bool wait_a_moment(Wait *wait);
+extern bool wait_until(const WaitRules *rules, Look look, void *what);
 
 #endif

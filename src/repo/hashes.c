@@ -17,10 +17,11 @@
 #include "engine/arguments.h"
 #include "engine/statements.h"
 #include "engine/slug.h"
+#include "engine/tally.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_size);
 
-READS(count_hashes, "SELECT count(*) FROM pictrepo.hashes");
+READS(count_hashes, "SELECT NULL::text, count(*) FROM pictrepo.hashes");
 
 /*
  * size() -> bigint
@@ -30,7 +31,15 @@ READS(count_hashes, "SELECT count(*) FROM pictrepo.hashes");
 Datum
 pictrepo_size(PG_FUNCTION_ARGS)
 {
-	return answer_value(fcinfo, &count_hashes, NULL);
+	RepoCall	call;
+	int64		size;
+
+	if (tally_value(TALLY_HASHES, &size))
+		PG_RETURN_INT64(size);
+	begin_call(&call, fcinfo);
+	size = count_tally(TALLY_HASHES, &count_hashes);
+	end_call(&call);
+	PG_RETURN_INT64(size);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_hashes);

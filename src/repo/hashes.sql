@@ -17,6 +17,17 @@ COMMENT ON COLUMN pictrepo.hashes.blurhash IS 'blurhash of the image';
 COMMENT ON COLUMN pictrepo.hashes.created_at IS 'when the content came; pages are ordered by it';
 COMMENT ON INDEX pictrepo.ordered_hash_index IS 'pages of hashes, newest first';
 
+CREATE FUNCTION pictrepo.hash_changed() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_hash_changed';
+COMMENT ON FUNCTION pictrepo.hash_changed() IS 'trigger: hashes came or went; keeps the count';
+CREATE TRIGGER hash_changed AFTER INSERT OR DELETE ON pictrepo.hashes
+	FOR EACH ROW EXECUTE FUNCTION pictrepo.hash_changed();
+CREATE TRIGGER hashes_gone AFTER TRUNCATE ON pictrepo.hashes
+	EXECUTE FUNCTION pictrepo.hash_changed();
+ALTER TABLE pictrepo.hashes ENABLE ALWAYS TRIGGER hash_changed, ENABLE ALWAYS TRIGGER hashes_gone;
+COMMENT ON TRIGGER hash_changed ON pictrepo.hashes IS 'keeps the count';
+COMMENT ON TRIGGER hashes_gone ON pictrepo.hashes IS 'keeps the count';
+
 CREATE TYPE pictrepo.hash_page AS (
 	page_limit int,
 	current text,

@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * queue.c
- *		QueueRepo: giving jobs to workers.
+ *		QueueRepo: adding jobs, and what is set for a queue.
  *
- * A claim is an UPDATE that skips what others have locked.  A job whose worker
- * sent no heartbeat for pictrepo.heartbeat_timeout is taken away from it by
- * the next pop of its queue.  What ends a job is in queue_ending.c.
+ * How jobs are given to workers is in queue_claiming.c, what becomes of them
+ * in queue_ending.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,7 +19,7 @@
 #include "engine/identity.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
-#include "engine/waiting.h"
+#include "engine/tally.h"
 #include "repo/queue.h"
 
 /* ----- push ----- */
@@ -142,166 +141,6 @@ pictrepo_push_many(PG_FUNCTION_ARGS)
 	return answer_value(fcinfo, &insert_jobs, args);
 }
 
-/* ----- pop ----- */
-
-/*
- * Only jobs that are due, by priority.  Stepping from one priority to the next
- * lower one keeps jobs of a high priority that are not due yet from being
- * waded through.  Going through an array keeps the planner, which cannot know
- * how few jobs are wanted, from joining with the whole table.
- */
-WRITES(claim_jobs,
-	   "WITH RECURSIVE level (priority) AS ("
-	   "(SELECT priority FROM pictrepo.job_queue WHERE queue = $1 AND status = 'new'"
-	   " ORDER BY priority DESC LIMIT 1)"
-	   " UNION ALL SELECT lower.priority FROM level, LATERAL"
-	   " (SELECT j.priority FROM pictrepo.job_queue j WHERE j.queue = $1 AND j.status = 'new'"
-	   " AND j.priority < level.priority ORDER BY j.priority DESC LIMIT 1) lower"
-	   "), ready AS ("
-	   "SELECT due.id FROM level, LATERAL"
-	   " (SELECT j.id FROM pictrepo.job_queue j WHERE j.queue = $1 AND j.status = 'new'"
-	   " AND j.priority = level.priority AND j.run_at <= $3"
-	   " ORDER BY j.run_at, j.id LIMIT $4 FOR UPDATE SKIP LOCKED) due LIMIT $4"
-	   "), claimed AS ("
-	   "UPDATE pictrepo.job_queue j"
-	   " SET status = 'running', worker = $2, heartbeat = $3, attempt = j.attempt + 1"
-	   " WHERE j.id = ANY (ARRAY(SELECT id FROM ready))"
-	   " RETURNING j.id, j.job, j.attempt, j.queue_time, j.priority, j.run_at)"
-	   " SELECT id, job, attempt, queue_time FROM claimed ORDER BY priority DESC, run_at, id",
-	   TEXTOID, UUIDOID, TIMESTAMPTZOID, INT4OID);
-
-READS_NOW(limits_of_queue,
-	   "SELECT paused, max_running FROM pictrepo.queues WHERE queue = $1", TEXTOID);
-
-WRITES(lock_queue,
-	   "SELECT max_running FROM pictrepo.queues WHERE queue = $1 FOR NO KEY UPDATE", TEXTOID);
-
-READS_NOW(count_running,
-	   "SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'running'", TEXTOID);
-
-/*
- * How many jobs may be given out now, at most.  Where the queue has a limit,
- * pops of it take turns until their transactions end, so that they see each
- * other's claims.
- */
-static int
-room_in_queue(NullableDatum queue, int wanted)
-{
-	NullableDatum max_running;
-
-	if (run_statement(&limits_of_queue, &queue) == 0)
-		return wanted;
-	if (DatumGetBool(result_value(0, 1).value))
-		return 0;
-	if (result_value(0, 2).isnull)
-		return wanted;
-
-	max_running = run_statement(&lock_queue, &queue) > 0 ? result_value(0, 1) : NULL_ARG;
-	if (max_running.isnull)
-		return wanted;
-	run_statement(&count_running, &queue);
-	return Min(wanted, DatumGetInt32(max_running.value) -
-			   DatumGetInt64(result_value(0, 1).value));
-}
-
-/* Claim jobs; how many.  They are the last statement's result. */
-static uint64
-claim_ready_jobs(NullableDatum queue, NullableDatum worker, int wanted)
-{
-	int			room;
-
-	reap_jobs(queue);
-	room = room_in_queue(queue, wanted);
-	if (room <= 0)
-		return 0;
-	return run_statement(&claim_jobs,
-						 ARGS(queue, worker,
-							  given(TimestampTzGetDatum(GetCurrentTimestamp())),
-							  given(Int32GetDatum(room))));
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_pop);
-
-/*
- * pop(queue text, worker uuid, max_jobs int, wait interval)
- *		-> setof (id uuid, job jsonb, attempt int, queue_time timestamptz)
- *
- * Claim up to max_jobs (1 to 10000) jobs that are due.  When there is none,
- * wait that long for one.  worker NULL: session_worker().  22004, 22023, 22001.
- */
-Datum
-pictrepo_pop(PG_FUNCTION_ARGS)
-{
-	NullableDatum queue = key_argument(fcinfo, 0);
-	NullableDatum worker = worker_argument(fcinfo, 1);
-	int			max_jobs = DatumGetInt32(limit_argument(fcinfo, 2, 1, PAGE_MAX).value);
-	RepoCall	call;
-	Wait		wait;
-	uint64		claimed;
-
-	begin_wait(&wait, WAIT_FOR_JOB, duration_argument(fcinfo, 3));
-	begin_rows(fcinfo);
-	begin_call(&call, fcinfo);
-	do
-		claimed = claim_ready_jobs(queue, worker, max_jobs);
-	while (claimed == 0 && wait_a_moment(&wait));
-	if (claimed > 0)
-		give_result_rows(fcinfo);
-	end_call(&call);
-	PG_RETURN_NULL();
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_complete_and_pop);
-
-/*
- * complete_and_pop(queue text, worker uuid, job_id uuid, result text, error text)
- *		-> (outcome text, id uuid, job jsonb, attempt int, queue_time timestamptz)
- *
- * complete_job, then pop of one job, in one step.  id is NULL when no job is
- * ready.  22004, 22023, 22001.
- */
-Datum
-pictrepo_complete_and_pop(PG_FUNCTION_ARGS)
-{
-	Ending		ending = ending_arguments(fcinfo, 3);
-	NullableDatum queue = key_argument(fcinfo, 0);
-	NullableDatum worker = worker_argument(fcinfo, 1);
-	NullableDatum job_id = any_argument(fcinfo, 2);
-	NullableDatum row[5] = {NULL_ARG, NULL_ARG, NULL_ARG, NULL_ARG, NULL_ARG};
-	const char *outcome;
-	RepoCall	call;
-
-	begin_call(&call, fcinfo);
-	outcome = end_job(&ending, queue, worker, job_id);
-	if (claim_ready_jobs(queue, worker, 1) > 0)
-		for (int i = 1; i <= 4; i++)
-			row[i] = kept_value(0, i);
-	end_call(&call);
-	row[0] = given(PointerGetDatum(cstring_to_text(outcome)));
-	return form_row(fcinfo, row);
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_heartbeat);
-
-WRITES(beat,
-	   "UPDATE pictrepo.job_queue SET heartbeat = clock_timestamp()"
-	   " WHERE id = $3 AND queue = $1 AND worker = $2 AND status = 'running'",
-	   TEXTOID, UUIDOID, UUIDOID);
-
-/*
- * heartbeat(queue text, worker uuid, job_id uuid) -> bool
- *
- * The worker is alive and at the job; false: it no longer holds it.  22004,
- * 22023, 22001.
- */
-Datum
-pictrepo_heartbeat(PG_FUNCTION_ARGS)
-{
-	return answer_whether(fcinfo, &beat,
-						  ARGS(key_argument(fcinfo, 0), worker_argument(fcinfo, 1),
-							   any_argument(fcinfo, 2)));
-}
-
 /* ----- queues ----- */
 
 PG_FUNCTION_INFO_V1(pictrepo_queue_length);
@@ -314,6 +153,15 @@ READS(count_jobs_of_queue,
 	  " + (SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'running')",
 	  TEXTOID);
 
+READS(count_jobs_of_all_queues,
+	  "SELECT queue, count(*) FROM pictrepo.job_queue GROUP BY queue");
+
+static bool
+known_length(FunctionCallInfo fcinfo, NullableDatum queue, int64 *length)
+{
+	return queue.isnull ? tally_value(TALLY_JOBS, length) : tally_of_queue(queue, length);
+}
+
 /*
  * queue_length(queue text) -> bigint
  *
@@ -322,9 +170,21 @@ READS(count_jobs_of_queue,
 Datum
 pictrepo_queue_length(PG_FUNCTION_ARGS)
 {
-	if (PG_ARGISNULL(0))
+	NullableDatum queue = PG_ARGISNULL(0) ? NULL_ARG : key_argument(fcinfo, 0);
+	RepoCall	call;
+	int64		length;
+
+	if (known_length(fcinfo, queue, &length))
+		PG_RETURN_INT64(length);
+
+	begin_call(&call, fcinfo);
+	(void) count_tally(TALLY_JOBS, &count_jobs_of_all_queues);
+	end_call(&call);
+	if (known_length(fcinfo, queue, &length))
+		PG_RETURN_INT64(length);
+	if (queue.isnull)
 		return answer_value(fcinfo, &count_jobs, NULL);
-	return answer_value(fcinfo, &count_jobs_of_queue, ARGS(key_argument(fcinfo, 0)));
+	return answer_value(fcinfo, &count_jobs_of_queue, ARGS(queue));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_configure_queue);

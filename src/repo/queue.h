@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue.h
- *		What the two halves of the queue share: giving out and ending jobs.
+ *		What the parts of the queue share.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,6 +9,8 @@
 #define PICTREPO_QUEUE_H
 
 #include "fmgr.h"
+
+#include "engine/shared.h"
 
 /* what a queue does that was not told otherwise; literals for SQL */
 #define DEFAULT_RETRIES "5"
@@ -33,6 +35,13 @@ typedef struct Ending
 extern Ending ending_arguments(FunctionCallInfo fcinfo, int n);
 extern const char *end_job(const Ending *ending, NullableDatum queue,
 						   NullableDatum worker, NullableDatum job_id);
-extern void reap_jobs(NullableDatum queue);
+extern uint64 reap_jobs(NullableDatum queue);
+extern uint64 rescue_jobs(NullableDatum queue);
+
+/* for the background worker */
+extern uint64 prune_dead_jobs(void);
+extern uint64 sweep_queues(void);
+
+extern QueueState *queue_state(NullableDatum queue);
 
 #endif

@@ -34,6 +34,7 @@ CREATE TABLE pictrepo.job_queue (
 	unique_key text COLLATE "C" CHECK (octet_length(unique_key) BETWEEN 1 AND 80),
 	upload uuid,
 	error text,
+	session text COLLATE "C",
 	CHECK (status = 'new' OR (worker IS NOT NULL AND heartbeat IS NOT NULL))
 );
 CREATE UNIQUE INDEX job_queue_unique_key_index ON pictrepo.job_queue (unique_key)
@@ -42,6 +43,8 @@ CREATE INDEX job_queue_ready_index ON pictrepo.job_queue (queue, priority DESC, 
 	WHERE status = 'new';
 CREATE INDEX job_queue_running_index ON pictrepo.job_queue (queue, heartbeat)
 	WHERE status = 'running';
+CREATE INDEX job_queue_bound_index ON pictrepo.job_queue (queue)
+	WHERE session IS NOT NULL AND status = 'running';
 
 COMMENT ON TABLE pictrepo.job_queue IS 'jobs that wait or run';
 COMMENT ON COLUMN pictrepo.job_queue.id IS 'UUID version 7';
@@ -54,13 +57,15 @@ COMMENT ON COLUMN pictrepo.job_queue.queue_time IS 'when it was pushed';
 COMMENT ON COLUMN pictrepo.job_queue.attempt IS 'how often it was given to a worker';
 COMMENT ON COLUMN pictrepo.job_queue.retry IS 'retries that are left';
 COMMENT ON COLUMN pictrepo.job_queue.worker IS 'who runs it';
-COMMENT ON COLUMN pictrepo.job_queue.heartbeat IS 'last sign of life of the worker';
+COMMENT ON COLUMN pictrepo.job_queue.heartbeat IS 'when it was claimed, or a later sign of life of the worker; view jobs has the last one';
 COMMENT ON COLUMN pictrepo.job_queue.unique_key IS 'no two live jobs have the same';
 COMMENT ON COLUMN pictrepo.job_queue.upload IS 'the upload it serves, which gets a Failure if the job dies';
 COMMENT ON COLUMN pictrepo.job_queue.error IS 'why the last attempt failed';
+COMMENT ON COLUMN pictrepo.job_queue.session IS 'the session whose end ends the claim; NULL: none';
 COMMENT ON INDEX pictrepo.job_queue_unique_key_index IS 'no two live jobs with one key';
 COMMENT ON INDEX pictrepo.job_queue_ready_index IS 'the next job of a queue';
 COMMENT ON INDEX pictrepo.job_queue_running_index IS 'running jobs of a queue by last heartbeat';
+COMMENT ON INDEX pictrepo.job_queue_bound_index IS 'running jobs that end with a session';
 
 CREATE TABLE pictrepo.dead_jobs (
 	id uuid PRIMARY KEY,
@@ -74,6 +79,8 @@ CREATE TABLE pictrepo.dead_jobs (
 	upload uuid,
 	error text
 );
+CREATE INDEX dead_jobs_died_index ON pictrepo.dead_jobs (died_at);
+COMMENT ON INDEX pictrepo.dead_jobs_died_index IS 'dead jobs that are kept no longer';
 COMMENT ON TABLE pictrepo.dead_jobs IS 'jobs that failed for good; requeue_dead gives one another life';
 COMMENT ON COLUMN pictrepo.dead_jobs.id IS 'the job''s id';
 COMMENT ON COLUMN pictrepo.dead_jobs.queue IS 'the queue';
@@ -86,12 +93,19 @@ COMMENT ON COLUMN pictrepo.dead_jobs.unique_key IS 'its unique key, free again';
 COMMENT ON COLUMN pictrepo.dead_jobs.upload IS 'the upload it served';
 COMMENT ON COLUMN pictrepo.dead_jobs.error IS 'why the last attempt failed';
 
+CREATE FUNCTION pictrepo.pulse(job_id uuid) RETURNS timestamptz
+	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_pulse';
+COMMENT ON FUNCTION pictrepo.pulse(uuid) IS
+	'the last heartbeat of a job in shared memory; NULL: there is none';
+
 CREATE VIEW pictrepo.jobs AS
 	SELECT id, queue, job,
 		CASE WHEN status = 'running' THEN 'running'
 			WHEN run_at > clock_timestamp() THEN 'scheduled'
 			ELSE 'ready' END AS state,
-		priority, run_at, queue_time, attempt, retry, worker, heartbeat, unique_key, upload, error
+		priority, run_at, queue_time, attempt, retry, worker,
+		CASE WHEN status = 'running' THEN coalesce(pictrepo.pulse(id), heartbeat) END AS heartbeat,
+		unique_key, upload, error, session
 	FROM pictrepo.job_queue;
 COMMENT ON VIEW pictrepo.jobs IS 'jobs that wait or run, as a person wants to see them';
 COMMENT ON COLUMN pictrepo.jobs.id IS 'the job''s id';
@@ -108,15 +122,33 @@ COMMENT ON COLUMN pictrepo.jobs.heartbeat IS 'last sign of life of the worker';
 COMMENT ON COLUMN pictrepo.jobs.unique_key IS 'no two live jobs have the same';
 COMMENT ON COLUMN pictrepo.jobs.upload IS 'the upload it serves';
 COMMENT ON COLUMN pictrepo.jobs.error IS 'why the last attempt failed';
+COMMENT ON COLUMN pictrepo.jobs.session IS 'the session whose end ends the claim; NULL: none';
 
-CREATE FUNCTION pictrepo.queue_status_notify() RETURNS trigger
-	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_queue_status_notify';
-COMMENT ON FUNCTION pictrepo.queue_status_notify() IS
-	'trigger: tells queue_status_channel that a job is ready';
-CREATE TRIGGER queue_status AFTER INSERT OR UPDATE OF status ON pictrepo.job_queue
-	FOR EACH ROW WHEN (NEW.status = 'new')
-	EXECUTE FUNCTION pictrepo.queue_status_notify();
-COMMENT ON TRIGGER queue_status ON pictrepo.job_queue IS 'wakes workers; a claim is no news';
+CREATE FUNCTION pictrepo.job_changed() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_job_changed';
+COMMENT ON FUNCTION pictrepo.job_changed() IS
+	'trigger: jobs came, went, became ready or stopped running; tells waiters and queue_status_channel';
+CREATE TRIGGER job_came AFTER INSERT OR DELETE ON pictrepo.job_queue
+	FOR EACH ROW EXECUTE FUNCTION pictrepo.job_changed();
+CREATE TRIGGER job_changed AFTER UPDATE OF status, queue, priority, run_at ON pictrepo.job_queue
+	FOR EACH ROW WHEN (NEW.status = 'new' OR OLD.status = 'running' OR NEW.queue <> OLD.queue)
+	EXECUTE FUNCTION pictrepo.job_changed();
+CREATE TRIGGER jobs_gone AFTER TRUNCATE ON pictrepo.job_queue
+	EXECUTE FUNCTION pictrepo.job_changed();
+ALTER TABLE pictrepo.job_queue ENABLE ALWAYS TRIGGER job_came,
+	ENABLE ALWAYS TRIGGER job_changed, ENABLE ALWAYS TRIGGER jobs_gone;
+COMMENT ON TRIGGER job_came ON pictrepo.job_queue IS 'wakes workers, keeps the counts';
+COMMENT ON TRIGGER job_changed ON pictrepo.job_queue IS 'wakes workers; a claim is no news';
+COMMENT ON TRIGGER jobs_gone ON pictrepo.job_queue IS 'keeps the counts';
+
+CREATE FUNCTION pictrepo.queue_changed() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_queue_changed';
+COMMENT ON FUNCTION pictrepo.queue_changed() IS
+	'trigger: a queue is configured differently; wakes who waits for its jobs';
+CREATE TRIGGER queue_changed AFTER INSERT OR UPDATE OR DELETE ON pictrepo.queues
+	FOR EACH ROW EXECUTE FUNCTION pictrepo.queue_changed();
+ALTER TABLE pictrepo.queues ENABLE ALWAYS TRIGGER queue_changed;
+COMMENT ON TRIGGER queue_changed ON pictrepo.queues IS 'wakes workers that may go on';
 
 CREATE FUNCTION pictrepo.push(queue text, job jsonb, unique_key text = NULL, run_at timestamptz = NULL,
 	priority int = 0, retry int = NULL, upload uuid = NULL) RETURNS uuid
@@ -130,11 +162,17 @@ CREATE FUNCTION pictrepo.push_many(queue text, jobs jsonb[], unique_keys text[] 
 COMMENT ON FUNCTION pictrepo.push_many(text, jsonb[], text[], timestamptz, int, int) IS
 	'add many jobs in one statement; their ids in order, NULL where a live job holds the unique key';
 
-CREATE FUNCTION pictrepo.pop(queue text, worker uuid = NULL, max_jobs int = 1, wait interval = '0',
+CREATE FUNCTION pictrepo.pop(queue text, worker uuid = NULL, max_jobs int = 1, wait interval = '0', bind bool = false,
 	OUT id uuid, OUT job jsonb, OUT attempt int, OUT queue_time timestamptz) RETURNS SETOF record
 	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'pictrepo_pop';
-COMMENT ON FUNCTION pictrepo.pop(text, uuid, int, interval) IS
-	'give a worker (NULL: session_worker()) the next jobs that are due: highest priority, then oldest run_at, then id; waits for one if asked to';
+COMMENT ON FUNCTION pictrepo.pop(text, uuid, int, interval, bool) IS
+	'give a worker (NULL: session_worker()) the next jobs that are due: highest priority, then oldest run_at, then id; waits for one if asked to. bind: they are ready again when this session ends';
+
+CREATE PROCEDURE pictrepo.pop_wait(queue text, worker uuid, timeout interval,
+	INOUT id uuid, INOUT job jsonb, INOUT attempt int, INOUT queue_time timestamptz)
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_pop_wait';
+COMMENT ON PROCEDURE pictrepo.pop_wait(text, uuid, interval, uuid, jsonb, int, timestamptz) IS
+	'give a worker the next job, and wait for one without holding a transaction; NULLs: the time is up';
 
 CREATE FUNCTION pictrepo.heartbeat(queue text, worker uuid, job_id uuid) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_heartbeat';

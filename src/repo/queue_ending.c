@@ -13,25 +13,27 @@
 
 #include "catalog/pg_type.h"
 #include "utils/array.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "engine/arguments.h"
+#include "engine/changes.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 #include "repo/queue.h"
 
 /*
- * Send jobs to their next life: the query gives (id, again, run_at, error) and
- * has the rows locked.  An upload that a dead job served gets a Failure, so
+ * Send jobs to their next life: the query gives (id, queue, again, run_at,
+ * error) and has the rows locked.  An upload that a dead job served gets a Failure, so
  * that nobody waits for it in vain.
  */
 #define END_JOBS(query) \
 	"WITH ended AS MATERIALIZED (" query ")," \
 	" retried AS (UPDATE pictrepo.job_queue j" \
-	" SET status = 'new', worker = NULL, heartbeat = NULL," \
+	" SET status = 'new', worker = NULL, heartbeat = NULL, session = NULL," \
 	" retry = j.retry - 1, run_at = e.run_at, error = e.error" \
 	" FROM ended e WHERE e.again AND j.id = e.id)," \
 	" buried AS (DELETE FROM pictrepo.job_queue j USING ended e" \
@@ -73,7 +75,7 @@ WRITES(complete_all,
  * so that jobs which failed together do not come back together.
  */
 WRITES(fail_all,
-	   END_JOBS("SELECT j.id, $5 AND j.retry > 0 AS again, $4 AS error,"
+	   END_JOBS("SELECT j.id, j.queue, $5 AND j.retry > 0 AS again, $4 AS error,"
 				" clock_timestamp() + make_interval(secs =>"
 				" least(extract(epoch FROM coalesce(q.backoff_max, " DEFAULT_BACKOFF_MAX "))::float8,"
 				" extract(epoch FROM coalesce(q.backoff, " DEFAULT_BACKOFF "))::float8"
@@ -103,6 +105,35 @@ ending_arguments(FunctionCallInfo fcinfo, int n)
 				 "Results are success, failure and aborted.");
 }
 
+/* Jobs of a queue ended: for queue_stats. */
+static void
+count_ended(NullableDatum queue, Counted what, int64 count)
+{
+	QueueState *state = count > 0 ? queue_state(queue) : NULL;
+
+	if (state != NULL)
+		note_counted(state, what, count);
+}
+
+/* Count the answers that the last statement gave. */
+static void
+count_answers(const Ending *ending, NullableDatum queue)
+{
+	int			lost = 0;
+	int			dead = 0;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *answer = TextDatumGetCString(result_value(i, 1).value);
+
+		lost += strcmp(answer, "lost") == 0;
+		dead += strcmp(answer, "dead") == 0;
+	}
+	count_ended(queue, ending->result == RESULT_SUCCESS ? COUNT_COMPLETED : COUNT_FAILED,
+				SPI_processed - lost);
+	count_ended(queue, COUNT_BURIED, dead);
+}
+
 /* End many jobs; the answers are the last statement's result. */
 static void
 end_jobs(const Ending *ending, NullableDatum queue, NullableDatum worker, NullableDatum job_ids)
@@ -113,6 +144,7 @@ end_jobs(const Ending *ending, NullableDatum queue, NullableDatum worker, Nullab
 		run_statement(&fail_all,
 					  ARGS(queue, worker, job_ids, ending->error,
 						   given(BoolGetDatum(ending->result == RESULT_FAILURE))));
+	count_answers(ending, queue);
 }
 
 /* End one job: what became of it. */
@@ -120,7 +152,12 @@ const char *
 end_job(const Ending *ending, NullableDatum queue, NullableDatum worker, NullableDatum job_id)
 {
 	if (ending->result == RESULT_SUCCESS)
-		return run_statement(&complete_one, ARGS(queue, worker, job_id)) > 0 ? "completed" : "lost";
+	{
+		uint64		completed = run_statement(&complete_one, ARGS(queue, worker, job_id));
+
+		count_ended(queue, COUNT_COMPLETED, completed);
+		return completed > 0 ? "completed" : "lost";
+	}
 
 	end_jobs(ending, queue, worker,
 			 given(PointerGetDatum(construct_array(&job_id.value, 1, UUIDOID,
@@ -184,10 +221,18 @@ pictrepo_complete_many(PG_FUNCTION_ARGS)
 
 /* ----- reaping ----- */
 
+/* With shared memory the row says when the job was claimed, and the pulse the rest. */
+#define SILENT(j) \
+	j ".status = 'running' AND " j ".heartbeat < $2" \
+	" AND coalesce(pictrepo.pulse(" j ".id), " j ".heartbeat) < $2"
+
 READS_NOW(any_silent,
-	   "SELECT FROM pictrepo.job_queue"
-	   " WHERE queue = $1 AND status = 'running' AND heartbeat < $2 LIMIT 1",
-	   TEXTOID, TIMESTAMPTZOID);
+		  "SELECT FROM pictrepo.job_queue j WHERE j.queue = $1 AND " SILENT("j") " LIMIT 1",
+		  TEXTOID, TIMESTAMPTZOID);
+
+READS_NOW(any_silent_anywhere,
+		  "SELECT FROM pictrepo.job_queue j WHERE " SILENT("j") " LIMIT 1",
+		  TEXTOID, TIMESTAMPTZOID);
 
 /*
  * Since when the server takes writes: the walwriter starts with it, after a
@@ -197,32 +242,85 @@ READS_NOW(server_ready_at,
 		  "SELECT coalesce(max(backend_start), 'infinity') FROM pg_stat_activity"
 		  " WHERE backend_type = 'walwriter'");
 
-WRITES(reap_silent,
-	   END_JOBS("SELECT j.id, j.retry > 0 AS again, j.run_at,"
-				" format('worker %s sent no heartbeat since %s', j.worker, j.heartbeat) AS error"
-				" FROM pictrepo.job_queue j"
-				" WHERE j.queue = $1 AND j.status = 'running' AND j.heartbeat < $2"
-				" FOR UPDATE SKIP LOCKED")
-	   " SELECT FROM ended",
-	   TEXTOID, TIMESTAMPTZOID);
+#define REAP(which) \
+	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, j.run_at," \
+			 " format('worker %s sent no heartbeat since %s', j.worker," \
+			 " coalesce(pictrepo.pulse(j.id), j.heartbeat)) AS error" \
+			 " FROM pictrepo.job_queue j WHERE " which SILENT("j") " FOR UPDATE SKIP LOCKED") \
+	" SELECT queue, again FROM ended"
+
+WRITES(reap_silent, REAP("j.queue = $1 AND "), TEXTOID, TIMESTAMPTZOID);
+WRITES(reap_silent_anywhere, REAP(""), TEXTOID, TIMESTAMPTZOID);
+
+/* The last statement's rows are jobs that lost their workers; how many. */
+static uint64
+count_reaped(void)
+{
+	uint64		reaped = SPI_processed;
+
+	for (uint64 i = 0; i < reaped; i++)
+	{
+		count_ended(result_value(i, 1), COUNT_REAPED, 1);
+		if (!DatumGetBool(result_value(i, 2).value))
+			count_ended(result_value(i, 1), COUNT_BURIED, 1);
+	}
+	return reaped;
+}
 
 /*
- * Take the queue's jobs away from workers that went silent.  While the server
- * was down nobody could send a heartbeat, so after a start nothing is reaped
- * before a full timeout has passed.
+ * Take the queue's jobs (NULL: those of all queues) away from workers that
+ * went silent; how many.  While the server was down nobody could send a
+ * heartbeat, so after a start nothing is reaped before a full timeout has
+ * passed.
  */
-void
+uint64
 reap_jobs(NullableDatum queue)
 {
 	TimestampTz cutoff = GetCurrentTimestamp() - (int64) heartbeat_timeout * 1000;
 	NullableDatum args[] = {queue, given(TimestampTzGetDatum(cutoff))};
 
-	if (run_statement(&any_silent, args) == 0)
-		return;
+	if (run_statement(queue.isnull ? &any_silent_anywhere : &any_silent, args) == 0)
+		return 0;
 	run_statement(&server_ready_at, NULL);
 	if (DatumGetTimestampTz(result_value(0, 1).value) > cutoff)
-		return;
-	run_statement(&reap_silent, args);
+		return 0;
+	run_statement(queue.isnull ? &reap_silent_anywhere : &reap_silent, args);
+	return count_reaped();
+}
+
+#define BOUND(j) j ".session IS NOT NULL AND " j ".status = 'running'"
+
+/* Sessions as log_line_prefix writes them with %c */
+#define RESCUE(which) \
+	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, j.run_at," \
+			 " format('session %s has ended', j.session) AS error" \
+			 " FROM pictrepo.job_queue j WHERE " which BOUND("j") \
+			 " AND j.session NOT IN (SELECT to_hex(trunc(extract(epoch FROM backend_start))::bigint)" \
+			 " || '.' || to_hex(pid) FROM pg_stat_activity WHERE backend_start IS NOT NULL)" \
+			 " FOR UPDATE SKIP LOCKED") \
+	" SELECT queue, again FROM ended"
+
+READS_NOW(any_bound,
+		  "SELECT FROM pictrepo.job_queue j WHERE j.queue = $1 AND " BOUND("j") " LIMIT 1", TEXTOID);
+READS_NOW(any_bound_anywhere,
+		  "SELECT FROM pictrepo.job_queue j WHERE " BOUND("j") " LIMIT 1", TEXTOID);
+
+WRITES(rescue_bound, RESCUE("j.queue = $1 AND "), TEXTOID);
+WRITES(rescue_bound_anywhere, RESCUE(""), TEXTOID);
+
+/*
+ * Take the queue's jobs (NULL: those of all queues) away from sessions that
+ * have ended, where the claim was bound to the session; how many.  Who is
+ * there is read after the rows are, and not from what was read before.
+ */
+uint64
+rescue_jobs(NullableDatum queue)
+{
+	if (run_statement(queue.isnull ? &any_bound_anywhere : &any_bound, &queue) == 0)
+		return 0;
+	pgstat_clear_backend_activity_snapshot();
+	run_statement(queue.isnull ? &rescue_bound_anywhere : &rescue_bound, &queue);
+	return count_reaped();
 }
 
 /* ----- the dead ----- */

@@ -28,7 +28,8 @@ READS(functions_of_level,
 	  " WHERE p.pronamespace = 'pictrepo'::regnamespace"
 	  " AND p.prorettype <> 'trigger'::regtype AND p.proname <> 'grant_access'"
 	  " AND $1 >= CASE"
-	  " WHEN p.proname IN ('configure_queue', 'pause_queue', 'resume_queue', 'requeue_dead') THEN 2"
+	  " WHEN p.proname IN ('configure_queue', 'pause_queue', 'resume_queue', 'requeue_dead',"
+	  " 'start_worker', 'run_maintenance') THEN 2"
 	  " WHEN p.proname = 'variant_waiter' THEN 0"
 	  " WHEN p.provolatile = 'v' OR p.proname = 'delete_token' THEN 1"
 	  " ELSE 0 END",
@@ -87,7 +88,7 @@ pictrepo_grant_access(PG_FUNCTION_ARGS)
 	(void) get_role_oid(role_name, false);
 	begin_call(&call, fcinfo);
 	SPI_execute(psprintf("GRANT USAGE ON SCHEMA pictrepo TO %s", role), false, 0);
-	grant_list("EXECUTE ON FUNCTION", &functions_of_level, level, role);
+	grant_list("EXECUTE ON ROUTINE", &functions_of_level, level, role);
 	grant_list("SELECT ON TABLE", &relations_of_level, level, role);
 	end_call(&call);
 	PG_RETURN_VOID();

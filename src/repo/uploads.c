@@ -14,10 +14,13 @@
 
 #include "document/document.h"
 #include "engine/arguments.h"
+#include "engine/duties.h"
 #include "engine/identity.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
+#include "engine/triggers.h"
 #include "engine/waiting.h"
+#include "repo/uploads.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_create_upload);
 
@@ -25,11 +28,23 @@ WRITES(insert_upload,
 	   "INSERT INTO pictrepo.uploads (id, created_at) VALUES ($1, $2)",
 	   UUIDOID, TIMESTAMPTZOID);
 
-/* A few at a time: more than come in, and never a long pause. */
+/* A few at a time: never a long pause. */
 WRITES(expire_uploads,
 	   "DELETE FROM pictrepo.uploads WHERE id IN (SELECT id FROM pictrepo.uploads"
-	   " WHERE created_at < $1 ORDER BY created_at LIMIT 10 FOR UPDATE SKIP LOCKED)",
-	   TIMESTAMPTZOID);
+	   " WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+	   TIMESTAMPTZOID, INT4OID);
+
+/* how many a call sweeps up, which is more than it brings */
+#define SWEPT_UPLOADS 10
+
+static uint64
+expire_some(int limit)
+{
+	TimestampTz oldest = GetCurrentTimestamp() - upload_ttl * USECS_PER_SEC;
+
+	return run_statement(&expire_uploads,
+						 ARGS(given(TimestampTzGetDatum(oldest)), given(Int32GetDatum(limit))));
+}
 
 /*
  * create_upload() -> uuid
@@ -41,15 +56,13 @@ Datum
 pictrepo_create_upload(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
-	TimestampTz now = GetCurrentTimestamp();
 	RepoCall	call;
 
 	mint_id(id);
 	begin_call(&call, fcinfo);
 	run_statement(&insert_upload,
-				  ARGS(given(UUIDPGetDatum(id)), given(TimestampTzGetDatum(now))));
-	run_statement(&expire_uploads,
-				  ARGS(given(TimestampTzGetDatum(now - upload_ttl * USECS_PER_SEC))));
+				  ARGS(given(UUIDPGetDatum(id)), given(TimestampTzGetDatum(GetCurrentTimestamp()))));
+	(void) expire_some(SWEPT_UPLOADS);
 	end_call(&call);
 	PG_RETURN_UUID_P(id);
 }
@@ -57,6 +70,27 @@ pictrepo_create_upload(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(pictrepo_wait);
 
 READS_NOW(result_of_upload, "SELECT result FROM pictrepo.uploads WHERE id = $1", UUIDOID);
+
+typedef struct AwaitedUpload
+{
+	NullableDatum upload;
+	NullableDatum value;
+} AwaitedUpload;
+
+static bool
+look_for_result(void *what, TimestampTz *again)
+{
+	AwaitedUpload *result = what;
+
+	if (run_statement(&result_of_upload, &result->upload) == 0)
+		ereport(ERROR,
+				errcode(ERRCODE_NO_DATA_FOUND),
+				errmsg("upload %s does not exist",
+					   DatumGetCString(DirectFunctionCall1(uuid_out, result->upload.value))),
+				errdetail("It was never created, or it was claimed or has expired."));
+	result->value = kept_value(0, 1);
+	return !result->value.isnull;
+}
 
 /*
  * wait(upload uuid, timeout interval) -> jsonb
@@ -67,28 +101,21 @@ READS_NOW(result_of_upload, "SELECT result FROM pictrepo.uploads WHERE id = $1",
 Datum
 pictrepo_wait(PG_FUNCTION_ARGS)
 {
-	NullableDatum upload = any_argument(fcinfo, 0);
-	NullableDatum result;
+	AwaitedUpload result = {.upload = any_argument(fcinfo, 0), .value = NULL_ARG};
+	WaitRules	rules = {
+		.what = WAIT_FOR_UPLOAD,
+		.microseconds = duration_argument(fcinfo, 1),
+		.key = key_of_upload(result.upload.value)
+	};
 	RepoCall	call;
-	Wait		wait;
+	bool		found;
 
-	begin_wait(&wait, WAIT_FOR_UPLOAD, duration_argument(fcinfo, 1));
 	begin_call(&call, fcinfo);
-	do
-	{
-		if (run_statement(&result_of_upload, &upload) == 0)
-			ereport(ERROR,
-					errcode(ERRCODE_NO_DATA_FOUND),
-					errmsg("upload %s does not exist",
-						   DatumGetCString(DirectFunctionCall1(uuid_out, upload.value))),
-					errdetail("It was never created, or it was claimed or has expired."));
-		result = kept_value(0, 1);
-	} while (result.isnull && wait_a_moment(&wait));
+	found = wait_until(&rules, look_for_result, &result);
 	end_call(&call);
-
-	if (result.isnull)
+	if (!found)
 		PG_RETURN_NULL();
-	return result.value;
+	return result.value.value;
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_claim);
@@ -125,4 +152,22 @@ pictrepo_complete_upload(PG_FUNCTION_ARGS)
 	return answer_whether(fcinfo, &set_upload_result,
 						  ARGS(any_argument(fcinfo, 0),
 							   checked_document_argument(fcinfo, 1, check_upload_result)));
+}
+
+/* ----- for the background worker ----- */
+
+/* Whoever buried the job did so without us. */
+WRITES(fail_orphaned_uploads,
+	   "UPDATE pictrepo.uploads u SET result = jsonb_build_object('Failure',"
+	   " jsonb_build_object('message', coalesce(d.error, 'the job failed'), 'code', 'job-failed'))"
+	   " FROM pictrepo.dead_jobs d WHERE d.upload = u.id AND u.result IS NULL"
+	   " AND NOT EXISTS (SELECT FROM pictrepo.job_queue j WHERE j.upload = u.id)");
+
+/* Uploads that nobody claimed in time go, and those whose job died get a Failure. */
+uint64
+end_uploads(void)
+{
+	uint64		failed = run_statement(&fail_orphaned_uploads, NULL);
+
+	return failed + expire_some(DUTY_BATCH);
 }

@@ -13,14 +13,18 @@ COMMENT ON COLUMN pictrepo.uploads.result IS 'what came of it; NULL: not done ye
 COMMENT ON COLUMN pictrepo.uploads.created_at IS 'when it was begun; pictrepo.upload_ttl later it goes';
 COMMENT ON INDEX pictrepo.uploads_created_index IS 'uploads that nobody claimed in time';
 
-CREATE FUNCTION pictrepo.upload_completion_notify() RETURNS trigger
-	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_upload_completion_notify';
-COMMENT ON FUNCTION pictrepo.upload_completion_notify() IS
-	'trigger: tells upload_completion_channel that a result is there';
+CREATE FUNCTION pictrepo.upload_changed() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_upload_changed';
+COMMENT ON FUNCTION pictrepo.upload_changed() IS
+	'trigger: an upload got its result or is gone; tells waiters and upload_completion_channel';
 CREATE TRIGGER upload_result AFTER INSERT OR UPDATE OF result ON pictrepo.uploads
 	FOR EACH ROW WHEN (NEW.result IS NOT NULL)
-	EXECUTE FUNCTION pictrepo.upload_completion_notify();
+	EXECUTE FUNCTION pictrepo.upload_changed();
+CREATE TRIGGER upload_gone AFTER DELETE ON pictrepo.uploads
+	FOR EACH ROW EXECUTE FUNCTION pictrepo.upload_changed();
+ALTER TABLE pictrepo.uploads ENABLE ALWAYS TRIGGER upload_result, ENABLE ALWAYS TRIGGER upload_gone;
 COMMENT ON TRIGGER upload_result ON pictrepo.uploads IS 'wakes who waits for the result';
+COMMENT ON TRIGGER upload_gone ON pictrepo.uploads IS 'wakes who waits in vain';
 
 CREATE FUNCTION pictrepo.create_upload() RETURNS uuid
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_create_upload';

@@ -12,9 +12,12 @@
 #include "utils/timestamp.h"
 
 #include "engine/arguments.h"
+#include "engine/duties.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
+#include "engine/triggers.h"
 #include "engine/waiting.h"
+#include "repo/variants.h"
 
 READS_NOW(hash_exists, "SELECT FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
@@ -210,11 +213,35 @@ PG_FUNCTION_INFO_V1(pictrepo_variant_waiter);
 
 /* One row while there is something to say: the variant, or its live claim. */
 READS_NOW(state_of_variant,
-	   "SELECT identifier FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
-	   " UNION ALL"
-	   " SELECT NULL FROM pictrepo.variant_claims"
-	   " WHERE hash = $1 AND variant = $2 AND heartbeat >= $3",
-	   BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+		  "SELECT identifier, NULL::timestamptz FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
+		  " UNION ALL"
+		  " SELECT NULL, heartbeat FROM pictrepo.variant_claims"
+		  " WHERE hash = $1 AND variant = $2 AND heartbeat >= $3",
+		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+
+typedef struct AwaitedVariant
+{
+	NullableDatum hash;
+	NullableDatum variant;
+	NullableDatum identifier;
+} AwaitedVariant;
+
+/* Nobody makes it: that ends the wait, too.  A claim may expire unnoticed. */
+static bool
+look_for_variant(void *what, TimestampTz *again)
+{
+	AwaitedVariant *awaited = what;
+
+	if (run_statement(&state_of_variant,
+					  ARGS(awaited->hash, awaited->variant, claim_cutoff())) == 0)
+		return true;
+	awaited->identifier = kept_value(0, 1);
+	if (!awaited->identifier.isnull)
+		return true;
+	*again = DatumGetTimestampTz(result_value(0, 2).value) +
+		(int64) variant_claim_timeout * 1000 + 1;
+	return false;
+}
 
 /*
  * variant_waiter(hash bytea, variant text, timeout interval) -> text
@@ -225,25 +252,36 @@ READS_NOW(state_of_variant,
 Datum
 pictrepo_variant_waiter(PG_FUNCTION_ARGS)
 {
-	RepoCall	call;
-	Wait		wait;
-	NullableDatum identifier = NULL_ARG;
-	NullableDatum args[] = {
-		hash_argument(fcinfo, 0), variant_argument(fcinfo, 1), claim_cutoff()
+	AwaitedVariant awaited = {
+		hash_argument(fcinfo, 0), variant_argument(fcinfo, 1), NULL_ARG
 	};
+	WaitRules	rules = {
+		.what = WAIT_FOR_VARIANT,
+		.microseconds = duration_argument(fcinfo, 2),
+		.key = key_of_variant(awaited.hash.value, awaited.variant.value)
+	};
+	RepoCall	call;
 
-	begin_wait(&wait, WAIT_FOR_VARIANT, duration_argument(fcinfo, 2));
 	begin_call(&call, fcinfo);
-	do
-	{
-		args[2] = claim_cutoff();
-		if (run_statement(&state_of_variant, args) == 0)
-			break;
-		identifier = kept_value(0, 1);
-	} while (identifier.isnull && wait_a_moment(&wait));
+	(void) wait_until(&rules, look_for_variant, &awaited);
 	end_call(&call);
-
-	if (identifier.isnull)
+	if (awaited.identifier.isnull)
 		PG_RETURN_NULL();
-	return identifier.value;
+	return awaited.identifier.value;
+}
+
+/* ----- for the background worker ----- */
+
+WRITES(delete_expired_claims,
+	   "DELETE FROM pictrepo.variant_claims WHERE ctid = ANY (ARRAY("
+	   "SELECT ctid FROM pictrepo.variant_claims WHERE heartbeat < $1"
+	   " LIMIT $2 FOR UPDATE SKIP LOCKED))",
+	   TIMESTAMPTZOID, INT4OID);
+
+/* Claims without a heartbeat are free anyway; this tells who waits. */
+uint64
+expire_variant_claims(void)
+{
+	return run_statement(&delete_expired_claims,
+						 ARGS(claim_cutoff(), given(Int32GetDatum(DUTY_BATCH))));
 }

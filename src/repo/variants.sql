@@ -30,16 +30,18 @@ COMMENT ON COLUMN pictrepo.variant_claims.variant IS 'the processing arguments';
 COMMENT ON COLUMN pictrepo.variant_claims.worker IS 'who holds the claim';
 COMMENT ON COLUMN pictrepo.variant_claims.heartbeat IS 'last sign of life; an old claim is free again';
 
-CREATE FUNCTION pictrepo.keyed_notify() RETURNS trigger
-	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_keyed_notify';
-COMMENT ON FUNCTION pictrepo.keyed_notify() IS
-	'trigger: tells keyed_notification_channel that a variant is there or its claim ended';
+CREATE FUNCTION pictrepo.variant_changed() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_variant_changed';
+COMMENT ON FUNCTION pictrepo.variant_changed() IS
+	'trigger: a variant is there or its claim ended; tells waiters and keyed_notification_channel';
 CREATE TRIGGER variant_ready AFTER INSERT ON pictrepo.variants
-	FOR EACH ROW EXECUTE FUNCTION pictrepo.keyed_notify();
+	FOR EACH ROW EXECUTE FUNCTION pictrepo.variant_changed();
 COMMENT ON TRIGGER variant_ready ON pictrepo.variants IS 'wakes who waits for the variant';
 CREATE TRIGGER claim_ended AFTER DELETE ON pictrepo.variant_claims
-	FOR EACH ROW EXECUTE FUNCTION pictrepo.keyed_notify();
+	FOR EACH ROW EXECUTE FUNCTION pictrepo.variant_changed();
 COMMENT ON TRIGGER claim_ended ON pictrepo.variant_claims IS 'wakes who waits for the variant';
+ALTER TABLE pictrepo.variants ENABLE ALWAYS TRIGGER variant_ready;
+ALTER TABLE pictrepo.variant_claims ENABLE ALWAYS TRIGGER claim_ended;
 
 CREATE FUNCTION pictrepo.relate_variant_identifier(hash bytea, variant text, identifier text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_relate_variant_identifier';

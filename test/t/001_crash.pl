@@ -26,10 +26,12 @@ log_statement = none
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION pictrepo');
 
+# Claims that do not wait for the disk may be lost; here they must not.
 # Settings of an extension are known once its library is loaded.
 $node->safe_psql('postgres', qq{
 	LOAD 'pictrepo';
-	ALTER DATABASE postgres SET pictrepo.heartbeat_timeout = '${TIMEOUT}s'});
+	ALTER DATABASE postgres SET pictrepo.heartbeat_timeout = '${TIMEOUT}s';
+	ALTER DATABASE postgres SET pictrepo.synchronous_claims = on});
 
 sub value
 {

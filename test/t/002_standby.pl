@@ -52,7 +52,8 @@ my @copies = try_calls($standby, 'postgres', undef, map { call_of($_) } @readers
 foreach my $i (0 .. $#readers)
 {
 	is($copies[$i], $answers[$i], "$readers[$i]{signature} answers the same");
-	unlike($copies[$i], qr/^(error.*)?$/, "$readers[$i]{signature} has something to say");
+	unlike($copies[$i], qr/^(error.*)?$/, "$readers[$i]{signature} has something to say")
+	  if $readers[$i]{name} !~ /^(pulse|queue_counters)$/;
 }
 
 # and so they do in a parallel worker

@@ -39,7 +39,7 @@ $node->safe_psql('postgres', q{
 
 my @functions = public_functions($node, 'postgres');
 my @readers = grep { !is_writer($_) && $_->{name} ne 'session_worker' } @functions;
-my @writers = grep { is_writer($_) } @functions;
+my @writers = grep { is_writer($_) && $_->{name} ne 'start_worker' } @functions;
 my @tables = tables($node, 'postgres');
 my @answers = try_calls($node, 'postgres', undef, map { call_of($_) } @readers);
 my $privileges = q{

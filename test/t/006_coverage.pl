@@ -67,7 +67,7 @@ foreach my $kind (sort keys %without_comment)
 
 # ----- declarations -----
 
-my @functions = public_functions($node, 'postgres');
+my @functions = public_routines($node, 'postgres');
 
 is( $node->safe_psql(
 		'postgres', q{

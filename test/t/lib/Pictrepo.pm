@@ -16,7 +16,7 @@ use Exporter 'import';
 
 our @EXPORT = qw(
   $WORKER $RUNNING $READY $DEAD $UPLOAD
-  fill public_functions call_of run try_calls tables rows_of is_writer seconds
+  fill public_functions public_routines call_of run try_calls tables rows_of is_writer seconds
 );
 
 use PostgreSQL::Test::Utils;
@@ -113,11 +113,18 @@ my %arguments = (
 	complete_job => qq{'q', '$WORKER', '$RUNNING', 'failure', 'why'},
 	complete_many => qq{'q', '$WORKER', '{$RUNNING}'},
 	complete_and_pop => qq{'q', '$WORKER', '$RUNNING'},
+	pop_wait => qq{'q', '$WORKER', '1 second', NULL, NULL, NULL, NULL},
+	pulse => qq{'$RUNNING'},
+	queue_counters => q{},
 	queue_length => q{'q'},
 	configure_queue => q{'q', retries => 3},
 	pause_queue => q{'q'},
 	resume_queue => q{'paused'},
 	requeue_dead => qq{'$DEAD'},
+
+	start_worker => q{},
+	run_maintenance => q{},
+	maintenance_status => q{},
 
 	health_check => q{},
 	identifier_from_alias => q{'alias.png'},
@@ -179,11 +186,17 @@ sub fill
 =item public_functions($node, $database)
 
 Every function that is there to be called, as hashes with the keys name,
-volatility, kind and signature.
+volatility, kind and signature.  Procedures, which cannot be called in a
+transaction, are not among them; public_routines has both.
 
 =cut
 
 sub public_functions
+{
+	return grep { $_->{kind} ne 'p' } public_routines(@_);
+}
+
+sub public_routines
 {
 	my ($node, $database) = @_;
 	my @functions;

@@ -1,0 +1,222 @@
+-- What stands behind the queue: waiting, bound claims, counts, duties. All of
+-- it answers the same with and without shared_preload_libraries.
+\set VERBOSITY terse
+SELECT pictrepo.session_worker() AS worker \gset
+
+-- ----- pop_wait -----
+
+SELECT pictrepo.push('long', '"job"') AS pushed \gset
+CALL pictrepo.pop_wait('long', :'worker', '10 s', NULL, NULL, NULL, NULL) \gset popped_
+SELECT :'popped_id' = :'pushed' AS same, :'popped_job' AS job, :popped_attempt AS attempt,
+	:'popped_queue_time'::timestamptz <= now() AS queued;
+CALL pictrepo.pop_wait('long', NULL, '20 ms', NULL, NULL, NULL, NULL);
+CALL pictrepo.pop_wait(timeout => '0', worker => NULL, queue => 'long', id => NULL, job => NULL, attempt => NULL, queue_time => NULL);
+SELECT pictrepo.complete_job('long', :'worker', :'pushed');
+
+-- one that becomes due while it waits
+SELECT pictrepo.push('long', '"later"', run_at => clock_timestamp() + interval '100 ms') IS NOT NULL AS pushed;
+CALL pictrepo.pop_wait('long', NULL, '10 s', NULL, NULL, NULL, NULL) \gset popped_
+SELECT :'popped_job' AS job;
+SELECT pictrepo.complete_job('long', NULL, :'popped_id');
+
+-- from a procedure of one's own, and not where it could not let go
+CREATE PROCEDURE take(INOUT what jsonb) LANGUAGE plpgsql AS $$
+DECLARE id uuid; attempt int; queued timestamptz;
+BEGIN
+	PERFORM pictrepo.push('long', '"from a procedure"');
+	CALL pictrepo.pop_wait('long', NULL, '10 s', id, what, attempt, queued);
+	PERFORM pictrepo.complete_job('long', NULL, id);
+	CALL pictrepo.pop_wait('long', NULL, '10 ms', id, what, attempt, queued);
+	what = to_jsonb(id IS NULL);
+END $$;
+CALL take(NULL);
+\set VERBOSITY default
+BEGIN;
+CALL pictrepo.pop_wait('long', NULL, '10 s', NULL, NULL, NULL, NULL);
+ROLLBACK;
+\set VERBOSITY terse
+BEGIN;
+CALL take(NULL);
+ROLLBACK;
+DO $$ BEGIN CALL pictrepo.pop_wait('long', NULL, '0', NULL, NULL, NULL, NULL); EXCEPTION WHEN OTHERS THEN RAISE NOTICE '%', SQLSTATE; END $$;
+CALL pictrepo.pop_wait(NULL, NULL, '10 s', NULL, NULL, NULL, NULL);
+CALL pictrepo.pop_wait('', NULL, '10 s', NULL, NULL, NULL, NULL);
+CALL pictrepo.pop_wait(repeat('q', 81), NULL, '10 s', NULL, NULL, NULL, NULL);
+CALL pictrepo.pop_wait('long', NULL, NULL, NULL, NULL, NULL, NULL);
+CALL pictrepo.pop_wait('long', NULL, '-1 s', NULL, NULL, NULL, NULL);
+SET statement_timeout = '50ms';
+CALL pictrepo.pop_wait('long', NULL, '10 s', NULL, NULL, NULL, NULL);
+SELECT count(*) FROM pictrepo.pop('long', wait => '10 s');
+RESET statement_timeout;
+SELECT pictrepo.queue_length('long');
+DROP PROCEDURE take;
+
+-- ----- heartbeats -----
+
+SELECT pictrepo.push('beat', '1') AS job \gset
+SELECT count(*) FROM pictrepo.pop('beat');
+SELECT heartbeat AS claimed FROM pictrepo.jobs WHERE id = :'job' \gset
+SELECT pictrepo.heartbeat('beat', NULL, :'job');
+SELECT heartbeat > :'claimed' AS later, coalesce(pictrepo.pulse(id), heartbeat) = heartbeat AS seen
+FROM pictrepo.jobs WHERE id = :'job';
+-- not another worker's, nor another queue's, nor a job that is done
+SELECT pictrepo.heartbeat('beat', '11111111-1111-1111-1111-111111111111', :'job'),
+	pictrepo.heartbeat('another', NULL, :'job');
+SELECT pictrepo.complete_job('beat', NULL, :'job');
+SELECT pictrepo.heartbeat('beat', NULL, :'job'), pictrepo.pulse(:'job');
+SELECT pictrepo.pulse(NULL);
+-- a claim that is taken back
+SELECT pictrepo.push('beat', '2') AS job \gset
+BEGIN;
+SELECT count(*) FROM pictrepo.pop('beat');
+SELECT pictrepo.heartbeat('beat', NULL, :'job');
+ROLLBACK;
+SELECT pictrepo.heartbeat('beat', NULL, :'job'), pictrepo.pulse(:'job');
+BEGIN;
+SAVEPOINT a;
+SELECT count(*) FROM pictrepo.pop('beat');
+ROLLBACK TO a;
+SELECT pictrepo.heartbeat('beat', NULL, :'job');
+SELECT count(*) FROM pictrepo.pop('beat');
+COMMIT;
+SELECT pictrepo.heartbeat('beat', NULL, :'job');
+-- and one that a plain DELETE or TRUNCATE takes away
+DELETE FROM pictrepo.job_queue WHERE id = :'job';
+SELECT pictrepo.heartbeat('beat', NULL, :'job');
+SELECT pictrepo.push('beat', '3') AS job \gset
+SELECT count(*) FROM pictrepo.pop('beat');
+TRUNCATE pictrepo.job_queue;
+SELECT pictrepo.heartbeat('beat', NULL, :'job'), pictrepo.queue_length(), pictrepo.queue_length('beat');
+
+-- ----- bound claims -----
+
+SELECT pictrepo.push('bound', '1') AS job \gset
+SELECT job FROM pictrepo.pop('bound', bind => true);
+SELECT state, session IS NOT NULL AS bound FROM pictrepo.jobs WHERE queue = 'bound';
+-- this session lives
+SELECT pictrepo.run_maintenance('rescue');
+-- another one does not
+UPDATE pictrepo.job_queue SET session = '1.1' WHERE id = :'job';
+SELECT pictrepo.run_maintenance('rescue') <= 1 AS rescued;
+SELECT state, retry, session, error FROM pictrepo.jobs WHERE queue = 'bound';
+SELECT job, attempt FROM pictrepo.pop('bound');
+SELECT state, session FROM pictrepo.jobs WHERE queue = 'bound';
+SELECT pictrepo.complete_job('bound', NULL, :'job');
+SELECT * FROM pictrepo.pop('bound', bind => NULL);
+
+-- ----- counts, whatever changes the tables -----
+
+CREATE FUNCTION counts(OUT size bigint, OUT jobs bigint, OUT q bigint, OUT r bigint, OUT exact bool) LANGUAGE sql AS $$
+	SELECT pictrepo.size(), pictrepo.queue_length(), pictrepo.queue_length('q'), pictrepo.queue_length('r'),
+		(pictrepo.size(), pictrepo.queue_length(), pictrepo.queue_length('q'), pictrepo.queue_length('r')) =
+		((SELECT count(*) FROM pictrepo.hashes), (SELECT count(*) FROM pictrepo.job_queue),
+		(SELECT count(*) FROM pictrepo.job_queue WHERE queue = 'q'), (SELECT count(*) FROM pictrepo.job_queue WHERE queue = 'r'))
+$$;
+DELETE FROM pictrepo.hashes;
+SELECT * FROM counts();
+SELECT pictrepo.create_hash('\x01', 'a'), pictrepo.push('q', '1') IS NOT NULL AS pushed;
+INSERT INTO pictrepo.hashes (hash, identifier) SELECT int4send(n), 'i' FROM generate_series(1, 10) n;
+INSERT INTO pictrepo.job_queue (id, queue, job) SELECT gen_random_uuid(), 'r', '1' FROM generate_series(1, 10);
+COPY pictrepo.hashes (hash, identifier) FROM stdin;
+\\x02	copied
+\\x03	copied
+\.
+SELECT * FROM counts();
+-- not committed: of this transaction's own doing
+BEGIN;
+SELECT cardinality(pictrepo.push_many('q', '{1,2,3}'));
+DELETE FROM pictrepo.hashes WHERE identifier = 'i';
+SELECT * FROM counts();
+SAVEPOINT a;
+DELETE FROM pictrepo.job_queue;
+SELECT * FROM counts();
+ROLLBACK TO a;
+SELECT * FROM counts();
+SAVEPOINT b;
+TRUNCATE pictrepo.job_queue;
+SELECT pictrepo.push('q', '1') IS NOT NULL AS pushed;
+SELECT * FROM counts();
+RELEASE b;
+SELECT * FROM counts();
+ROLLBACK;
+SELECT * FROM counts();
+-- a job that changes its queue
+UPDATE pictrepo.job_queue SET queue = 'q' WHERE queue = 'r' AND id IN (SELECT id FROM pictrepo.job_queue WHERE queue = 'r' LIMIT 4);
+SELECT * FROM counts();
+BEGIN;
+TRUNCATE pictrepo.job_queue;
+SELECT pictrepo.push('r', '1') IS NOT NULL AS pushed;
+TRUNCATE pictrepo.hashes CASCADE;
+SELECT pictrepo.create_hash('\x01', 'a');
+COMMIT;
+SELECT * FROM counts();
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT * FROM counts();
+SELECT pictrepo.push('q', '1') IS NOT NULL AS pushed;
+SELECT * FROM counts();
+COMMIT;
+-- as logical replication applies it
+SET session_replication_role = replica;
+DELETE FROM pictrepo.job_queue;
+DELETE FROM pictrepo.hashes;
+RESET session_replication_role;
+SELECT * FROM counts();
+DROP FUNCTION counts;
+
+-- ----- duties -----
+
+SELECT duty FROM pictrepo.maintenance_status();
+SELECT duty, last_error FROM pictrepo.maintenance WHERE last_error IS NOT NULL;
+SELECT pictrepo.run_maintenance() >= 0 AS done;
+SELECT pictrepo.run_maintenance('no such duty');
+SELECT pictrepo.run_maintenance('notify');
+SELECT pictrepo.run_maintenance('');
+
+-- uploads that nobody claimed, and one whose job died without us
+SELECT pictrepo.create_upload() AS upload \gset
+SELECT pictrepo.create_upload() AS other \gset
+UPDATE pictrepo.uploads SET created_at = now() - interval '2 days' WHERE id = :'other';
+INSERT INTO pictrepo.dead_jobs (id, queue, job, priority, queue_time, attempt, upload, error)
+	VALUES (gen_random_uuid(), 'q', '1', 0, now(), 1, :'upload', 'broken');
+SELECT pictrepo.run_maintenance('uploads') <= 2 AS done;
+SELECT id = :'upload' AS upload, result FROM pictrepo.uploads WHERE id IN (:'upload', :'other');
+SELECT pictrepo.claim(:'upload');
+
+-- claims on variants
+SELECT pictrepo.create_hash('\x01', 'a'), pictrepo.claim_variant_processing_rights('\x01', 'old', :'worker'),
+	pictrepo.claim_variant_processing_rights('\x01', 'new', :'worker');
+UPDATE pictrepo.variant_claims SET heartbeat = now() - interval '1 hour' WHERE variant = 'old';
+SELECT pictrepo.run_maintenance('claims') <= 1 AS done;
+SELECT variant FROM pictrepo.variant_claims;
+SELECT pictrepo.cleanup_hash('\x01');
+
+-- dead jobs are kept, unless told otherwise
+UPDATE pictrepo.dead_jobs SET died_at = now() - interval '1 year';
+SELECT pictrepo.run_maintenance('dead jobs');
+SELECT count(*) FROM pictrepo.dead_jobs;
+DELETE FROM pictrepo.dead_jobs;
+
+-- what is counted of a queue is counted with shared memory only
+SELECT pictrepo.push('seen', '1') IS NOT NULL AS pushed FROM generate_series(1, 3);
+SELECT pictrepo.push('seen', '1', run_at => now() + interval '1 hour') IS NOT NULL AS pushed;
+SELECT count(*) FROM pictrepo.pop('seen');
+SELECT pictrepo.pause_queue('seen'), pictrepo.pause_queue('empty');
+SELECT queue, ready, scheduled, running, dead, oldest_age > '0' AS aged, paused, max_running
+FROM pictrepo.queue_stats WHERE queue IN ('seen', 'empty') ORDER BY queue;
+SELECT count(*) = 0 OR bool_and(pushed = 4 AND popped = 1 AND completed = 0 AND waiting = 0) AS counted
+FROM pictrepo.queue_counters() WHERE queue = 'seen';
+DELETE FROM pictrepo.job_queue;
+DELETE FROM pictrepo.queues;
+
+-- who may
+CREATE ROLE pictrepo_regress_engine;
+SELECT pictrepo.grant_access('pictrepo_regress_engine', 'writer');
+SET ROLE pictrepo_regress_engine;
+CALL pictrepo.pop_wait('long', NULL, '0', NULL, NULL, NULL, NULL);
+SELECT count(*) FROM pictrepo.maintenance WHERE duty = 'reap';
+SELECT count(*) FROM pictrepo.queue_stats WHERE queue = 'none';
+SELECT pictrepo.start_worker();
+SELECT pictrepo.run_maintenance();
+RESET ROLE;
+DROP OWNED BY pictrepo_regress_engine;
+DROP ROLE pictrepo_regress_engine;

@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * duties.h
+ *		What the background worker of a database does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_DUTIES_H
+#define PICTREPO_DUTIES_H
+
+#include "datatype/timestamp.h"
+
+typedef enum DutyNumber
+{
+	DUTY_RESCUE,
+	DUTY_REAP,
+	DUTY_NOTIFY,
+	DUTY_SCHEDULES,
+	DUTY_UPLOADS,
+	DUTY_CLAIMS,
+	DUTY_DEAD_JOBS,
+	DUTY_SWEEP,
+	DUTIES
+} DutyNumber;
+
+/* a duty that did so many rows has more to do */
+#define DUTY_BATCH 1000
+
+typedef struct Duty
+{
+	const char *name;
+	int		   *interval;		/* ms */
+	unsigned	attention;		/* ATTEND_* flags that call for it at once */
+	uint64		(*run) (void);	/* in a transaction with SPI; rows done */
+	TimestampTz (*next) (void); /* after it: when it has to run, at the latest */
+	void		(*end) (bool committed);	/* after the transaction */
+} Duty;
+
+/* see duties.c, which knows the rooms */
+extern const Duty duties[DUTIES];
+
+#endif

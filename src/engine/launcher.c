@@ -1,0 +1,479 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *		Keeping one worker in each database that has the extension.
+ *
+ * The launcher knows the databases but cannot look into them.  Into each one
+ * that is new it sends a worker, which stays where it finds the extension.
+ * What happens afterwards is known:
+ *
+ *	state		event								next
+ *	(unseen)	the database appears				STARTING
+ *	NONE		next_try has come					STARTING
+ *	STARTING	the worker signs on					RUNNING
+ *	STARTING	it finds no extension				UNWANTED
+ *	RUNNING		it ends								NONE
+ *	RUNNING		it no longer finds the extension	UNWANTED
+ *	UNWANTED	CREATE EXTENSION commits			NONE
+ *
+ * A worker's session is in the way of DROP DATABASE and the like.  A hook ends
+ * the worker first, and keeps it away until the statement has ended.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "engine/changes.h"
+#include "engine/compat.h"
+#include "engine/settings.h"
+#include "engine/worker.h"
+
+/* databases that come by other ways than CREATE DATABASE here are seen then */
+#define SCAN_INTERVAL (10 * 1000)
+
+/* a worker that did not sign on after this time was lost */
+#define STARTING_LASTS (30 * USECS_PER_SEC)
+
+/* how long a statement keeps the worker away from a database, at most */
+#define HOLD_LASTS (60 * USECS_PER_SEC)
+#define STOP_WAIT_MS 5000
+
+/* Databases into which a worker was sent already, by this launcher */
+static List *seen = NIL;
+static bool complained = false;
+
+static ProcessUtility_hook_type next_utility_hook = NULL;
+
+/* ----- starting workers ----- */
+
+/* Ask for a worker in a database; false: all slots for workers are taken. */
+bool
+start_worker(Oid database)
+{
+	BackgroundWorker worker = {
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_main_arg = ObjectIdGetDatum(database)
+	};
+
+	strlcpy(worker.bgw_library_name, "pictrepo", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "pictrepo_worker_main", sizeof(worker.bgw_function_name));
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pictrepo worker for database %u", database);
+	strlcpy(worker.bgw_type, "pictrepo worker", sizeof(worker.bgw_type));
+	return RegisterDynamicBackgroundWorker(&worker, NULL);
+}
+
+static void
+complain_once(void)
+{
+	if (!complained)
+		ereport(WARNING,
+				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				errmsg("no slot is free for a pictrepo worker"),
+				errhint("Consider increasing the configuration parameter \"max_worker_processes\"."));
+	complained = true;
+}
+
+/* Is it time for a worker in a database whose state is known? */
+static bool
+wants_worker(DatabaseState *database, TimestampTz now)
+{
+	bool		wants;
+
+	SpinLockAcquire(&shared->mutex);
+	if (database->worker_state == WORKER_STARTING &&
+		database->worker_next_try + STARTING_LASTS < now)
+		database->worker_state = WORKER_NONE;
+	wants = database->worker_state == WORKER_NONE &&
+		database->worker_next_try <= now && database->held_until <= now;
+	SpinLockRelease(&shared->mutex);
+	return wants;
+}
+
+static void
+set_starting(DatabaseState *database, bool starts, TimestampTz now)
+{
+	SpinLockAcquire(&shared->mutex);
+	if (database->worker_state == WORKER_NONE)
+	{
+		database->worker_state = starts ? WORKER_STARTING : WORKER_NONE;
+		database->worker_next_try = starts ? now : now + USECS_PER_SEC;
+	}
+	SpinLockRelease(&shared->mutex);
+}
+
+static void
+tend_database(Oid oid)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	DatabaseState *database = find_database(oid);
+	MemoryContext context;
+	bool		starts;
+
+	if (database != NULL ? !wants_worker(database, now) : list_member_oid(seen, oid))
+		return;
+	starts = start_worker(oid);
+	if (database != NULL)
+		set_starting(database, starts, now);
+	if (!starts)
+	{
+		complain_once();
+		return;
+	}
+	complained = false;
+	context = MemoryContextSwitchTo(TopMemoryContext);
+	seen = list_append_unique_oid(seen, oid);
+	MemoryContextSwitchTo(context);
+}
+
+/* ----- the databases ----- */
+
+/* Those that workers may visit, and those that are there at all. */
+static void
+list_databases(List **visitable, List **all)
+{
+	Relation	relation = table_open(DatabaseRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		*all = lappend_oid(*all, database->oid);
+		if (database->datallowconn && !database->datistemplate &&
+			database->datconnlimit >= -1)
+			*visitable = lappend_oid(*visitable, database->oid);
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+}
+
+static void
+forget_dropped(const List *all)
+{
+	for (int i = 0; i < DATABASES_MAX; i++)
+	{
+		Oid			oid = shared->databases[i].database;
+
+		if (OidIsValid(oid) && !list_member_oid(all, oid))
+			forget_database(oid, true);
+	}
+}
+
+static void
+tend_databases(void)
+{
+	List	   *visitable = NIL;
+	List	   *all = NIL;
+	ListCell   *cell;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, "pictrepo: looking for databases");
+	list_databases(&visitable, &all);
+	forget_dropped(all);
+	foreach(cell, visitable)
+		tend_database(lfirst_oid(cell));
+	CommitTransactionCommand();
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* When the first database may have its worker. */
+static long
+milliseconds_to_next_try(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		pause = SCAN_INTERVAL;
+
+	for (int i = 0; i < DATABASES_MAX; i++)
+	{
+		DatabaseState *database = &shared->databases[i];
+
+		if (OidIsValid(database->database) && database->worker_state == WORKER_NONE)
+			pause = Min(pause, 100 + TimestampDifferenceMilliseconds(now,
+																	 Max(database->worker_next_try, database->held_until)));
+	}
+	return pause;
+}
+
+/* ----- the launcher ----- */
+
+static void
+leave(int code, Datum unused)
+{
+	SpinLockAcquire(&shared->mutex);
+	shared->launcher_latch = NULL;
+	SpinLockRelease(&shared->mutex);
+}
+
+static uint32
+idle_event(void)
+{
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = extension_wait_event("PictrepoLauncherMain");
+	return event;
+}
+
+/* Entry point of the launcher. */
+void
+pictrepo_launcher_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pgstat_report_appname("pictrepo launcher");
+
+	before_shmem_exit(leave, (Datum) 0);
+	SpinLockAcquire(&shared->mutex);
+	shared->launcher_latch = MyLatch;
+	SpinLockRelease(&shared->mutex);
+
+	for (;;)
+	{
+		tend_databases();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 milliseconds_to_next_try(), idle_event());
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}
+
+static void
+wake_launcher(void)
+{
+	Latch	   *latch;
+
+	SpinLockAcquire(&shared->mutex);
+	latch = shared->launcher_latch;
+	SpinLockRelease(&shared->mutex);
+	if (latch != NULL)
+		SetLatch(latch);
+}
+
+/* ----- statements that workers are in the way of ----- */
+
+static bool
+may_create_databases(void)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool		may = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		may = ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		ReleaseSysCache(tuple);
+	}
+	return may;
+}
+
+static const char *
+template_of(const CreatedbStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->options)
+	{
+		DefElem    *option = lfirst(cell);
+
+		if (strcmp(option->defname, "template") == 0 && option->arg != NULL)
+			return defGetString(option);
+	}
+	return "template1";
+}
+
+/*
+ * The database that nobody may be connected to while a statement runs, where
+ * the user may run it; InvalidOid: none.
+ */
+static Oid
+database_to_leave(Node *statement)
+{
+	const char *name = NULL;
+	Oid			oid;
+
+	switch (nodeTag(statement))
+	{
+		case T_CreatedbStmt:
+			name = template_of((CreatedbStmt *) statement);
+			break;
+		case T_DropdbStmt:
+			name = ((DropdbStmt *) statement)->dbname;
+			break;
+		case T_AlterDatabaseStmt:
+			name = ((AlterDatabaseStmt *) statement)->dbname;
+			break;
+		case T_RenameStmt:
+			if (((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
+				name = ((RenameStmt *) statement)->subname;
+			break;
+		default:
+			break;
+	}
+	if (name == NULL || !IsTransactionState())
+		return InvalidOid;
+	oid = get_database_oid(name, true);
+	if (OidIsValid(oid) &&
+		(owns_database(oid, GetUserId()) ||
+		 (IsA(statement, CreatedbStmt) && may_create_databases())))
+		return oid;
+	return InvalidOid;
+}
+
+static void
+hold_worker(DatabaseState *database, TimestampTz until)
+{
+	SpinLockAcquire(&shared->mutex);
+	database->held_until = until;
+	SpinLockRelease(&shared->mutex);
+}
+
+static void
+send_worker_away(DatabaseState *database)
+{
+	hold_worker(database, GetCurrentTimestamp() + HOLD_LASTS);
+	for (int waited = 0; waited < STOP_WAIT_MS; waited += 10)
+	{
+		if (database->worker_state != WORKER_RUNNING && database->worker_state != WORKER_STARTING)
+			break;
+		attend(database, ATTEND_STOP);
+		pg_usleep(10 * 1000);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* What a statement that has succeeded means for workers. */
+static void
+note_statement(Node *statement)
+{
+	if (my_database() == NULL)
+		return;
+	if ((IsA(statement, CreateExtensionStmt) &&
+		 strcmp(((CreateExtensionStmt *) statement)->extname, "pictrepo") == 0) ||
+		(IsA(statement, AlterExtensionStmt) &&
+		 strcmp(((AlterExtensionStmt *) statement)->extname, "pictrepo") == 0))
+		note_created();
+	else if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_EXTENSION)
+		note_attention(ATTEND_SESSIONS);
+	else if (IsA(statement, CreatedbStmt))
+		wake_launcher();
+}
+
+static void
+call_next(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+		  ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
+		  DestReceiver *dest, QueryCompletion *qc)
+{
+	(next_utility_hook ? next_utility_hook : standard_ProcessUtility)
+		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+}
+
+static void
+watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+			  ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
+			  DestReceiver *dest, QueryCompletion *qc)
+{
+	Node	   *statement = pstmt->utilityStmt;
+	Oid			oid = shared_engine() ? database_to_leave(statement) : InvalidOid;
+	DatabaseState *database = OidIsValid(oid) && oid != MyDatabaseId ? find_database(oid) : NULL;
+
+	if (database == NULL)
+	{
+		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		if (shared_engine() && IsTransactionState())
+			note_statement(statement);
+		return;
+	}
+
+	send_worker_away(database);
+	PG_TRY();
+	{
+		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	}
+	PG_FINALLY();
+	{
+		hold_worker(database, 0);
+		pg_atomic_fetch_and_u32(&database->attention, ~ATTEND_STOP);
+		wake_launcher();
+	}
+	PG_END_TRY();
+	note_statement(statement);
+}
+
+/* From _PG_init, in the postmaster. */
+void
+define_launcher(void)
+{
+	BackgroundWorker worker = {
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = 5
+	};
+
+	next_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = watch_utility;
+	if (IsBinaryUpgrade)
+		return;
+	strlcpy(worker.bgw_library_name, "pictrepo", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "pictrepo_launcher_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "pictrepo launcher", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "pictrepo launcher", sizeof(worker.bgw_type));
+	RegisterBackgroundWorker(&worker);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_start_worker);
+
+/*
+ * start_worker() -> bool
+ *
+ * Start a background worker for this database, where none is started by the
+ * server itself; false: one runs.  53400 when no slot is free,
+ * 25006 on a standby.
+ */
+Datum
+pictrepo_start_worker(PG_FUNCTION_ARGS)
+{
+	DatabaseState *database = my_database();
+
+	PreventCommandDuringRecovery("pictrepo.start_worker()");
+	if (database != NULL && worker_runs(database))
+		PG_RETURN_BOOL(false);
+	if (!start_worker(MyDatabaseId))
+		ereport(ERROR,
+				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				errmsg("no slot is free for a pictrepo worker"),
+				errhint("Consider increasing the configuration parameter \"max_worker_processes\"."));
+	PG_RETURN_BOOL(true);
+}

@@ -1,0 +1,56 @@
+/*-------------------------------------------------------------------------
+ *
+ * lazy_commit.c
+ *		Commits that need not wait for the disk.
+ *
+ * When a crash takes a claim back, the job is given out again, as if its
+ * worker had died.  So a transaction that wrote nothing but claims commits
+ * without waiting for its WAL to be flushed.  Whether that is all it wrote
+ * shows in the end of its WAL: where it stands before a claim it must have
+ * been left by the claim before, and at the commit by the last one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "utils/guc.h"
+
+#include "engine/lazy_commit.h"
+#include "engine/settings.h"
+
+/* where the WAL of this transaction ended after the last losable write */
+static XLogRecPtr losable_end = InvalidXLogRecPtr;
+
+/* it had written nothing else before the one that goes on */
+static bool nothing_else = false;
+
+void
+begin_losable_write(void)
+{
+	nothing_else = XactLastRecEnd == losable_end;
+}
+
+void
+end_losable_write(void)
+{
+	if (nothing_else)
+		losable_end = XactLastRecEnd;
+}
+
+void
+lazy_commit_at_pre_commit(void)
+{
+	if (losable_end != InvalidXLogRecPtr && XactLastRecEnd == losable_end &&
+		!synchronous_claims && synchronous_commit > SYNCHRONOUS_COMMIT_OFF)
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+void
+lazy_commit_at_end(void)
+{
+	losable_end = InvalidXLogRecPtr;
+	nothing_else = false;
+}

@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * lazy_commit.h
+ *		Commits that need not wait for the disk.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_LAZY_COMMIT_H
+#define PICTREPO_LAZY_COMMIT_H
+
+extern void begin_losable_write(void);
+extern void end_losable_write(void);
+
+/* From the transaction callback */
+extern void lazy_commit_at_pre_commit(void);
+extern void lazy_commit_at_end(void);
+
+#endif

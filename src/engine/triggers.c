@@ -1,0 +1,358 @@
+/*-------------------------------------------------------------------------
+ *
+ * triggers.c
+ *		What happens when rows change, by whatever statement.
+ *
+ * The triggers wake who waits, tell the channels, keep the counts and the
+ * cursors.  They sit on the tables, so that a plain INSERT by any client does
+ * as well as a repo function, and fire always, so that replicated rows do too.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "engine/arguments.h"
+#include "engine/changes.h"
+#include "engine/notify.h"
+#include "engine/slug.h"
+#include "engine/triggers.h"
+#include "engine/wakeup.h"
+
+/* ----- the row, or rows, that a trigger was called for ----- */
+
+static TriggerData *
+trigger_data(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("function must be called by a trigger"));
+	return (TriggerData *) fcinfo->context;
+}
+
+static HeapTuple
+old_row(const TriggerData *trigger)
+{
+	return TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? NULL : trigger->tg_trigtuple;
+}
+
+static HeapTuple
+new_row(const TriggerData *trigger)
+{
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		return trigger->tg_trigtuple;
+	return TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : NULL;
+}
+
+static Datum
+row_value(const TriggerData *trigger, HeapTuple row, const char *column)
+{
+	TupleDesc	tupdesc = RelationGetDescr(trigger->tg_relation);
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, tupdesc, SPI_fnumber(tupdesc, column), &isnull);
+
+	if (isnull)
+		ereport(ERROR,
+				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				errmsg("column \"%s\" must not be null", column));
+	return value;
+}
+
+/* AFTER triggers give nothing back. */
+#define TRIGGER_DONE PG_RETURN_POINTER(NULL)
+
+/* ----- jobs ----- */
+
+typedef struct Job
+{
+	text	   *queue;
+	JobPosition position;
+	bool		running;
+	int			attempt;
+} Job;
+
+/* Columns of job_queue, which is hot: their numbers are looked up once. */
+typedef struct JobColumns
+{
+	Oid			relation;
+	int			natts;
+	int			queue,
+				id,
+				status,
+				priority,
+				run_at,
+				attempt;
+	Oid			is_running;		/* the status */
+} JobColumns;
+
+static const JobColumns *
+job_columns(Relation relation)
+{
+	static JobColumns columns;
+	TupleDesc	tupdesc = RelationGetDescr(relation);
+
+	if (columns.relation != RelationGetRelid(relation) || columns.natts != tupdesc->natts)
+	{
+		columns.queue = SPI_fnumber(tupdesc, "queue");
+		columns.id = SPI_fnumber(tupdesc, "id");
+		columns.status = SPI_fnumber(tupdesc, "status");
+		columns.priority = SPI_fnumber(tupdesc, "priority");
+		columns.run_at = SPI_fnumber(tupdesc, "run_at");
+		columns.attempt = SPI_fnumber(tupdesc, "attempt");
+		columns.is_running =
+			DatumGetObjectId(DirectFunctionCall2(enum_in, CStringGetDatum("running"),
+												 ObjectIdGetDatum(SPI_gettypeid(tupdesc, columns.status))));
+		columns.relation = RelationGetRelid(relation);
+		columns.natts = tupdesc->natts;
+	}
+	return &columns;
+}
+
+/* The columns are NOT NULL. */
+static Job
+job_of_row(const TriggerData *trigger, HeapTuple row)
+{
+	TupleDesc	tupdesc = RelationGetDescr(trigger->tg_relation);
+	const JobColumns *columns = job_columns(trigger->tg_relation);
+	bool		isnull;
+	Job			job;
+
+#define COLUMN(name) heap_getattr(row, columns->name, tupdesc, &isnull)
+	job.queue = DatumGetTextPP(COLUMN(queue));
+	job.position.id = *DatumGetUUIDP(COLUMN(id));
+	job.position.priority = DatumGetInt32(COLUMN(priority));
+	job.position.run_at = DatumGetTimestampTz(COLUMN(run_at));
+	job.attempt = DatumGetInt32(COLUMN(attempt));
+	job.running = DatumGetObjectId(COLUMN(status)) == columns->is_running;
+#undef COLUMN
+	return job;
+}
+
+static QueueState *
+queue_of_job(const Job *job)
+{
+	if (my_database() == NULL)
+		return NULL;
+	return changing_queue(VARDATA_ANY(job->queue), VARSIZE_ANY_EXHDR(job->queue));
+}
+
+static void
+job_came(const Job *job)
+{
+	QueueState *queue = queue_of_job(job);
+
+	if (my_database() != NULL)
+		note_tally(TALLY_JOBS, 1);
+	if (queue != NULL)
+		note_length(queue, 1);
+}
+
+static void
+job_was_pushed(const Job *job)
+{
+	QueueState *queue = queue_of_job(job);
+
+	if (queue != NULL)
+		note_counted(queue, COUNT_PUSHED, 1);
+}
+
+static void
+job_went(const Job *job)
+{
+	QueueState *queue = queue_of_job(job);
+
+	if (my_database() != NULL)
+		note_tally(TALLY_JOBS, -1);
+	if (queue != NULL)
+		note_length(queue, -1);
+}
+
+static void
+job_became_ready(const Job *job)
+{
+	QueueState *queue = queue_of_job(job);
+
+	if (queue != NULL)
+		note_ready(queue, &job->position);
+	notify_job(queue, &job->position.id, text_to_cstring(job->queue));
+}
+
+/* A worker no longer has it: there is room for another one. */
+static void
+job_stopped(const Job *job)
+{
+	QueueState *queue = queue_of_job(job);
+
+	if (my_database() != NULL)
+		note_pulse(&job->position.id, job->attempt, false);
+	if (queue != NULL)
+		note_freed(queue);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_job_changed);
+
+/*
+ * job_changed() -> trigger, on job_queue
+ *
+ * Jobs came, went, became ready or stopped running.
+ */
+Datum
+pictrepo_job_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+	HeapTuple	old = old_row(trigger);
+	HeapTuple	new = new_row(trigger);
+	Job			before;
+	Job			after;
+
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+	{
+		if (my_database() != NULL)
+			note_truncated(TALLY_JOBS);
+		TRIGGER_DONE;
+	}
+	if (old != NULL)
+	{
+		before = job_of_row(trigger, old);
+		job_went(&before);
+		if (before.running)
+			job_stopped(&before);
+	}
+	if (new != NULL)
+	{
+		after = job_of_row(trigger, new);
+		job_came(&after);
+		if (old == NULL)
+			job_was_pushed(&after);
+		if (!after.running)
+			job_became_ready(&after);
+	}
+	TRIGGER_DONE;
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_queue_changed);
+
+/*
+ * queue_changed() -> trigger, on queues
+ *
+ * A queue is configured differently: who waits for its jobs has to look.
+ */
+Datum
+pictrepo_queue_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+	HeapTuple	rows[] = {old_row(trigger), new_row(trigger)};
+
+	for (int i = 0; i < lengthof(rows) && my_database() != NULL; i++)
+	{
+		text	   *name;
+		QueueState *queue;
+
+		if (rows[i] == NULL)
+			continue;
+		name = DatumGetTextPP(row_value(trigger, rows[i], "queue"));
+		queue = changing_queue(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+		if (queue != NULL)
+			note_configured(queue);
+	}
+	TRIGGER_DONE;
+}
+
+/* ----- hashes ----- */
+
+PG_FUNCTION_INFO_V1(pictrepo_hash_changed);
+
+/*
+ * hash_changed() -> trigger, on hashes
+ *
+ * Hashes came or went: keep the count.
+ */
+Datum
+pictrepo_hash_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+
+	if (my_database() == NULL)
+		TRIGGER_DONE;
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		note_truncated(TALLY_HASHES);
+	else
+		note_tally(TALLY_HASHES, new_row(trigger) != NULL ? 1 : -1);
+	TRIGGER_DONE;
+}
+
+/* ----- uploads ----- */
+
+uint64
+key_of_upload(Datum upload)
+{
+	return waiting_key('u', DatumGetUUIDP(upload), UUID_LEN, "", 0);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_upload_changed);
+
+/*
+ * upload_changed() -> trigger, on uploads
+ *
+ * An upload got its result: "<id>" on upload_completion_channel.  Who waits
+ * hears also when it was claimed, and will not get one.
+ */
+Datum
+pictrepo_upload_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+	HeapTuple	new = new_row(trigger);
+	Datum		id = row_value(trigger, new != NULL ? new : old_row(trigger), "id");
+
+	if (my_database() != NULL)
+		note_key(key_of_upload(id));
+	if (new != NULL)
+		notify("upload_completion_channel", DatumGetCString(DirectFunctionCall1(uuid_out, id)));
+	TRIGGER_DONE;
+}
+
+/* ----- variants ----- */
+
+uint64
+key_of_variant(Datum hash, Datum variant)
+{
+	bytea	   *h = DatumGetByteaPP(hash);
+	text	   *v = DatumGetTextPP(variant);
+
+	return waiting_key('v', VARDATA_ANY(h), VARSIZE_ANY_EXHDR(h), VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_variant_changed);
+
+/*
+ * variant_changed() -> trigger, on variants and variant_claims
+ *
+ * A variant is there or its claim ended: the hash in base64, then the variant,
+ * on keyed_notification_channel.
+ */
+Datum
+pictrepo_variant_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+	HeapTuple	row = new_row(trigger) != NULL ? new_row(trigger) : old_row(trigger);
+	Datum		hash = row_value(trigger, row, "hash");
+	Datum		variant = row_value(trigger, row, "variant");
+	bytea	   *bytes = DatumGetByteaPP(hash);
+
+	if (my_database() != NULL)
+		note_key(key_of_variant(hash, variant));
+	notify("keyed_notification_channel",
+		   psprintf("%s%s", to_base64(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)),
+					TextDatumGetCString(variant)));
+	TRIGGER_DONE;
+}

@@ -1,0 +1,507 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *		The background worker of a database.
+ *
+ * It does its duties, each at its interval or when shared memory says that
+ * there is something to do, each in a transaction of its own: an error is
+ * logged and shown in the view maintenance, and stops no other duty.  It ends
+ * when the extension is no longer there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/rel.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "engine/compat.h"
+#include "engine/settings.h"
+#include "engine/statements.h"
+#include "engine/worker.h"
+
+/* A worker that ran this long is well: the next one may start at once. */
+#define PROBATION (10 * USECS_PER_SEC)
+
+/* A duty waits no longer than this for a lock: others have to go on. */
+#define WORKER_LOCK_TIMEOUT "5s"
+
+/* what no user takes with the pg_advisory_* functions */
+#define WORKER_LOCK_CLASS 0x7069
+
+static TimestampTz next_run[DUTIES];
+static TimestampTz last_run[DUTIES];
+
+/* ----- what others see of it ----- */
+
+bool
+worker_runs(DatabaseState *database)
+{
+	return database->worker_state == WORKER_RUNNING;
+}
+
+/* Does it also do what it is there for? */
+bool
+worker_tends(DatabaseState *database)
+{
+	TimestampTz seen = (TimestampTz) pg_atomic_read_u64(&database->worker_seen);
+
+	return worker_runs(database) &&
+		seen > GetCurrentTimestamp() - (3 * (int64) reap_interval * 1000 + 10 * USECS_PER_SEC);
+}
+
+/* ----- beginning and end ----- */
+
+static void
+set_worker_state(DatabaseState *database, WorkerState state)
+{
+	SpinLockAcquire(&shared->mutex);
+	database->worker_state = state;
+	database->worker_pid = state == WORKER_RUNNING ? MyProcPid : 0;
+	database->worker_latch = state == WORKER_RUNNING ? MyLatch : NULL;
+	SpinLockRelease(&shared->mutex);
+}
+
+/* Each start in a row that comes to nothing doubles the pause before the next. */
+static void
+sign_off(int code, Datum unused)
+{
+	DatabaseState *database = my_database();
+	Latch	   *launcher;
+
+	if (database->worker_state != WORKER_RUNNING || database->worker_pid != MyProcPid)
+		return;
+	database->worker_next_try = GetCurrentTimestamp() +
+		(database->worker_failures > 1 ? USECS_PER_SEC << Min(database->worker_failures, 6) : 0);
+	set_worker_state(database, WORKER_NONE);
+	SpinLockAcquire(&shared->mutex);
+	launcher = shared->launcher_latch;
+	SpinLockRelease(&shared->mutex);
+	if (launcher != NULL)
+		SetLatch(launcher);
+}
+
+static void
+sign_on(void)
+{
+	DatabaseState *database = my_database();
+
+	if (database == NULL)
+		return;
+	database->worker_failures++;
+	before_shmem_exit(sign_off, (Datum) 0);
+	set_worker_state(database, WORKER_RUNNING);
+}
+
+/* An end that is as it should be. */
+pg_noreturn static void
+retire(WorkerState state)
+{
+	DatabaseState *database = my_database();
+
+	if (database != NULL)
+	{
+		database->worker_failures = 0;
+		if (state == WORKER_UNWANTED)
+			set_worker_state(database, WORKER_UNWANTED);
+	}
+	proc_exit(0);
+}
+
+/* One worker in a database, whoever starts it. */
+static bool
+is_the_only_one(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, WORKER_LOCK_CLASS);
+	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static bool
+extension_is_there(void)
+{
+	bool		there;
+
+	StartTransactionCommand();
+	there = OidIsValid(get_extension_oid("pictrepo", true));
+	CommitTransactionCommand();
+	return there;
+}
+
+/*
+ * The library may be newer than what CREATE EXTENSION left in the database:
+ * then there is nothing to do before ALTER EXTENSION UPDATE, which makes the
+ * launcher send another worker.
+ */
+static bool
+schema_is_ours(void)
+{
+	Relation	relation;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	bool		ours = false;
+
+	StartTransactionCommand();
+	relation = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("pictrepo"));
+	scan = systable_beginscan(relation, ExtensionNameIndexId, true, NULL, 1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		version = heap_getattr(tuple, Anum_pg_extension_extversion,
+										   RelationGetDescr(relation), &isnull);
+
+		ours = strcmp(TextDatumGetCString(version), PICTREPO_VERSION) == 0;
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	CommitTransactionCommand();
+	return ours;
+}
+
+/* ----- a duty ----- */
+
+/*
+ * Keep the extension there until the transaction ends; false: it is being
+ * dropped, or updated, or is gone.
+ */
+static bool
+hold_extension(void)
+{
+	Oid			extension = get_extension_oid("pictrepo", true);
+
+	if (!OidIsValid(extension) ||
+		!ConditionalLockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock))
+		return false;
+	return get_extension_oid("pictrepo", true) == extension;
+}
+
+/* False: there is nothing to work on, for now at least. */
+static bool
+begin_duty(const Duty *duty)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (!hold_extension())
+	{
+		CommitTransactionCommand();
+		return false;
+	}
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	(void) set_config_option("lock_timeout", WORKER_LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, psprintf("pictrepo: %s", duty->name));
+	return true;
+}
+
+static void
+end_duty(void)
+{
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* The error goes to the log and into text. */
+static void
+fail_duty(MemoryContext context, char *message, int size)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	strlcpy(message, error->message, size);
+	FreeErrorData(error);
+	EmitErrorReport();
+	FlushErrorState();
+	AbortCurrentTransaction();
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+static void
+record_run(int number, TimestampTz start, uint64 rows, const char *error)
+{
+	DatabaseState *database = my_database();
+	DutyState  *state;
+
+	if (database == NULL)
+		return;
+	state = &database->duties[number];
+	SpinLockAcquire(&shared->mutex);
+	state->last_run = start;
+	state->duration = GetCurrentTimestamp() - start;
+	state->rows += rows;
+	state->runs++;
+	if (error[0] != '\0')
+		state->errors++;
+	strlcpy(state->error, error, sizeof(state->error));
+	SpinLockRelease(&shared->mutex);
+}
+
+static void
+run_duty(int number)
+{
+	const Duty *duty = &duties[number];
+	MemoryContext context = CurrentMemoryContext;
+	TimestampTz start = GetCurrentTimestamp();
+	volatile TimestampTz next = start + *duty->interval * INT64CONST(1000);
+	volatile uint64 rows = 0;
+	char		error[sizeof(((DutyState *) NULL)->error)] = "";
+
+	PG_TRY();
+	{
+		if (begin_duty(duty))
+		{
+			rows = duty->run();
+			if (rows >= DUTY_BATCH)
+				next = start;
+			if (duty->next)
+				next = Min(next, duty->next());
+			end_duty();
+		}
+	}
+	PG_CATCH();
+	{
+		fail_duty(context, error, sizeof(error));
+		rows = 0;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	if (duty->end)
+		duty->end(error[0] == '\0');
+	record_run(number, start, rows, error);
+	last_run[number] = start;
+	next_run[number] = Max(next, start + (error[0] == '\0' ? 0 : USECS_PER_SEC));
+}
+
+/* ----- the loop ----- */
+
+static void
+look_for_attention(void)
+{
+	DatabaseState *database = my_database();
+	uint32		attention;
+
+	if (database == NULL)
+		return;
+	attention = pg_atomic_exchange_u32(&database->attention, 0);
+	if (attention & ATTEND_STOP)
+		retire(WORKER_NONE);
+	for (int i = 0; i < DUTIES; i++)
+		if (duties[i].attention & attention)
+			next_run[i] = 0;
+
+	/* rounds of notifications keep their distance */
+	if (next_run[DUTY_NOTIFY] == 0)
+		next_run[DUTY_NOTIFY] = last_run[DUTY_NOTIFY] + notify_interval * INT64CONST(1000);
+}
+
+static void
+do_what_is_due(void)
+{
+	for (int i = 0; i < DUTIES; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (next_run[i] <= GetCurrentTimestamp())
+			run_duty(i);
+	}
+	if (my_database() != NULL)
+		pg_atomic_write_u64(&my_database()->worker_seen, GetCurrentTimestamp());
+}
+
+static long
+milliseconds_to_next(void)
+{
+	TimestampTz next = DT_NOEND;
+
+	for (int i = 0; i < DUTIES; i++)
+		next = Min(next, next_run[i]);
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
+}
+
+/* New intervals hold from now on. */
+static void
+reload_settings(void)
+{
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	for (int i = 0; i < DUTIES; i++)
+		next_run[i] = Min(next_run[i], GetCurrentTimestamp() + *duties[i].interval * INT64CONST(1000));
+}
+
+static uint32
+idle_event(void)
+{
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = extension_wait_event("PictrepoWorkerMain");
+	return event;
+}
+
+static void
+work(void)
+{
+	TimestampTz start = GetCurrentTimestamp();
+
+	for (;;)
+	{
+		if (!extension_is_there())
+			retire(WORKER_UNWANTED);
+		look_for_attention();
+		do_what_is_due();
+		if (my_database() != NULL && GetCurrentTimestamp() > start + PROBATION)
+			my_database()->worker_failures = 0;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 milliseconds_to_next(), idle_event());
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+			reload_settings();
+	}
+}
+
+/* Entry point of the worker; the argument is the database's OID. */
+void
+pictrepo_worker_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	pgstat_report_appname("pictrepo worker");
+
+	if (!extension_is_there() || !schema_is_ours())
+	{
+		DatabaseState *database = shared_engine() ? find_database(MyDatabaseId) : NULL;
+
+		if (extension_is_there())
+			ereport(LOG,
+					errmsg("pictrepo in database \"%s\" is of another version than its library %s",
+						   get_database_name(MyDatabaseId), PICTREPO_VERSION),
+					errhint("Run ALTER EXTENSION pictrepo UPDATE."));
+		if (database != NULL)
+			set_worker_state(database, WORKER_UNWANTED);
+		proc_exit(0);
+	}
+	if (!is_the_only_one())
+		proc_exit(0);
+	sign_on();
+	work();
+}
+
+/* ----- SQL ----- */
+
+/* NULL is all of them; what waits for a commit is for the worker alone. */
+static bool
+duty_is_wanted(const Duty *duty, const char *name)
+{
+	return duty->end == NULL && (name == NULL || strcmp(name, duty->name) == 0);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_run_maintenance);
+
+/*
+ * run_maintenance(duty text) -> bigint
+ *
+ * Do a duty of the worker now, or, NULL, all but sending notifications; how
+ * many rows were done.  22023, 22001.
+ */
+Datum
+pictrepo_run_maintenance(PG_FUNCTION_ARGS)
+{
+	char	   *name = PG_ARGISNULL(0) ? NULL : TextDatumGetCString(key_argument(fcinfo, 0).value);
+	int			wanted = 0;
+	uint64		rows = 0;
+	RepoCall	call;
+
+	begin_call(&call, fcinfo);
+	for (int i = 0; i < DUTIES; i++)
+		if (duty_is_wanted(&duties[i], name))
+		{
+			rows += duties[i].run();
+			wanted++;
+		}
+	end_call(&call);
+	if (wanted == 0)
+		bad_argument(fcinfo, 0, psprintf("\"%s\" is not a duty that can be called for.", name),
+					 "View pictrepo.maintenance lists the duties.");
+	PG_RETURN_INT64(rows);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_maintenance_status);
+
+/*
+ * maintenance_status()
+ *		-> setof (duty text, every interval, last_run timestamptz, duration interval,
+ *				  rows bigint, runs bigint, errors bigint, error text)
+ *
+ * What the worker of this database did since the server started.
+ */
+Datum
+pictrepo_maintenance_status(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	DatabaseState *database = my_database();
+
+	begin_rows(fcinfo);
+	for (int i = 0; i < DUTIES; i++)
+	{
+		DutyState	state = {0};
+		Datum		values[8] = {0};
+		bool		nulls[8] = {false};
+		Interval   *every = palloc0(sizeof(Interval));
+		Interval   *duration = palloc0(sizeof(Interval));
+
+		if (database != NULL)
+		{
+			SpinLockAcquire(&shared->mutex);
+			state = database->duties[i];
+			SpinLockRelease(&shared->mutex);
+		}
+		every->time = *duties[i].interval * INT64CONST(1000);
+		duration->time = state.duration;
+		values[0] = CStringGetTextDatum(duties[i].name);
+		values[1] = IntervalPGetDatum(every);
+		values[2] = TimestampTzGetDatum(state.last_run);
+		values[3] = IntervalPGetDatum(duration);
+		nulls[2] = nulls[3] = state.last_run == 0;
+		values[4] = Int64GetDatum(state.rows);
+		values[5] = Int64GetDatum(state.runs);
+		values[6] = Int64GetDatum(state.errors);
+		values[7] = CStringGetTextDatum(state.error);
+		nulls[7] = state.error[0] == '\0';
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	PG_RETURN_NULL();
+}
