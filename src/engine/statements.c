@@ -95,6 +95,25 @@ saved_plan(Statement *statement)
 	return statement->plan;
 }
 
+/*
+ * A plan may be made while a table is small, and used when it is large.  So it
+ * is made as for a large one; returns the level to go back to.
+ */
+static int
+begin_planning(const Statement *statement)
+{
+	int			guc_level = NewGUCNestLevel();
+
+	if (!statement->whole_table)
+	{
+		(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+		(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	}
+	return guc_level;
+}
+
 /* SPI wants values and nulls apart. */
 static void
 split_args(const Statement *statement, const NullableDatum *args,
@@ -117,9 +136,14 @@ run_statement(Statement *statement, const NullableDatum *args)
 	Datum		values[STATEMENT_MAX_ARGS];
 	char		nulls[STATEMENT_MAX_ARGS];
 	int			result;
+	int			guc_level = 0;
 
 	split_args(statement, args, values, nulls);
+	if (statement->plan == NULL || !SPI_plan_is_valid(statement->plan))
+		guc_level = begin_planning(statement);
 	result = SPI_execute_plan(saved_plan(statement), values, nulls, statement->reads, 0);
+	if (guc_level > 0)
+		AtEOXact_GUC(true, guc_level);
 	if (result < 0)
 		ereport(ERROR,
 				errcode(ERRCODE_INTERNAL_ERROR),

@@ -20,6 +20,7 @@ typedef struct Statement
 {
 	const char *sql;
 	bool		reads;			/* as of the caller's snapshot */
+	bool		whole_table;	/* not a few rows by an index */
 	int			nargs;
 	Oid			argtypes[STATEMENT_MAX_ARGS];
 	SPIPlanPtr	plan;			/* made by the first run in this backend */
@@ -28,17 +29,20 @@ typedef struct Statement
 /*
  * READS(name, sql, type oids...) and WRITES(...) define a static Statement.
  * READS_NOW is for writers that look first: it sees what others have committed
- * and what the caller's own query has done so far.
+ * and what the caller's own query has done so far.  READS_ALL is for the few
+ * that go through a whole table; all others go by an index, however small the
+ * tables were when they were planned.
  */
-#define STATEMENT(name, is_reading, text, ...) \
+#define STATEMENT(name, is_reading, is_whole, text, ...) \
 	static Statement name = { \
-		.sql = (text), .reads = (is_reading), \
+		.sql = (text), .reads = (is_reading), .whole_table = (is_whole), \
 		.nargs = sizeof((Oid[]) {__VA_ARGS__}) / sizeof(Oid), \
 		.argtypes = {__VA_ARGS__} \
 	}
-#define READS(name, ...) STATEMENT(name, true, __VA_ARGS__)
-#define READS_NOW(name, ...) STATEMENT(name, false, __VA_ARGS__)
-#define WRITES(name, ...) STATEMENT(name, false, __VA_ARGS__)
+#define READS(name, ...) STATEMENT(name, true, false, __VA_ARGS__)
+#define READS_NOW(name, ...) STATEMENT(name, false, false, __VA_ARGS__)
+#define WRITES(name, ...) STATEMENT(name, false, false, __VA_ARGS__)
+#define READS_ALL(name, ...) STATEMENT(name, true, true, __VA_ARGS__)
 
 /* What a call changes for its duration, to be put back at its end */
 typedef struct RepoCall

@@ -13,6 +13,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_collation_d.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
@@ -79,6 +80,9 @@ typedef struct Job
 	JobPosition position;
 	bool		running;
 	int			attempt;
+	int			retry;
+	NullableDatum unique_key;
+	bool		has_worker;		/* and a heartbeat */
 } Job;
 
 /* Columns of job_queue, which is hot: their numbers are looked up once. */
@@ -91,7 +95,11 @@ typedef struct JobColumns
 				status,
 				priority,
 				run_at,
-				attempt;
+				attempt,
+				retry,
+				unique_key,
+				worker,
+				heartbeat;
 	Oid			is_running;		/* the status */
 } JobColumns;
 
@@ -109,6 +117,10 @@ job_columns(Relation relation)
 		columns.priority = SPI_fnumber(tupdesc, "priority");
 		columns.run_at = SPI_fnumber(tupdesc, "run_at");
 		columns.attempt = SPI_fnumber(tupdesc, "attempt");
+		columns.retry = SPI_fnumber(tupdesc, "retry");
+		columns.unique_key = SPI_fnumber(tupdesc, "unique_key");
+		columns.worker = SPI_fnumber(tupdesc, "worker");
+		columns.heartbeat = SPI_fnumber(tupdesc, "heartbeat");
 		columns.is_running =
 			DatumGetObjectId(DirectFunctionCall2(enum_in, CStringGetDatum("running"),
 												 ObjectIdGetDatum(SPI_gettypeid(tupdesc, columns.status))));
@@ -118,7 +130,6 @@ job_columns(Relation relation)
 	return &columns;
 }
 
-/* The columns are NOT NULL. */
 static Job
 job_of_row(const TriggerData *trigger, HeapTuple row)
 {
@@ -134,8 +145,40 @@ job_of_row(const TriggerData *trigger, HeapTuple row)
 	job.position.run_at = DatumGetTimestampTz(COLUMN(run_at));
 	job.attempt = DatumGetInt32(COLUMN(attempt));
 	job.running = DatumGetObjectId(COLUMN(status)) == columns->is_running;
+	job.retry = DatumGetInt32(COLUMN(retry));
+	job.unique_key.value = heap_getattr(row, columns->unique_key, tupdesc, &job.unique_key.isnull);
+	job.has_worker = !heap_attisnull(row, columns->worker, tupdesc) &&
+		!heap_attisnull(row, columns->heartbeat, tupdesc);
 #undef COLUMN
 	return job;
+}
+
+static bool
+is_key(text *value)
+{
+	return VARSIZE_ANY_EXHDR(value) >= 1 && VARSIZE_ANY_EXHDR(value) <= KEY_MAX;
+}
+
+/* What a plain statement could get wrong.  CHECK constraints would be slower. */
+static void
+check_job(const Job *job)
+{
+	const char *wrong = NULL;
+
+	if (!is_key(job->queue))
+		wrong = "The name of the queue must have 1 to 80 bytes.";
+	else if (!job->unique_key.isnull && !is_key(DatumGetTextPP(job->unique_key.value)))
+		wrong = "The unique key must have 1 to 80 bytes.";
+	else if (job->retry < 0)
+		wrong = "Retries must not be negative.";
+	else if (job->running && !job->has_worker)
+		wrong = "A running job must have a worker and a heartbeat.";
+	if (wrong != NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_CHECK_VIOLATION),
+				errmsg("job %s cannot be stored so",
+					   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&job->position.id)))),
+				errdetail_internal("%s", wrong));
 }
 
 static QueueState *
@@ -199,12 +242,23 @@ job_stopped(const Job *job)
 		note_freed(queue);
 }
 
+/* The queue knows of its claims already. */
+static bool
+is_claim(const Job *before, const Job *after)
+{
+	return !before->running && after->running &&
+		DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
+											 PointerGetDatum(before->queue),
+											 PointerGetDatum(after->queue)));
+}
+
 PG_FUNCTION_INFO_V1(pictrepo_job_changed);
 
 /*
  * job_changed() -> trigger, on job_queue
  *
- * Jobs came, went, became ready or stopped running.
+ * Jobs came, went, became ready or stopped running.  23514 for a row that is
+ * none.
  */
 Datum
 pictrepo_job_changed(PG_FUNCTION_ARGS)
@@ -221,16 +275,22 @@ pictrepo_job_changed(PG_FUNCTION_ARGS)
 			note_truncated(TALLY_JOBS);
 		TRIGGER_DONE;
 	}
+	if (new != NULL)
+	{
+		after = job_of_row(trigger, new);
+		check_job(&after);
+	}
 	if (old != NULL)
 	{
 		before = job_of_row(trigger, old);
+		if (new != NULL && is_claim(&before, &after))
+			TRIGGER_DONE;
 		job_went(&before);
 		if (before.running)
 			job_stopped(&before);
 	}
 	if (new != NULL)
 	{
-		after = job_of_row(trigger, new);
 		job_came(&after);
 		if (old == NULL)
 			job_was_pushed(&after);

@@ -21,7 +21,7 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_size);
 
-READS(count_hashes, "SELECT NULL::text, count(*) FROM pictrepo.hashes");
+READS_ALL(count_hashes, "SELECT NULL::text, count(*) FROM pictrepo.hashes");
 
 /*
  * size() -> bigint

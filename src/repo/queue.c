@@ -145,7 +145,7 @@ pictrepo_push_many(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pictrepo_queue_length);
 
-READS(count_jobs, "SELECT count(*) FROM pictrepo.job_queue");
+READS_ALL(count_jobs, "SELECT count(*) FROM pictrepo.job_queue");
 
 /* one count per status: each has an index of its own */
 READS(count_jobs_of_queue,
@@ -153,8 +153,8 @@ READS(count_jobs_of_queue,
 	  " + (SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'running')",
 	  TEXTOID);
 
-READS(count_jobs_of_all_queues,
-	  "SELECT queue, count(*) FROM pictrepo.job_queue GROUP BY queue");
+READS_ALL(count_jobs_of_all_queues,
+		  "SELECT queue, count(*) FROM pictrepo.job_queue GROUP BY queue");
 
 static bool
 known_length(FunctionCallInfo fcinfo, NullableDatum queue, int64 *length)
