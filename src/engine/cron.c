@@ -1,0 +1,418 @@
+/*-------------------------------------------------------------------------
+ *
+ * cron.c
+ *		When something that recurs comes next.
+ *
+ * A cron text allows some values in each of five fields; an interval makes a
+ * grid of times around a first one.  Both go by the clocks of a time zone.
+ * Where clocks are put forward, what falls into the gap comes at its end.
+ * Where they are put back, what falls into the hour that comes twice comes
+ * the first time only; but a cron text that allows every hour does not look
+ * at what the hour is called, and so runs through both changes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "common/int.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+#include "engine/arguments.h"
+#include "engine/cron.h"
+
+/* characters of a bad text that an error shows */
+#define SHOWN_MAX 100
+
+/* 1970 to 2000, and to the end of timestamptz, in s */
+#define UNIX_TO_POSTGRES_EPOCH \
+	((pg_time_t) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
+#define END_TIME (END_TIMESTAMP / USECS_PER_SEC + UNIX_TO_POSTGRES_EPOCH)
+
+/* a mean month of the Gregorian calendar */
+#define USECS_PER_MONTH (30.436875 * USECS_PER_DAY)
+
+#define BLANKS " \t\r\n"
+#define BIT(n) (UINT64CONST(1) << (n))
+#define ALL_HOURS (BIT(HOURS_PER_DAY) - 1)
+
+typedef struct Field
+{
+	const char *name;
+	int			least;
+	int			most;
+	const char *const *names;	/* of the values from least on, in 3 letters */
+	const char *range;			/* for errors */
+} Field;
+
+static const char *const month_names[] = {
+	"jan", "feb", "mar", "apr", "may", "jun",
+	"jul", "aug", "sep", "oct", "nov", "dec", NULL
+};
+static const char *const weekday_names[] = {
+	"sun", "mon", "tue", "wed", "thu", "fri", "sat", NULL
+};
+
+static const Field fields[CRON_FIELDS] = {
+	[CRON_MINUTE] = {"minute", 0, 59, NULL, "0 to 59"},
+	[CRON_HOUR] = {"hour", 0, 23, NULL, "0 to 23"},
+	[CRON_DAY] = {"day of month", 1, 31, NULL, "1 to 31"},
+	[CRON_MONTH] = {"month", 1, 12, month_names, "1 to 12, or jan to dec"},
+	[CRON_WEEKDAY] = {"day of week", 0, 7, weekday_names, "0 to 7, or sun to sat"},
+};
+
+static const char *const shorthands[][2] = {
+	{"@hourly", "0 * * * *"},
+	{"@daily", "0 0 * * *"},
+	{"@weekly", "0 0 * * 0"},
+	{"@monthly", "0 0 1 * *"},
+	{"@yearly", "0 0 1 1 *"},
+};
+
+/* ----- the text ----- */
+
+/* Part of the text for an error, cut where it is long. */
+static char *
+shown(const char *text, int length)
+{
+	return pnstrdup(text, pg_mbcharcliplen(text, length, SHOWN_MAX));
+}
+
+/* A number of one or two digits, nothing else. */
+static bool
+number_of(const char *text, int *number)
+{
+	size_t		digits = strspn(text, "0123456789");
+
+	if (digits < 1 || digits > 2 || text[digits] != '\0')
+		return false;
+	*number = atoi(text);
+	return true;
+}
+
+/* A number or a name that the field takes. */
+static bool
+value_of(const char *text, const Field *field, int *value)
+{
+	if (field->names != NULL)
+		for (int i = 0; field->names[i] != NULL; i++)
+			if (pg_strcasecmp(text, field->names[i]) == 0)
+			{
+				*value = field->least + i;
+				return true;
+			}
+	return number_of(text, value) && *value >= field->least && *value <= field->most;
+}
+
+/*
+ * What one element of a list allows: a value, a range or *, the latter two
+ * with a step or without.  Returns what is wrong with it, or NULL.
+ */
+static const char *
+parse_element(char *text, const Field *field, uint64 *allowed)
+{
+	bool		star;
+	int			from = field->least;
+	int			to = field->most;
+	int			step = 1;
+	char	   *step_text = strchr(text, '/');
+	char	   *to_text;
+
+	if (step_text != NULL)
+		*step_text++ = '\0';
+	to_text = strchr(text, '-');
+	if (to_text != NULL)
+		*to_text++ = '\0';
+	star = strcmp(text, "*") == 0 && to_text == NULL;
+
+	if (!star && (!value_of(text, field, &from) ||
+				  (to_text != NULL && !value_of(to_text, field, &to))))
+		return psprintf("which is not from %s", field->range);
+	if (step_text != NULL)
+	{
+		if (!star && to_text == NULL)
+			return "where a step has no range";
+		if (!number_of(step_text, &step) || step < 1 || step > field->most)
+			return psprintf("where the step is not from 1 to %d", field->most);
+	}
+	if (!star && to_text == NULL)
+		to = from;
+
+	/* a week may also end with Sunday */
+	if (field == &fields[CRON_WEEKDAY] && to == 0 && from > to)
+		to = 7;
+	if (from > to)
+		return "which ends before it begins";
+	for (int i = from; i <= to; i += step)
+		*allowed |= BIT(i);
+	return NULL;
+}
+
+/*
+ * A field: elements with commas between.  The rule for days wants to know
+ * whether there is a * in it.
+ */
+static const char *
+parse_field(const char *text, int length, const Field *field, uint64 *allowed, bool *star)
+{
+	const char *end = text + length;
+
+	*allowed = 0;
+	*star = memchr(text, '*', length) != NULL;
+	while (text <= end)
+	{
+		const char *comma = memchr(text, ',', end - text);
+		int			element = (comma != NULL ? comma : end) - text;
+		const char *wrong = parse_element(pnstrdup(text, element), field, allowed);
+
+		if (wrong != NULL)
+			return psprintf("Field \"%s\" has \"%s\", %s.",
+							field->name, shown(text, element), wrong);
+		text += element + 1;
+	}
+	return NULL;
+}
+
+/* Is there a day that has one of the dates, be it 29 February? */
+static bool
+comes_true(const Cron *cron)
+{
+	if (cron->either_day)
+		return true;
+	for (int month = 1; month <= MONTHS_PER_YEAR; month++)
+		if ((cron->allowed[CRON_MONTH] & BIT(month)) &&
+			(cron->allowed[CRON_DAY] & (BIT(day_tab[1][month - 1] + 1) - 1)))
+			return true;
+	return false;
+}
+
+const char *
+parse_cron(const char *text, Cron *cron)
+{
+	bool		star[CRON_FIELDS];
+	int			count = 0;
+
+	text += strspn(text, BLANKS);
+	if (*text == '@')
+	{
+		int			length = strcspn(text, BLANKS);
+		const char *name = text;
+
+		text = NULL;
+		for (int i = 0; i < (int) lengthof(shorthands); i++)
+			if (pg_strncasecmp(name, shorthands[i][0], length) == 0 &&
+				shorthands[i][0][length] == '\0' &&
+				name[length + strspn(name + length, BLANKS)] == '\0')
+				text = shorthands[i][1];
+		if (text == NULL)
+			return psprintf("\"%s\" is not a shorthand.", shown(name, strlen(name)));
+	}
+
+	while (*text != '\0')
+	{
+		int			length = strcspn(text, BLANKS);
+
+		if (count < CRON_FIELDS)
+		{
+			const char *wrong = parse_field(text, length, &fields[count],
+											&cron->allowed[count], &star[count]);
+
+			if (wrong != NULL)
+				return wrong;
+		}
+		count++;
+		text += length;
+		text += strspn(text, BLANKS);
+	}
+	if (count < CRON_FIELDS)
+		return psprintf("Field \"%s\" is missing.", fields[count].name);
+	if (count > CRON_FIELDS)
+		return psprintf("It has %d fields, not %d.", count, CRON_FIELDS);
+
+	/* both are Sunday */
+	if (cron->allowed[CRON_WEEKDAY] & BIT(7))
+		cron->allowed[CRON_WEEKDAY] |= BIT(0);
+	cron->either_day = !star[CRON_DAY] && !star[CRON_WEEKDAY];
+	if (!comes_true(cron))
+		return "Fields \"day of month\" and \"month\" name a day that never comes.";
+	return NULL;
+}
+
+Cron
+cron_argument(FunctionCallInfo fcinfo, int n)
+{
+	Cron		cron;
+	const char *wrong = parse_cron(TextDatumGetCString(text_argument(fcinfo, n, CRON_MAX).value), &cron);
+
+	if (wrong != NULL)
+		bad_argument(fcinfo, n, wrong,
+					 "Fields are minute, hour, day of month, month and day of week, as in"
+					 " \"30 4 * * mon-fri\"; shorthands are @hourly, @daily, @weekly,"
+					 " @monthly and @yearly.");
+	return cron;
+}
+
+/* ----- next by cron ----- */
+
+/* Is the day, counted from 1970, allowed? */
+static bool
+allows_day(const Cron *cron, pg_time_t days)
+{
+	int			julian = days + UNIX_EPOCH_JDATE;
+	int			year;
+	int			month;
+	int			day;
+	bool		by_date;
+	bool		by_weekday;
+
+	j2date(julian, &year, &month, &day);
+	if (!(cron->allowed[CRON_MONTH] & BIT(month)))
+		return false;
+	by_date = (cron->allowed[CRON_DAY] & BIT(day)) != 0;
+	by_weekday = (cron->allowed[CRON_WEEKDAY] & BIT(j2day(julian))) != 0;
+	return cron->either_day ? by_date || by_weekday : by_date && by_weekday;
+}
+
+static pg_time_t
+floor_div(pg_time_t dividend, pg_time_t divisor)
+{
+	return dividend / divisor - (dividend % divisor < 0 ? 1 : 0);
+}
+
+/*
+ * The first full minute that is allowed, at or after from and before to, or
+ * to.  These are local times, as clocks without any changes would show them.
+ */
+static pg_time_t
+first_allowed(const Cron *cron, pg_time_t from, pg_time_t to)
+{
+	pg_time_t	minutes = -floor_div(-from, SECS_PER_MINUTE);
+	pg_time_t	day = floor_div(minutes, MINS_PER_HOUR * HOURS_PER_DAY);
+	int			minute = minutes - day * MINS_PER_HOUR * HOURS_PER_DAY;
+
+	for (; day * SECS_PER_DAY < to; day++)
+	{
+		if (allows_day(cron, day))
+			for (; minute < MINS_PER_HOUR * HOURS_PER_DAY; minute++)
+				if ((cron->allowed[CRON_HOUR] & BIT(minute / MINS_PER_HOUR)) &&
+					(cron->allowed[CRON_MINUTE] & BIT(minute % MINS_PER_HOUR)))
+					return Min(day * SECS_PER_DAY + minute * SECS_PER_MINUTE, to);
+		minute = 0;
+	}
+	return to;
+}
+
+/*
+ * Walks through the stretches of time between changes of the clocks.  It
+ * starts two days before, because whether a local time comes for the first
+ * time depends on the change before it, and no change is longer than a day.
+ */
+TimestampTz
+next_by_cron(const Cron *cron, TimestampTz after, pg_tz *zone)
+{
+	pg_time_t	least = floor_div(after, USECS_PER_SEC) + UNIX_TO_POSTGRES_EPOCH + 1;
+	pg_time_t	begin = least - 2 * SECS_PER_DAY;
+	pg_time_t	end;
+	pg_time_t	found = END_TIME;
+	bool		all_hours = cron->allowed[CRON_HOUR] == ALL_HOURS;
+	pg_time_t	told = PG_INT64_MAX;	/* local times before this were there */
+
+	for (; begin < END_TIME; begin = end)
+	{
+		long		offset = 0;
+		long		next_offset;
+		int			is_dst;
+		pg_time_t	from;
+
+		if (pg_next_dst_boundary(&begin, &offset, &is_dst, &end,
+								 &next_offset, &is_dst, zone) <= 0 || end > END_TIME)
+			end = END_TIME;
+
+		from = begin + offset;
+		if (told == PG_INT64_MAX)
+			told = from;
+		if (!all_hours)
+		{
+			if (begin >= least && first_allowed(cron, told, from) < from)
+			{
+				found = begin;
+				break;
+			}
+			from = Max(from, told);
+		}
+		from = Max(from, least + offset);
+		found = first_allowed(cron, from, end + offset) - offset;
+		if (found < end)
+			break;
+		told = Max(told, end + offset);
+	}
+	if (found >= END_TIME)
+		return DT_NOEND;
+	return (found - UNIX_TO_POSTGRES_EPOCH) * USECS_PER_SEC;
+}
+
+/* ----- next by interval ----- */
+
+/*
+ * The nth time of the grid: first + n * every.  Months and days go by the
+ * clocks and the calendar as timestamptz + interval does, but in any zone, and
+ * from the first time on: from 31 January, months end with their last day and
+ * a short one does not shorten those after it.
+ */
+static TimestampTz
+grid_time(const Interval *every, TimestampTz first, int64 n, pg_tz *zone)
+{
+	TimestampTz result = first;
+	int64		time;
+
+	if (every->month != 0 || every->day != 0)
+	{
+		struct pg_tm tm;
+		fsec_t		fsec;
+		int			offset;
+		int64		months;
+		int64		julian;
+
+		if (timestamp2tm(first, &offset, &tm, &fsec, NULL, zone) != 0)
+			return DT_NOEND;
+		months = (int64) tm.tm_year * MONTHS_PER_YEAR + tm.tm_mon - 1 + n * every->month;
+		tm.tm_year = floor_div(months, MONTHS_PER_YEAR);
+		tm.tm_mon = months - (int64) tm.tm_year * MONTHS_PER_YEAR + 1;
+		tm.tm_mday = Min(tm.tm_mday, day_tab[isleap(tm.tm_year)][tm.tm_mon - 1]);
+		julian = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) + n * every->day;
+		if (julian < 0 || julian > TIMESTAMP_END_JULIAN)
+			return julian < 0 ? DT_NOBEGIN : DT_NOEND;
+		j2date(julian, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
+		offset = DetermineTimeZoneOffset(&tm, zone);
+		if (tm2timestamp(&tm, fsec, &offset, &result) != 0)
+			return julian == 0 ? DT_NOBEGIN : DT_NOEND;
+	}
+	if (pg_mul_s64_overflow(n, every->time, &time) ||
+		pg_add_s64_overflow(result, time, &result) || !IS_VALID_TIMESTAMP(result))
+		return n < 0 ? DT_NOBEGIN : DT_NOEND;
+	return result;
+}
+
+/*
+ * The grid has no beginning, so that a clock that was put far back finds a
+ * next time, too.  No part of the interval may be negative.
+ */
+TimestampTz
+next_by_interval(const Interval *every, TimestampTz first, TimestampTz after, pg_tz *zone)
+{
+	double		length = every->month * USECS_PER_MONTH +
+		(double) every->day * USECS_PER_DAY + every->time;
+	int64		n = floor(((double) after - (double) first) / length);
+	TimestampTz next;
+
+	/* the estimate is off by a few at most */
+	while (grid_time(every, first, n - 1, zone) > after)
+		n--;
+	while ((next = grid_time(every, first, n, zone)) <= after)
+		n++;
+	return next;
+}
