@@ -13,6 +13,7 @@
 #include "engine/shared.h"
 #include "engine/statements.h"
 #include "repo/queue.h"
+#include "repo/schedules.h"
 #include "repo/uploads.h"
 #include "repo/variants.h"
 
@@ -28,17 +29,11 @@ rescue_everywhere(void)
 	return rescue_jobs(NULL_ARG);
 }
 
-static uint64
-do_nothing(void)
-{
-	return 0;
-}
-
 const Duty	duties[DUTIES] = {
 	[DUTY_RESCUE] = {"rescue", &reap_interval, ATTEND_SESSIONS, rescue_everywhere},
 	[DUTY_REAP] = {"reap", &reap_interval, 0, reap_everywhere},
 	[DUTY_NOTIFY] = {"notify", &sweep_interval, ATTEND_NOTICES, send_notices, NULL, finish_notices},
-	[DUTY_SCHEDULES] = {"schedules", &schedule_interval, ATTEND_SCHEDULE, do_nothing},
+	[DUTY_SCHEDULES] = {"schedules", &schedule_interval, ATTEND_SCHEDULE, push_due_jobs, next_due_schedule},
 	[DUTY_UPLOADS] = {"uploads", &upload_interval, 0, end_uploads},
 	[DUTY_CLAIMS] = {"claims", &claim_interval, 0, expire_variant_claims},
 	[DUTY_DEAD_JOBS] = {"dead jobs", &dead_job_interval, 0, prune_dead_jobs},

@@ -15,3 +15,4 @@ SELECT pg_catalog.pg_extension_config_dump('pictrepo.uploads', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.queues', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.job_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.dead_jobs', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.schedules', '');

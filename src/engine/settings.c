@@ -36,7 +36,7 @@ int			max_queues = 1000;
 
 int			reap_interval = 5 * 1000;
 int			notify_interval = 50;
-int			schedule_interval = 60 * 1000;
+int			schedule_interval = 10 * 1000;
 int			upload_interval = 60 * 1000;
 int			claim_interval = 60 * 1000;
 int			dead_job_interval = 10 * 60 * 1000;

@@ -4,7 +4,7 @@
  *		QueueRepo: adding jobs, and what is set for a queue.
  *
  * How jobs are given to workers is in queue_claiming.c, what becomes of them
- * in queue_ending.c.
+ * in queue_ending.c, and what pushes one again and again in queue_schedules.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -51,6 +51,13 @@ WRITES(insert_job,
 	   " ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING",
 	   TEXTOID, UUIDOID, JSONBOID, TEXTOID,
 	   TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INT4OID, UUIDOID);
+
+/* For a caller that is connected: false when a live job holds the key. */
+bool
+push_job(const NullableDatum *args)
+{
+	return run_statement(&insert_job, args) > 0;
+}
 
 /* The arguments that push and push_many share: from $5 on. */
 static void

@@ -32,6 +32,9 @@ typedef struct Ending
 	NullableDatum error;
 } Ending;
 
+/* queue id job unique_key queue_time run_at priority retry upload; see push */
+extern bool push_job(const NullableDatum *args);
+
 extern Ending ending_arguments(FunctionCallInfo fcinfo, int n);
 extern const char *end_job(const Ending *ending, NullableDatum queue,
 						   NullableDatum worker, NullableDatum job_id);

@@ -41,7 +41,8 @@ my @functions =
 # ----- levels -----
 
 my %only_admin = map { $_ => 1 } qw(
-  configure_queue pause_queue resume_queue requeue_dead start_worker run_maintenance);
+  configure_queue pause_queue resume_queue requeue_dead start_worker run_maintenance
+  schedule_job unschedule_job);
 
 # The lowest level that may call a function: 1 reader, 2 writer, 3 admin, 4 none.
 sub level_of
@@ -160,6 +161,7 @@ my @shadows = (
 	[ 'format', 'text, VARIADIC "any"', undef ],
 	[ 'jsonb_build_object', 'VARIADIC text[]', 'jsonb' ],
 	[ 'make_interval', 'secs float8', 'interval' ],
+	[ 'interval_send', 'interval', 'bytea' ],
 	[ 'extract', 'text, interval', 'numeric' ],
 	[ 'octet_length', 'bytea', 'int4' ],
 	[ 'octet_length', 'text', 'int4' ],

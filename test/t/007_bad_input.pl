@@ -55,6 +55,8 @@ my %good = (
 	retries => 'NULL',
 	backoff => 'NULL',
 	backoff_max => 'NULL',
+	every => q{'1 day'},
+	cron => 'NULL',
 	max_running => 'NULL',
 	paused => 'NULL',
 	upload => qq{'$DEAD'},
@@ -76,6 +78,7 @@ sub good_value
 
 	return q{'success'}
 	  if $argument->{name} eq 'result' && $argument->{type} eq 'text';
+	return q{'0 0 * * *'} if $function->{name} eq 'next_run' && $argument->{name} eq 'cron';
 	return $good{ $argument->{name} } // $good{ $argument->{type} }
 	  // die "no value for $argument->{name} $argument->{type} of $function->{signature}\n";
 }
@@ -116,7 +119,9 @@ my @texts = (
 	q{repeat(U&'\+01f600', 64)}, q{repeat(U&'\+01f600', 20000)},
 	qq{'{$WORKER}.png'}, qq{'urn:uuid:$WORKER'}, qq('{$WORKER'), q{repeat('0', 32)},
 	q{repeat('A', 52)}, q{'AwAA'}, q{'AwH_________'}, q{'AwAAHMKp60AAaGFzaA'}, q{'BwAA'},
-	q{'AWhhc2h'}, q{repeat('_', 186)}, q{repeat('A', 200)});
+	q{'AWhhc2h'}, q{repeat('_', 186)}, q{repeat('A', 200)},
+	q{'* * * * *'}, q{'0 0 30 2 *'}, q{'0-59/7,* 23 29 feb */7'}, q{'@yearly'}, q{'@'},
+	q{'1-1-1/1/1 , , , ,'}, q{'99999999999999999999 * * * *'}, q{U&'* * * * \00fc\+01f600'});
 my @bytes = (
 	q{''}, q{'\x00'}, q{'\xff'}, q{decode(repeat('ff', 32), 'hex')},
 	q{decode(repeat('ff', 39), 'hex')}, q{decode(repeat('00', 128), 'hex')},

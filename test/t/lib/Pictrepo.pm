@@ -125,6 +125,10 @@ my %arguments = (
 	start_worker => q{},
 	run_maintenance => q{},
 	maintenance_status => q{},
+	schedule_job => q{'hourly', 'q', '"scheduled"', cron => '@hourly'},
+	unschedule_job => q{'daily'},
+	run_schedules => q{},
+	next_run => q{'30 4 * * mon-fri', '2001-01-01'},
 
 	health_check => q{},
 	identifier_from_alias => q{'alias.png'},
@@ -169,6 +173,8 @@ sub fill
 		SELECT pictrepo.mark_migrated('a', 'b');
 		SELECT pictrepo.configure_queue('q', retries => 2, backoff => '1 hour', max_running => 10);
 		SELECT pictrepo.pause_queue('paused');
+		INSERT INTO pictrepo.schedules (name, queue, job, every, first_run, next_run)
+			VALUES ('daily', 'q', '"daily"', '1 day', '2001-01-01', '2001-01-01');
 		INSERT INTO pictrepo.uploads (id, created_at, result)
 			VALUES ('$UPLOAD', now(), '{"Failure": {"message": "m", "code": "c"}}');
 		INSERT INTO pictrepo.job_queue (id, queue, job, status, worker, heartbeat, attempt, run_at, queue_time)

@@ -1,0 +1,286 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_schedules.c
+ *		QueueRepo: jobs that are pushed again and again.
+ *
+ * A schedule is a row that knows when it is due.  Whoever finds it due pushes
+ * its job and moves it on to the first time after now, so that one run makes
+ * up for all that were missed.  A unique key keeps a job from being pushed
+ * while the one before is still alive.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "engine/arguments.h"
+#include "engine/changes.h"
+#include "engine/cron.h"
+#include "engine/identity.h"
+#include "engine/statements.h"
+#include "repo/queue.h"
+#include "repo/schedules.h"
+
+/* leaves room for "schedule:" in a unique key */
+#define NAME_MAX_BYTES 70
+
+/* ----- schedule ----- */
+
+PG_FUNCTION_INFO_V1(pictrepo_schedule_job);
+
+/*
+ * Where the timing stays, the grid and the next run do, so that a client may
+ * schedule its jobs each time it starts.  Equal intervals may be different
+ * ones: 1 day is not always 24 hours.
+ */
+WRITES(upsert_schedule,
+	   "INSERT INTO pictrepo.schedules AS s"
+	   " (name, queue, job, every, cron, time_zone, priority, retry, first_run, next_run)"
+	   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+	   " ON CONFLICT (name) DO UPDATE SET queue = $2, job = $3, every = $4, cron = $5,"
+	   " time_zone = $6, priority = $7, retry = $8, error = NULL,"
+	   " (first_run, next_run) ="
+	   " (SELECT CASE WHEN same THEN s.first_run ELSE $9 END, CASE WHEN same THEN s.next_run ELSE $10 END"
+	   " FROM (SELECT s.error IS NULL AND s.time_zone = $6 AND s.cron IS NOT DISTINCT FROM $5"
+	   " AND interval_send(s.every) IS NOT DISTINCT FROM interval_send($4)) AS timing (same))"
+	   " RETURNING next_run",
+	   TEXTOID, TEXTOID, JSONBOID, INTERVALOID, TEXTOID, TEXTOID, INT4OID, INT4OID,
+	   TIMESTAMPTZOID, TIMESTAMPTZOID);
+
+/* From 1 second to 10 years, and never backwards. */
+static NullableDatum
+every_argument(FunctionCallInfo fcinfo, int n)
+{
+	int64		microseconds = duration_argument(fcinfo, n);
+	Interval   *every = PG_GETARG_INTERVAL_P(n);
+	const char *shown = DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(n)));
+
+	if (every->month < 0 || every->day < 0 || every->time < 0)
+		bad_argument(fcinfo, n, psprintf("A part of it is negative: %s.", shown), NULL);
+	if (microseconds < USECS_PER_SEC ||
+		microseconds > 10 * MONTHS_PER_YEAR * DAYS_PER_MONTH * USECS_PER_DAY)
+		bad_argument(fcinfo, n,
+					 psprintf("It is %s, allowed are 1 second to 10 years.", shown), NULL);
+	return fcinfo->args[n];
+}
+
+/*
+ * schedule_job(name text, queue text, job jsonb, every interval, cron text,
+ *				priority int, retry int) -> timestamptz
+ *
+ * Push the job every so often, from now on, or when cron says, by the clocks
+ * of the session's time zone.  When it runs next.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_schedule_job(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz first = now;
+	NullableDatum args[10] = {
+		text_argument(fcinfo, 0, NAME_MAX_BYTES), key_argument(fcinfo, 1),
+		document_argument(fcinfo, 2), NULL_ARG, NULL_ARG,
+		given(CStringGetTextDatum(pg_get_timezone_name(session_timezone))),
+		any_argument(fcinfo, 5),
+		PG_ARGISNULL(6) ? NULL_ARG : limit_argument(fcinfo, 6, 0, RETRIES_MAX)
+	};
+
+	if (PG_ARGISNULL(3) == PG_ARGISNULL(4))
+		bad_argument(fcinfo, 3, "Exactly one of \"every\" and \"cron\" must be given.", NULL);
+	if (!PG_ARGISNULL(3))
+		args[3] = every_argument(fcinfo, 3);
+	else
+	{
+		Cron		cron = cron_argument(fcinfo, 4);
+
+		args[4] = fcinfo->args[4];
+		first = next_by_cron(&cron, now, session_timezone);
+	}
+	args[8] = given(TimestampTzGetDatum(now));
+	args[9] = given(TimestampTzGetDatum(first));
+	if (my_database() != NULL)
+		note_attention(ATTEND_SCHEDULE);
+	return answer_value(fcinfo, &upsert_schedule, args);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_unschedule_job);
+
+WRITES(delete_schedule, "DELETE FROM pictrepo.schedules WHERE name = $1", TEXTOID);
+
+/*
+ * unschedule_job(name text) -> bool
+ *
+ * False: no such schedule.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_unschedule_job(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &delete_schedule,
+						  ARGS(text_argument(fcinfo, 0, NAME_MAX_BYTES)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_next_run);
+
+/*
+ * next_run(cron text, after timestamptz) -> timestamptz
+ *
+ * When a schedule would run, by the clocks of the session's time zone.  22004,
+ * 22023, 22001.
+ */
+Datum
+pictrepo_next_run(PG_FUNCTION_ARGS)
+{
+	Cron		cron = cron_argument(fcinfo, 0);
+	TimestampTz after = DatumGetTimestampTz(time_argument(fcinfo, 1).value);
+
+	PG_RETURN_TIMESTAMPTZ(next_by_cron(&cron, after, session_timezone));
+}
+
+/* ----- run ----- */
+
+/*
+ * What is due, and what ran in the future: there the clock has been put back,
+ * by so much that waiting for it would be worse than running a period again.
+ * Two runners never take the same.  By name, because pushes lock unique keys
+ * in their order.
+ */
+WRITES(lock_due,
+	   "SELECT name, queue, job, every, cron, time_zone, priority, retry, first_run,"
+	   " next_run <= $1, 'schedule:' || name"
+	   " FROM pictrepo.schedules"
+	   " WHERE next_run <= $1 OR last_run > $1 + interval '1 hour'"
+	   " ORDER BY name FOR UPDATE SKIP LOCKED",
+	   TIMESTAMPTZOID);
+
+WRITES(move_on,
+	   "UPDATE pictrepo.schedules SET next_run = $2, error = $3,"
+	   " last_run = CASE WHEN $4 OR last_run > $5 THEN $5 ELSE last_run END"
+	   " WHERE name = $1",
+	   TEXTOID, TIMESTAMPTZOID, TEXTOID, BOOLOID, TIMESTAMPTZOID);
+
+/* What lock_due gives */
+typedef struct Schedule
+{
+	NullableDatum name;
+	NullableDatum queue;
+	NullableDatum job;
+	NullableDatum every;
+	NullableDatum cron;
+	NullableDatum time_zone;
+	NullableDatum priority;
+	NullableDatum retry;
+	NullableDatum first_run;
+	NullableDatum is_due;
+	NullableDatum unique_key;
+} Schedule;
+
+static void
+read_schedule(SPITupleTable *due, uint64 row, Schedule *schedule)
+{
+	NullableDatum *column = (NullableDatum *) schedule;
+
+	for (int i = 0; i < (int) (sizeof(Schedule) / sizeof(NullableDatum)); i++)
+		column[i].value = SPI_getbinval(due->vals[row], due->tupdesc, i + 1, &column[i].isnull);
+}
+
+/*
+ * When it runs after now.  What anybody wrote into the row, or a time zone
+ * that the server forgot, must not stop other schedules: such a one never runs
+ * again, and says why.
+ */
+static TimestampTz
+next_time(const Schedule *schedule, TimestampTz now, const char **error)
+{
+	char	   *zone_name = TextDatumGetCString(schedule->time_zone.value);
+	pg_tz	   *zone = pg_tzset(zone_name);
+	Cron		cron;
+
+	*error = NULL;
+	if (zone == NULL)
+	{
+		*error = psprintf("Time zone \"%s\" is not known.", zone_name);
+		return DT_NOEND;
+	}
+	if (schedule->cron.isnull)
+		return next_by_interval(DatumGetIntervalP(schedule->every.value),
+								DatumGetTimestampTz(schedule->first_run.value), now, zone);
+	*error = parse_cron(TextDatumGetCString(schedule->cron.value), &cron);
+	return *error != NULL ? DT_NOEND : next_by_cron(&cron, now, zone);
+}
+
+/* Push what is due and move it on; was a job pushed? */
+static bool
+run_schedule(const Schedule *schedule, TimestampTz now)
+{
+	NullableDatum now_arg = given(TimestampTzGetDatum(now));
+	const char *error;
+	TimestampTz next = next_time(schedule, now, &error);
+	bool		pushed = false;
+
+	if (error == NULL && DatumGetBool(schedule->is_due.value))
+	{
+		pg_uuid_t	id;
+
+		mint_id(&id);
+		pushed = push_job(ARGS(schedule->queue, given(UUIDPGetDatum(&id)), schedule->job,
+							   schedule->unique_key, now_arg, NULL_ARG,
+							   schedule->priority, schedule->retry, NULL_ARG));
+	}
+	run_statement(&move_on,
+				  ARGS(schedule->name, given(TimestampTzGetDatum(next)),
+					   error != NULL ? given(CStringGetTextDatum(error)) : NULL_ARG,
+					   given(BoolGetDatum(pushed)), now_arg));
+	return pushed;
+}
+
+uint64
+push_due_jobs(void)
+{
+	NullableDatum now = given(TimestampTzGetDatum(GetCurrentTimestamp()));
+	uint64		count = run_statement(&lock_due, &now);
+	SPITupleTable *due = SPI_tuptable;
+	uint64		pushed = 0;
+
+	for (uint64 row = 0; row < count; row++)
+	{
+		Schedule	schedule;
+
+		read_schedule(due, row, &schedule);
+		pushed += run_schedule(&schedule, DatumGetTimestampTz(now.value));
+	}
+	return pushed;
+}
+
+READS_NOW(earliest_run, "SELECT min(next_run) FROM pictrepo.schedules");
+
+/* When the background worker has to run them, at the latest. */
+TimestampTz
+next_due_schedule(void)
+{
+	NullableDatum next;
+
+	run_statement(&earliest_run, NULL);
+	next = result_value(0, 1);
+	return next.isnull ? DT_NOEND : DatumGetTimestampTz(next.value);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_run_schedules);
+
+/*
+ * run_schedules() -> bigint
+ *
+ * Push what is due; how many jobs.
+ */
+Datum
+pictrepo_run_schedules(PG_FUNCTION_ARGS)
+{
+	RepoCall	call;
+	uint64		pushed;
+
+	begin_call(&call, fcinfo);
+	pushed = push_due_jobs();
+	end_call(&call);
+	PG_RETURN_INT64((int64) pushed);
+}
