@@ -46,5 +46,6 @@ extern uint64 prune_dead_jobs(void);
 extern uint64 sweep_queues(void);
 
 extern QueueState *queue_state(NullableDatum queue);
+extern bool queue_is_unconfigured(NullableDatum queue);
 
 #endif

@@ -82,7 +82,7 @@ READS_NOW(count_running,
 
 /* Is it known that nothing is set for the queue? */
 static bool
-is_unconfigured(QueueState *state, uint64 *version)
+is_known_unconfigured(QueueState *state, uint64 *version)
 {
 	bool		unconfigured;
 
@@ -114,6 +114,33 @@ remember_configuration(QueueState *state, uint64 version, bool configured, bool 
 }
 
 /*
+ * Does the queue have no row in queues?  If it has one, that is the last
+ * statement's result.
+ */
+static bool
+look_for_configuration(NullableDatum queue, QueueState *state)
+{
+	uint64		version = 0;
+	bool		configured;
+
+	if (is_known_unconfigured(state, &version))
+		return true;
+	configured = run_statement(&limits_of_queue, &queue) > 0;
+	remember_configuration(state, version, configured,
+						   configured && !result_value(0, 2).isnull);
+	return !configured;
+}
+
+/* Is nothing set for it?  False where finding out would not pay. */
+bool
+queue_is_unconfigured(NullableDatum queue)
+{
+	QueueState *state = queue_state(queue);
+
+	return state != NULL && look_for_configuration(queue, state);
+}
+
+/*
  * How many jobs may be given out now, at most.  Where the queue has a limit,
  * pops of it take turns until their transactions end, so that they see each
  * other's claims.
@@ -122,15 +149,8 @@ static int
 room_in_queue(Pop *pop)
 {
 	NullableDatum max_running;
-	uint64		version = 0;
-	bool		configured;
 
-	if (is_unconfigured(pop->state, &version))
-		return pop->wanted;
-	configured = run_statement(&limits_of_queue, &pop->queue) > 0;
-	remember_configuration(pop->state, version, configured,
-						   configured && !result_value(0, 2).isnull);
-	if (!configured)
+	if (look_for_configuration(pop->queue, pop->state))
 		return pop->wanted;
 	if (DatumGetBool(result_value(0, 1).value))
 		return 0;
