@@ -2,6 +2,8 @@
 #
 #   make demo            install what is missing, build, show it on real pictures
 #   make test            install what is missing, build, test on a private server
+#   make bench           pictrepo beside pict-rs's statements
+#   make chaos           load while the server is killed; the books must balance (MINUTES=30)
 #   make server          leave a private server running;  make server-stop  ends it
 #   make, make install   build and install for pg_config's server
 #   make installcheck    test on the running server that PGHOST, ... name
@@ -46,7 +48,7 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test bench server server-stop setup
+SCRIPTED = demo test bench chaos server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -57,6 +59,9 @@ test:
 
 bench:
 	@test/bench/run
+
+chaos:
+	@test/chaos/run
 
 server:
 	@test/setup
