@@ -1,0 +1,17 @@
+"""How much of everything: what the environment says, else what the form is."""
+
+import os
+
+# The short form shows the picture in a few minutes, the long one is for figures to keep.
+LONG = os.environ.get("LONG", "") not in ("", "0")
+
+
+def number(name, short, long):
+    return float(os.environ.get(name) or (long if LONG else short))
+
+
+SECONDS = number("SECONDS_EACH", 2, 10)
+ROUNDS = int(number("ROUNDS", 3, 5))
+CLIENTS = int(number("CLIENTS", 8, 8))
+ROWS = int(number("ROWS", 100_000, 1_000_000))
+ONLY = os.environ.get("ONLY", "").split()
