@@ -52,6 +52,14 @@ def circumstances(db):
             " fsync and synchronous_commit on.")
 
 
+def ratio(value):
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def spread(values):
+    return f"{ratio(min(values))} to {ratio(max(values))}"
+
+
 def rates(results):
     own = {work.title: values for work, contestant, values in results.of(PER_SECOND)
            if contestant == "pictrepo"}
@@ -59,9 +67,8 @@ def rates(results):
     for work, contestant, values in results.of(PER_SECOND):
         row = [work.title, contestant, f"{median(values):,.0f}", "", ""]
         if contestant != "pictrepo":
-            ratios = [a / b for a, b in zip(own[work.title], values)]
-            row[3:] = [f"{median(own[work.title]) / median(values):.2f}",
-                       f"{min(ratios):.2f} to {max(ratios):.2f}"]
+            row[3:] = [ratio(median(own[work.title]) / median(values)),
+                       spread([a / b for a, b in zip(own[work.title], values)])]
         rows.append(row)
     return table(["work", "contestant", "per second", "pictrepo's ratio", "worst to best round"], rows)
 

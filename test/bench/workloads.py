@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from measure import rate, script
-from options import ROUNDS
-from peers import (BARE_CLAIM, BARE_COMPLETE, BARE_PUSH, PICTRS_CLAIM, PICTRS_COMPLETE,
+from options import ROUNDS, ROWS
+from peers import (BARE_CLAIM, BARE_COMPLETE, BARE_PUSH, EMPTY, PICTRS_CLAIM, PICTRS_COMPLETE,
                    PICTRS_LISTEN, PICTRS_PUSH, PICTRS_RESET)
 
 GSET = " \\gset"
@@ -36,7 +36,40 @@ CYCLE = script(PUSH, "SELECT id FROM pictrepo.pop('q')" + GSET,
                "SELECT pictrepo.complete_job('q', NULL, :id)")
 PICTRS_CYCLE = script(PICTRS_LISTEN, PICTRS_PUSH, PICTRS_RESET, PICTRS_CLAIM + GSET,
                       PICTRS_COMPLETE + ":id")
+# The next job comes with the end of the last one, but for a client's first.
+NEXT = script(
+    PUSH,
+    "\\if :have",
+    "SELECT id, (id IS NOT NULL)::int AS have FROM pictrepo.complete_and_pop('q', NULL, :id)" + GSET,
+    "\\else",
+    "SELECT (array_agg(id))[1] AS id, count(*) AS have FROM pictrepo.pop('q')" + GSET,
+    "\\endif")
 BARE_CYCLE = script(BARE_PUSH, BARE_CLAIM + GSET, BARE_COMPLETE + ":id")
+
+BATCH = 1000
+BATCH_CYCLE = script(
+    f"""SELECT pictrepo.push_many('q', array_fill('{{"Ingest": 1}}'::jsonb, ARRAY[{BATCH}]))""",
+    f"SELECT array_agg(id) AS ids FROM pictrepo.pop('q', max_jobs => {BATCH})" + GSET,
+    "SELECT pictrepo.complete_many('q', NULL, :ids)")
+BARE_BATCH_CYCLE = script(
+    f"""INSERT INTO bare.jobs (job) SELECT '{{"Ingest": 1}}' FROM generate_series(1, {BATCH})""",
+    f"""WITH claimed AS (UPDATE bare.jobs SET taken = true WHERE id = ANY (ARRAY(SELECT id FROM bare.jobs
+            WHERE NOT taken ORDER BY id LIMIT {BATCH} FOR UPDATE SKIP LOCKED)) RETURNING id)
+        SELECT array_agg(id) AS ids FROM claimed""" + GSET,
+    "DELETE FROM bare.jobs WHERE id = ANY (:ids)")
+
+# Nobody hears of these, so as not to measure what telling of so many leaves behind.
+MANY_JOBS = (
+    "TRUNCATE pictrepo.job_queue, pictrs.job_queue, bare.jobs",
+    "SET session_replication_role = replica",
+    "SET pictrepo.notify = off",
+    f"""INSERT INTO pictrepo.job_queue (id, queue, job)
+        SELECT gen_random_uuid(), 'q', '1' FROM generate_series(1, {ROWS})""",
+    f"INSERT INTO pictrs.job_queue (queue, job) SELECT 'q', '1' FROM generate_series(1, {ROWS})",
+    "RESET pictrepo.notify",
+    "RESET session_replication_role",
+    "VACUUM ANALYZE pictrepo.job_queue, pictrs.job_queue",
+)
 
 WORKS = [
     Work("push", "push a job", {
@@ -48,6 +81,17 @@ WORKS = [
         "pictrepo": rate(CYCLE),
         "pict-rs": rate(PICTRS_CYCLE),
         "bare": rate(BARE_CYCLE),
+    }, before_each=START),
+    Work("next", "push a job, complete one and take the next", {
+        "pictrepo": rate(NEXT),
+        "pict-rs": rate(PICTRS_CYCLE),
+        "bare": rate(BARE_CYCLE),
+    }, before_each=START),
+    Work("batch", f"the jobs of one client, {BATCH} at a time", {
+        "pictrepo": rate(BATCH_CYCLE, clients=1, units=BATCH),
+        "pictrepo, one at a time": rate(CYCLE, clients=1),
+        "pict-rs, one at a time": rate(PICTRS_CYCLE, clients=1),
+        "bare": rate(BARE_BATCH_CYCLE, clients=1, units=BATCH),
     }, before_each=START),
     Work("serve", "from an alias to identifier and details", {
         "pictrepo": rate(script(
@@ -73,4 +117,14 @@ WORKS = [
             """SELECT count(*) FROM (SELECT hash, variant FROM pictrs.variants
                 WHERE accessed < '2030-01-01' ORDER BY accessed LIMIT 100) v""")),
     }),
+    Work("count", "how many hashes there are", {
+        "pictrepo": rate(script("SELECT pictrepo.size()")),
+        "pict-rs": rate(script("SELECT count(*) FROM pictrs.hashes")),
+        "empty function": rate(script(EMPTY)),
+    }),
+    Work("count", "how many jobs a queue has", {
+        "pictrepo": rate(script("SELECT pictrepo.queue_length('q')")),
+        "pict-rs": rate(script("SELECT count(*) FROM pictrs.job_queue")),
+        "empty function": rate(script(EMPTY)),
+    }, before_round=MANY_JOBS),
 ]
