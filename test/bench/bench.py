@@ -7,8 +7,10 @@ disturbs the machine disturbs all alike. What counts is the median over the
 rounds; the ratio is that of the medians, its spread that of the rounds.
 """
 
+import csv
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
@@ -44,6 +46,8 @@ class Bench:
     """What a measure works with."""
     db: psycopg.Connection
     directory: Path
+    measuring: tuple = ()
+    kept: set = field(default_factory=set)
 
     def prepare(self):
         print(f"Filling tables for {ROWS} images", flush=True)
@@ -57,6 +61,21 @@ class Bench:
     def run_sql(self, statements):
         for statement in statements:
             self.db.execute(statement)
+
+    def keep(self, name, header, rows):
+        """Add raw numbers of the measure under way to a file."""
+        new = name not in self.kept
+        self.kept.add(name)
+        with open(self.directory / name, "w" if new else "a", newline="", encoding="utf-8") as file:
+            out = csv.writer(file)
+            if new:
+                out.writerow(["work", "contestant", "round", *header])
+            out.writerows([*self.measuring, *row] for row in rows)
+
+    def wait_for_sessions_to_end(self, application):
+        while self.db.execute("SELECT FROM pg_stat_activity WHERE application_name = %s",
+                              [application]).rowcount > 0:
+            time.sleep(0.01)
 
 
 def chosen_works():
@@ -82,6 +101,7 @@ def run_rounds(bench, works):
             bench.run_sql(work.before_round)
             for contestant, measure in work.contestants.items():
                 bench.run_sql(work.before_each)
+                bench.measuring = (work.title, contestant, round)
                 measured = measure(bench)
                 results.add(work, contestant, measured)
                 show(round, work, contestant, measured)

@@ -8,11 +8,17 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
+from statistics import mean
 
-from options import CLIENTS, ROWS, SECONDS
+import psycopg
+
+from options import CLIENTS, HELD, ROWS, SECONDS
 
 PER_SECOND = "per second"
+WAL = "WAL bytes per call"
+VERSIONS = "row versions per call"
 
 # Variables that a script may use; have: whether the client has a job's id yet.
 VARIABLES = {"rows": ROWS, "at": "2020-01-01 00:20:30", "clients": CLIENTS, "have": 0, "id": "none"}
@@ -50,4 +56,51 @@ def rate(text, clients=CLIENTS, units=1):
     """How often a script runs per second, or with so many units of work in each run of it."""
     def measure(bench):
         return {PER_SECOND: units * pgbench(bench, text, clients).rate}
+    return measure
+
+
+def updates_of(bench, table):
+    # Else what the preparations did would be counted late.
+    bench.db.execute("SELECT pg_stat_force_next_flush()")
+    return bench.db.execute(
+        "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relid = %s::regclass", [table]).fetchone()[0]
+
+
+def writes(text, table):
+    """A rate, and what each call leaves behind in the log and in a table."""
+    def measure(bench):
+        position = bench.db.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
+        updates = updates_of(bench, table)
+        run = pgbench(bench, text)
+        # A session's counts are there when it has ended.
+        bench.wait_for_sessions_to_end("pgbench")
+        written = bench.db.execute(
+            "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s)", [position]).fetchone()[0]
+        return {PER_SECOND: run.rate, WAL: float(written) / run.transactions,
+                VERSIONS: (updates_of(bench, table) - updates) / run.transactions}
+    return measure
+
+
+@contextmanager
+def old_snapshot():
+    """What a backup or a long report does to everybody else: nothing dead can be removed."""
+    with psycopg.connect() as db:
+        db.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        db.execute("SELECT 1 FROM bare.jobs LIMIT 1")
+        yield
+        db.rollback()
+
+
+@contextmanager
+def no_snapshot():
+    yield
+
+
+def at_the_end(text, beside=no_snapshot):
+    """The rate in the last quarter of a long run."""
+    def measure(bench):
+        with beside():
+            rates = pgbench(bench, text, seconds=HELD).rates
+        bench.keep("held.csv", ["second", PER_SECOND], enumerate(rates, 1))
+        return {PER_SECOND: mean(rates[len(rates) * 3 // 4:])}
     return measure

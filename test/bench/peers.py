@@ -9,6 +9,8 @@ PICTRS_CLAIM = """UPDATE pictrs.job_queue
     WHERE id = (SELECT id FROM pictrs.job_queue WHERE status = 'new' AND queue = 'q'
         ORDER BY queue_time LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id"""
 PICTRS_COMPLETE = "DELETE FROM pictrs.job_queue WHERE id = "
+PICTRS_HEARTBEAT = """UPDATE pictrs.job_queue SET heartbeat = now()
+    WHERE queue = 'q' AND worker = '11111111-1111-4111-8111-111111111111' AND id = """
 
 BARE_PUSH = """INSERT INTO bare.jobs (job) VALUES ('{"Ingest": 1}')"""
 BARE_CLAIM = """UPDATE bare.jobs SET taken = true WHERE id = (SELECT id FROM bare.jobs

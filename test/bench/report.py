@@ -6,7 +6,7 @@ import platform
 from datetime import date
 from statistics import median
 
-from measure import PER_SECOND
+from measure import PER_SECOND, VERSIONS, WAL
 from options import CLIENTS, ROUNDS, ROWS, SECONDS
 
 
@@ -73,5 +73,12 @@ def rates(results):
     return table(["work", "contestant", "per second", "pictrepo's ratio", "worst to best round"], rows)
 
 
+def writes(results):
+    versions = {(work, contestant): values for work, contestant, values in results.of(VERSIONS)}
+    rows = [[work.title, contestant, f"{median(values):,.1f}", f"{median(versions[work, contestant]):.2f}"]
+            for work, contestant, values in results.of(WAL)]
+    return table(["work", "contestant", WAL, VERSIONS], rows)
+
+
 def report(db, results):
-    return "\n".join([circumstances(db), "", *rates(results)])
+    return "\n".join([circumstances(db), "", *rates(results), *writes(results)])

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from measure import rate, script
-from options import ROUNDS, ROWS
+from measure import at_the_end, old_snapshot, rate, script, writes
+from options import CLIENTS, FEW_ROUNDS, HELD, ROUNDS, ROWS
 from peers import (BARE_CLAIM, BARE_COMPLETE, BARE_PUSH, EMPTY, PICTRS_CLAIM, PICTRS_COMPLETE,
-                   PICTRS_LISTEN, PICTRS_PUSH, PICTRS_RESET)
+                   PICTRS_HEARTBEAT, PICTRS_LISTEN, PICTRS_PUSH, PICTRS_RESET)
 
 GSET = " \\gset"
 ALIAS = r"\set n random(1, :rows)"
@@ -58,6 +58,22 @@ BARE_BATCH_CYCLE = script(
         SELECT array_agg(id) AS ids FROM claimed""" + GSET,
     "DELETE FROM bare.jobs WHERE id = ANY (:ids)")
 
+# Ids that a script can name without asking for them.
+RUNNING = 1000
+RUNNING_ID = "('00000000-0000-4000-8000-' || lpad({n}::text, 12, '0'))::uuid"
+WORKER = "11111111-1111-4111-8111-111111111111"
+RUNNING_JOBS = (
+    "TRUNCATE pictrepo.job_queue, pictrs.job_queue, bare.jobs",
+    f"""INSERT INTO pictrepo.job_queue (id, queue, job)
+        SELECT {RUNNING_ID.format(n="n")}, 'q', '1' FROM generate_series(1, {RUNNING}) n""",
+    f"SELECT count(*) FROM pictrepo.pop('q', '{WORKER}', {RUNNING})",
+    f"""INSERT INTO pictrs.job_queue (id, queue, job, status, worker, heartbeat)
+        SELECT id, queue, job, 'running', worker, now() FROM pictrepo.job_queue""",
+)
+# Each client has its share of the jobs.
+PICK = rf"\set n 1 + :client_id + :clients * random(0, {RUNNING // CLIENTS} - 1)"
+PICKED = RUNNING_ID.format(n=":n")
+
 # Nobody hears of these, so as not to measure what telling of so many leaves behind.
 MANY_JOBS = (
     "TRUNCATE pictrepo.job_queue, pictrs.job_queue, bare.jobs",
@@ -93,6 +109,17 @@ WORKS = [
         "pict-rs, one at a time": rate(PICTRS_CYCLE, clients=1),
         "bare": rate(BARE_BATCH_CYCLE, clients=1, units=BATCH),
     }, before_each=START),
+    Work("held", f"the job cycle at the end of {HELD:g} s beside an old snapshot", {
+        "pictrepo": at_the_end(NEXT, beside=old_snapshot),
+        "pict-rs": at_the_end(PICTRS_CYCLE, beside=old_snapshot),
+        "pictrepo, no snapshot": at_the_end(NEXT),
+    }, before_each=START, rounds=FEW_ROUNDS),
+    Work("heartbeat", f"a heartbeat for one of {RUNNING:,} jobs", {
+        "pictrepo": writes(script(PICK, f"SELECT pictrepo.heartbeat('q', '{WORKER}', {PICKED})"),
+                           table="pictrepo.job_queue"),
+        "pict-rs": writes(script(PICK, PICTRS_HEARTBEAT + PICKED), table="pictrs.job_queue"),
+        "empty function": writes(script(PICK, EMPTY), table="pictrs.job_queue"),
+    }, before_each=RUNNING_JOBS),
     Work("serve", "from an alias to identifier and details", {
         "pictrepo": rate(script(
             ALIAS, "SELECT pictrepo.details(pictrepo.identifier_from_alias('a' || :n))")),
