@@ -103,8 +103,9 @@ def run_rounds(bench, works):
                 bench.run_sql(work.before_each)
                 bench.measuring = (work.title, contestant, round)
                 measured = measure(bench)
-                results.add(work, contestant, measured)
-                show(round, work, contestant, measured)
+                if measured is not None:  # else this server does not have it
+                    results.add(work, contestant, measured)
+                    show(round, work, contestant, measured)
     return results
 
 

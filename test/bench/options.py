@@ -14,6 +14,7 @@ SECONDS = number("SECONDS_EACH", 2, 10)
 ROUNDS = int(number("ROUNDS", 3, 5))
 CLIENTS = int(number("CLIENTS", 8, 8))
 HELD = number("HELD", 15, 60)
+IDLE = number("IDLE", 5, 20)
 FEW_ROUNDS = int(number("FEW_ROUNDS", 1, 3))  # of what takes long
 ROWS = int(number("ROWS", 100_000, 1_000_000))
 ONLY = os.environ.get("ONLY", "").split()

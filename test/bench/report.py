@@ -8,6 +8,8 @@ from statistics import median
 
 from measure import PER_SECOND, VERSIONS, WAL
 from options import CLIENTS, ROUNDS, ROWS, SECONDS
+from waiting import (CPU, HELD_BACK, P50, P50_SENT, P99, P99_SENT, SNAPSHOTS, TRANSACTIONS, WAKES,
+                     WOKEN, WORKERS)
 
 
 class Results:
@@ -20,10 +22,13 @@ class Results:
         self.rounds.setdefault((work, contestant), []).append(measured)
 
     def of(self, name):
-        """Works and contestants that were measured so: (work, contestant, its rounds)."""
-        for (work, contestant), rounds in self.rounds.items():
-            if name in rounds[0]:
-                yield work, contestant, [measured[name] for measured in rounds]
+        """Works and contestants of which that was measured: (work, contestant, its rounds)."""
+        return [(work, contestant, rounds) for (work, contestant), rounds in self.rounds.items()
+                if name in rounds[0]]
+
+
+def middle(rounds, name):
+    return median(measured[name] for measured in rounds)
 
 
 def write_raw(results, path):
@@ -61,24 +66,46 @@ def spread(values):
 
 
 def rates(results):
-    own = {work.title: values for work, contestant, values in results.of(PER_SECOND)
-           if contestant == "pictrepo"}
+    measured = results.of(PER_SECOND)
+    own = {work: rounds for work, contestant, rounds in measured if contestant == "pictrepo"}
     rows = []
-    for work, contestant, values in results.of(PER_SECOND):
-        row = [work.title, contestant, f"{median(values):,.0f}", "", ""]
+    for work, contestant, rounds in measured:
+        row = [work.title, contestant, f"{middle(rounds, PER_SECOND):,.0f}", "", ""]
         if contestant != "pictrepo":
-            row[3:] = [ratio(median(own[work.title]) / median(values)),
-                       spread([a / b for a, b in zip(own[work.title], values)])]
+            row[3:] = [ratio(middle(own[work], PER_SECOND) / middle(rounds, PER_SECOND)),
+                       spread([a[PER_SECOND] / b[PER_SECOND] for a, b in zip(own[work], rounds)])]
         rows.append(row)
     return table(["work", "contestant", "per second", "pictrepo's ratio", "worst to best round"], rows)
 
 
 def writes(results):
-    versions = {(work, contestant): values for work, contestant, values in results.of(VERSIONS)}
-    rows = [[work.title, contestant, f"{median(values):,.1f}", f"{median(versions[work, contestant]):.2f}"]
-            for work, contestant, values in results.of(WAL)]
+    rows = [[work.title, contestant, f"{middle(rounds, WAL):,.1f}", f"{middle(rounds, VERSIONS):.2f}"]
+            for work, contestant, rounds in results.of(WAL)]
     return table(["work", "contestant", WAL, VERSIONS], rows)
 
 
+def latencies(results):
+    measured = results.of(P99)
+    own = {work: rounds for work, contestant, rounds in measured if contestant == "pictrepo"}
+    rows = [[f"{middle(rounds, WORKERS):.0f}", contestant,
+             *(f"{middle(rounds, name):.2f}" for name in (P50, P99)),
+             spread([measured[P99] for measured in rounds]),
+             "" if contestant == "pictrepo" else ratio(middle(rounds, P99) / middle(own[work], P99)),
+             *(f"{middle(rounds, name):.2f}" for name in (P50_SENT, P99_SENT)),
+             f"{middle(rounds, WOKEN):.2f}" if WOKEN in rounds[0] else ""]
+            for work, contestant, rounds in measured]
+    return table(["idle workers", "push's commit to job in hand", P50, P99, "p99 of the rounds",
+                  "pictrepo's ratio of p99", P50_SENT, P99_SENT, WOKEN], rows)
+
+
+def idling(results):
+    rows = [[contestant, f"{middle(rounds, CPU):.2f}",
+             *(f"{middle(rounds, name):,.1f}" for name in (WAKES, TRANSACTIONS)),
+             *(f"{middle(rounds, name):,.0f}" for name in (SNAPSHOTS, HELD_BACK))]
+            for _, contestant, rounds in results.of(CPU)]
+    return table(["64 workers that wait", CPU, WAKES, TRANSACTIONS, SNAPSHOTS, HELD_BACK], rows)
+
+
 def report(db, results):
-    return "\n".join([circumstances(db), "", *rates(results), *writes(results)])
+    return "\n".join([circumstances(db), "", *rates(results), *writes(results),
+                      *latencies(results), *idling(results)])

@@ -7,6 +7,8 @@ from measure import at_the_end, old_snapshot, rate, script, writes
 from options import CLIENTS, FEW_ROUNDS, HELD, ROUNDS, ROWS
 from peers import (BARE_CLAIM, BARE_COMPLETE, BARE_PUSH, EMPTY, PICTRS_CLAIM, PICTRS_COMPLETE,
                    PICTRS_HEARTBEAT, PICTRS_LISTEN, PICTRS_PUSH, PICTRS_RESET)
+from waiting import idle, latency
+from workers import IdleConnection, PictrsWorker, PollingWorker, PopWaitWorker, PopWorker
 
 GSET = " \\gset"
 ALIAS = r"\set n random(1, :rows)"
@@ -23,9 +25,11 @@ class Work:
     rounds: int = ROUNDS
 
 
+EMPTY_QUEUES = ("TRUNCATE pictrepo.job_queue, pictrs.job_queue, bare.jobs",)
+
 # Some jobs lie ahead, so that a client finds one while others have theirs locked.
 START = (
-    "TRUNCATE pictrepo.job_queue, pictrs.job_queue, bare.jobs",
+    *EMPTY_QUEUES,
     "SELECT pictrepo.push_many('q', array_fill('1'::jsonb, ARRAY[100]))",
     "INSERT INTO pictrs.job_queue (queue, job) SELECT 'q', '1' FROM generate_series(1, 100)",
     "INSERT INTO bare.jobs (job) SELECT '1' FROM generate_series(1, 100)",
@@ -63,7 +67,7 @@ RUNNING = 1000
 RUNNING_ID = "('00000000-0000-4000-8000-' || lpad({n}::text, 12, '0'))::uuid"
 WORKER = "11111111-1111-4111-8111-111111111111"
 RUNNING_JOBS = (
-    "TRUNCATE pictrepo.job_queue, pictrs.job_queue, bare.jobs",
+    *EMPTY_QUEUES,
     f"""INSERT INTO pictrepo.job_queue (id, queue, job)
         SELECT {RUNNING_ID.format(n="n")}, 'q', '1' FROM generate_series(1, {RUNNING}) n""",
     f"SELECT count(*) FROM pictrepo.pop('q', '{WORKER}', {RUNNING})",
@@ -74,9 +78,12 @@ RUNNING_JOBS = (
 PICK = rf"\set n 1 + :client_id + :clients * random(0, {RUNNING // CLIENTS} - 1)"
 PICKED = RUNNING_ID.format(n=":n")
 
+WAITERS = {"pictrepo": PopWorker, "pictrepo, pop_wait": PopWaitWorker,
+           "pict-rs": PictrsWorker, "polling": PollingWorker}
+
 # Nobody hears of these, so as not to measure what telling of so many leaves behind.
 MANY_JOBS = (
-    "TRUNCATE pictrepo.job_queue, pictrs.job_queue, bare.jobs",
+    *EMPTY_QUEUES,
     "SET session_replication_role = replica",
     "SET pictrepo.notify = off",
     f"""INSERT INTO pictrepo.job_queue (id, queue, job)
@@ -120,6 +127,13 @@ WORKS = [
         "pict-rs": writes(script(PICK, PICTRS_HEARTBEAT + PICKED), table="pictrs.job_queue"),
         "empty function": writes(script(PICK, EMPTY), table="pictrs.job_queue"),
     }, before_each=RUNNING_JOBS),
+    *(Work("latency", f"from push to job in hand, idle workers: {size}", {
+        name: latency(kind, size) for name, kind in WAITERS.items()
+    }, before_each=EMPTY_QUEUES) for size in (1, 8, 32)),
+    Work("idle", "64 workers that wait", {
+        **{name: idle(kind, 64) for name, kind in WAITERS.items()},
+        "idle connections": idle(IdleConnection, 64),
+    }, before_each=EMPTY_QUEUES, rounds=FEW_ROUNDS),
     Work("serve", "from an alias to identifier and details", {
         "pictrepo": rate(script(
             ALIAS, "SELECT pictrepo.details(pictrepo.identifier_from_alias('a' || :n))")),
