@@ -27,6 +27,14 @@
 #define owns_database(oid, role) pg_database_ownercheck(oid, role)
 #endif
 
+/*
+ * The wait for the client, as libpq/libpq.h has it, which cannot be included
+ * where the headers of GSSAPI are not installed.
+ */
+#include "storage/latch.h"
+extern PGDLLIMPORT WaitEventSet *FeBeWaitSet;
+#define FEBE_SOCKET_POSITION 0
+
 /* Named wait events for extensions came with 17. */
 #if PG_VERSION_NUM >= 170000
 #define extension_wait_event(name) WaitEventExtensionNew(name)

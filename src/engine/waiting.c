@@ -119,6 +119,33 @@ next_look(Wait *wait, TimestampTz now, TimestampTz again)
 	return next;
 }
 
+/*
+ * Sleep until the latch is set.  A client that has gone would never take what
+ * this backend waits for, so its end is a reason to wake up, too.
+ */
+static void
+sleep_on_latch(long milliseconds, uint32 event)
+{
+	WaitEvent	happened;
+
+	if (MyProcPort == NULL || !WaitEventSetCanReportClosed())
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 milliseconds, event);
+	else
+	{
+		ModifyWaitEvent(FeBeWaitSet, FEBE_SOCKET_POSITION, WL_SOCKET_CLOSED, NULL);
+		if (WaitEventSetWait(FeBeWaitSet, milliseconds, &happened, 1, event) > 0)
+		{
+			if (happened.events & WL_POSTMASTER_DEATH)
+				proc_exit(1);
+			if (happened.events & WL_SOCKET_CLOSED)
+				InterruptPending = ClientConnectionLost = true;
+		}
+	}
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
 /* Sleep until there is reason to look; false: the time is up. */
 static bool
 sleep_until_called(Wait *wait, TimestampTz again)
@@ -136,11 +163,8 @@ sleep_until_called(Wait *wait, TimestampTz again)
 			return true;
 		if (now >= next)
 			return now < wait->end;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(now, until),
-						 wait_event(wait->rules->what));
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		sleep_on_latch(TimestampDifferenceMilliseconds(now, until),
+					   wait_event(wait->rules->what));
 	}
 }
 
