@@ -144,11 +144,13 @@ pictrepo_next_run(PG_FUNCTION_ARGS)
  * What is due, and what ran in the future: there the clock has been put back,
  * by so much that waiting for it would be worse than running a period again.
  * Two runners never take the same.  By name, because pushes lock unique keys
- * in their order.
+ * in their order.  A job that another open transaction completes is alive: to
+ * wait for that one would hold all schedules up.
  */
 WRITES(lock_due,
 	   "SELECT name, queue, job, every, cron, time_zone, priority, retry, first_run,"
-	   " next_run <= $1, 'schedule:' || name"
+	   " next_run <= $1 AND NOT EXISTS (SELECT FROM pictrepo.job_queue"
+	   " WHERE unique_key = 'schedule:' || name), 'schedule:' || name"
 	   " FROM pictrepo.schedules"
 	   " WHERE next_run <= $1 OR last_run > $1 + interval '1 hour'"
 	   " ORDER BY name FOR UPDATE SKIP LOCKED",
@@ -172,7 +174,7 @@ typedef struct Schedule
 	NullableDatum priority;
 	NullableDatum retry;
 	NullableDatum first_run;
-	NullableDatum is_due;
+	NullableDatum push;
 	NullableDatum unique_key;
 } Schedule;
 
@@ -210,7 +212,7 @@ next_time(const Schedule *schedule, TimestampTz now, const char **error)
 	return *error != NULL ? DT_NOEND : next_by_cron(&cron, now, zone);
 }
 
-/* Push what is due and move it on; was a job pushed? */
+/* Push the job, where it is to be, and move on; was it pushed? */
 static bool
 run_schedule(const Schedule *schedule, TimestampTz now)
 {
@@ -219,7 +221,7 @@ run_schedule(const Schedule *schedule, TimestampTz now)
 	TimestampTz next = next_time(schedule, now, &error);
 	bool		pushed = false;
 
-	if (error == NULL && DatumGetBool(schedule->is_due.value))
+	if (error == NULL && DatumGetBool(schedule->push.value))
 	{
 		pg_uuid_t	id;
 
@@ -253,17 +255,20 @@ push_due_jobs(void)
 	return pushed;
 }
 
-READS_NOW(earliest_run, "SELECT min(next_run) FROM pictrepo.schedules");
+/*
+ * Not at once: what is due, but locked by somebody else, would keep the worker
+ * running.
+ */
+READS_NOW(earliest_run,
+		  "SELECT greatest(coalesce(min(next_run), 'infinity'), clock_timestamp() + interval '100 ms')"
+		  " FROM pictrepo.schedules");
 
 /* When the background worker has to run them, at the latest. */
 TimestampTz
 next_due_schedule(void)
 {
-	NullableDatum next;
-
 	run_statement(&earliest_run, NULL);
-	next = result_value(0, 1);
-	return next.isnull ? DT_NOEND : DatumGetTimestampTz(next.value);
+	return DatumGetTimestampTz(result_value(0, 1).value);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_run_schedules);
