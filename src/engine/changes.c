@@ -384,20 +384,7 @@ apply_tally(Changes *all, Tallied which, TransactionId xid)
 }
 
 static void
-lower_bounds(QueueState *queue, const Bounds *bounds, TimestampTz now)
-{
-	if (!bounds->complete)
-	{
-		queue->cursor.bounds.complete = false;
-		queue->cursor.full_look = 0;
-		queue->cursor.version++;
-	}
-	for (int i = 0; i < bounds->levels; i++)
-		lower_bound(&queue->cursor, &bounds->first[i], now);
-}
-
-static void
-apply_queue_change(QueueChange *change, TimestampTz now)
+apply_queue_change(QueueChange *change)
 {
 	QueueState *queue = change->queue;
 	bool		sooner;
@@ -405,7 +392,7 @@ apply_queue_change(QueueChange *change, TimestampTz now)
 	bool		notice;
 
 	SpinLockAcquire(&queue->mutex);
-	lower_bounds(queue, &change->came, now);
+	lower_bounds(&queue->cursor, &change->came);
 	for (int i = 0; i < COUNTS; i++)
 		queue->counts[i] += change->counts[i];
 	sooner = change->next_due < queue->next_due;
@@ -458,7 +445,6 @@ static void
 apply_changes(Changes *all)
 {
 	TransactionId xid = GetTopTransactionIdIfAny();
-	TimestampTz now = GetCurrentTimestamp();
 	slist_iter	iter;
 
 	if (all->created)
@@ -475,7 +461,7 @@ apply_changes(Changes *all)
 			end_pulse(&change->job, change->attempt);
 	}
 	slist_foreach(iter, &all->queues)
-		apply_queue_change(slist_container(QueueChange, node, iter.cur), now);
+		apply_queue_change(slist_container(QueueChange, node, iter.cur));
 	slist_foreach(iter, &all->keys)
 		wake_key(slist_container(KeyChange, node, iter.cur)->key);
 	publish_notices(all);
@@ -489,12 +475,12 @@ apply_changes(Changes *all)
 
 /* Claimed jobs are there for others again. */
 static void
-give_claims_back(QueueChange *change, TimestampTz now)
+give_claims_back(QueueChange *change)
 {
 	if (change->claimed == 0)
 		return;
 	SpinLockAcquire(&change->queue->mutex);
-	lower_bounds(change->queue, &change->taken, now);
+	lower_bounds(&change->queue->cursor, &change->taken);
 	SpinLockRelease(&change->queue->mutex);
 	wake_queue(change->queue, change->claimed);
 }
@@ -525,7 +511,6 @@ unpin_queues(Changes *level)
 static void
 undo_changes(Changes *level)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	slist_iter	iter;
 
 	slist_foreach(iter, &level->pulses)
@@ -536,7 +521,7 @@ undo_changes(Changes *level)
 			end_pulse(&change->job, change->attempt);
 	}
 	slist_foreach(iter, &level->queues)
-		give_claims_back(slist_container(QueueChange, node, iter.cur), now);
+		give_claims_back(slist_container(QueueChange, node, iter.cur));
 	free_notices(level);
 	unpin_queues(level);
 }
@@ -676,9 +661,7 @@ prepare_changes(Changes *all)
 		QueueState *queue = slist_container(QueueChange, node, iter.cur)->queue;
 
 		SpinLockAcquire(&queue->mutex);
-		queue->cursor.bounds.complete = false;
-		queue->cursor.full_look = 0;
-		queue->cursor.version++;
+		forget_bounds(&queue->cursor);
 		SpinLockRelease(&queue->mutex);
 		wake_whole_queue(queue);
 	}

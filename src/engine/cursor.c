@@ -10,10 +10,9 @@
  *
  * A job that becomes ready lowers the bound when its transaction commits.  What
  * a pop must not raise the bound over are jobs that were committed after its
- * snapshot was taken.  Those that began long ago, which are few, change the
- * version, and bounds are only raised when that is as it was before the
- * snapshot; all others are not older than CURSOR_LAG, and no bound gets closer
- * to the present than that.
+ * snapshot was taken.  Those that are older than CURSOR_LAG by then have come
+ * late and are written down one by one; all others are not older, and no bound
+ * gets closer to the present than that.
  *
  * The cursor is a hint.  A pop that finds nothing with it looks at everything,
  * and so does one from time to time: a full look.  What is committed while it
@@ -30,7 +29,7 @@
 #include "engine/cursor.h"
 #include "engine/settings.h"
 
-#define CURSOR_LAG (50 * INT64CONST(1000))
+#define CURSOR_LAG (10 * INT64CONST(1000))
 
 /* a full look that was not ended after this time never will be */
 #define FULL_LOOK_LASTS (60 * USECS_PER_SEC)
@@ -88,7 +87,7 @@ add_level(Bounds *bounds, const JobPosition *job)
 	return true;
 }
 
-void
+static void
 lower_bound(Cursor *cursor, const JobPosition *job, TimestampTz now)
 {
 	Bounds	   *bounds = &cursor->bounds;
@@ -98,9 +97,30 @@ lower_bound(Cursor *cursor, const JobPosition *job, TimestampTz now)
 		add_level(&cursor->found, job);
 	if (job->run_at < now - CURSOR_LAG ||
 		(has_level(bounds, i, job->priority) && comes_before(job, &bounds->first[i])))
-		cursor->version++;
+		cursor->came_late[cursor->late++ % CURSOR_LATE] = *job;
 	if (bounds->complete)
 		add_level(bounds, job);
+}
+
+/* Jobs have become ready, of which these are the first of their priorities. */
+void
+lower_bounds(Cursor *cursor, const Bounds *jobs)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!jobs->complete)
+		forget_bounds(cursor);
+	for (int i = 0; i < jobs->levels; i++)
+		lower_bound(cursor, &jobs->first[i], now);
+}
+
+/* Only a full look will find out where jobs are. */
+void
+forget_bounds(Cursor *cursor)
+{
+	memset(&cursor->bounds, 0, sizeof(Bounds));
+	cursor->full_look = 0;
+	cursor->late += CURSOR_LATE + 1;
 }
 
 /* For tests: what a broken cursor could look like. */
@@ -142,13 +162,13 @@ read_cursor(CursorView *view, QueueState *queue)
 
 	view->queue = queue;
 	view->full_look = 0;
-	view->now = GetCurrentTimestamp();
 	if (queue == NULL || cursor_mode == CURSOR_OFF ||
 		pg_atomic_read_u32(&my_database()->prepared) != 0)
 		return false;
 
 	SpinLockAcquire(&queue->mutex);
-	view->version = queue->cursor.version;
+	view->now = GetCurrentTimestamp();
+	view->late = queue->cursor.late;
 	view->bounds = queue->cursor.bounds;
 	usable = view->bounds.complete && view->now < queue->cursor.next_full_look;
 	SpinLockRelease(&queue->mutex);
@@ -166,12 +186,12 @@ begin_full_look(CursorView *view, QueueState *queue)
 
 	memset(view, 0, sizeof(*view));
 	view->queue = cursor_mode == CURSOR_OFF ? NULL : queue;
-	view->now = GetCurrentTimestamp();
 	view->bounds.complete = true;
 	if (view->queue == NULL)
 		return;
 
 	SpinLockAcquire(&queue->mutex);
+	view->now = GetCurrentTimestamp();
 	if (queue->cursor.full_look == 0 ||
 		queue->cursor.full_look_began < view->now - FULL_LOOK_LASTS)
 	{
@@ -181,7 +201,7 @@ begin_full_look(CursorView *view, QueueState *queue)
 		memset(&queue->cursor.found, 0, sizeof(Bounds));
 		queue->cursor.found.complete = true;
 	}
-	view->version = queue->cursor.version;
+	view->late = queue->cursor.late;
 	SpinLockRelease(&queue->mutex);
 }
 
@@ -214,6 +234,25 @@ end_full_look(CursorView *view)
 }
 
 /*
+ * Under the mutex: keep a bound below the jobs that came late since the view
+ * was taken; false: there were too many.
+ */
+static bool
+mind_late_jobs(const Cursor *cursor, const CursorView *view, JobPosition *bound)
+{
+	if (cursor->late - view->late > CURSOR_LATE)
+		return false;
+	for (uint64 i = view->late; i < cursor->late; i++)
+	{
+		const JobPosition *job = &cursor->came_late[i % CURSOR_LATE];
+
+		if (job->priority == bound->priority && comes_before(job, bound))
+			*bound = *job;
+	}
+	return true;
+}
+
+/*
  * Of the jobs that the pop could see with this priority, none before the
  * given one is ready any more.
  */
@@ -235,7 +274,8 @@ raise_bound(const CursorView *view, const JobPosition *bound)
 	cursor = &view->queue->cursor;
 	SpinLockAcquire(&view->queue->mutex);
 	i = find_level(&cursor->bounds, closest.priority);
-	if (cursor->version == view->version && has_level(&cursor->bounds, i, closest.priority) &&
+	if (has_level(&cursor->bounds, i, closest.priority) &&
+		mind_late_jobs(cursor, view, &closest) &&
 		comes_before(&cursor->bounds.first[i], &closest))
 		cursor->bounds.first[i] = closest;
 	SpinLockRelease(&view->queue->mutex);

@@ -15,7 +15,7 @@ typedef struct CursorView
 {
 	QueueState *queue;			/* NULL: there is no cursor to use or to mend */
 	TimestampTz now;			/* before the snapshot of the pop */
-	uint64		version;
+	uint64		late;			/* jobs that had come late by then */
 	uint64		full_look;		/* its number; 0: it is not for others */
 	Bounds		bounds;
 } CursorView;
@@ -27,6 +27,7 @@ extern bool add_level(Bounds *bounds, const JobPosition *job);
 extern void raise_bound(const CursorView *view, const JobPosition *bound);
 
 /* Under the queue's mutex, at the end of a transaction */
-extern void lower_bound(Cursor *cursor, const JobPosition *job, TimestampTz now);
+extern void lower_bounds(Cursor *cursor, const Bounds *jobs);
+extern void forget_bounds(Cursor *cursor);
 
 #endif

@@ -14,6 +14,7 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 
+#include "engine/cursor.h"
 #include "engine/settings.h"
 #include "engine/shared.h"
 
@@ -323,9 +324,7 @@ forget_queues(Oid database, bool gone)
 			continue;
 		}
 		SpinLockAcquire(&queue->mutex);
-		memset(&queue->cursor.bounds, 0, sizeof(Bounds));
-		queue->cursor.full_look = 0;
-		queue->cursor.version++;
+		forget_bounds(&queue->cursor);
 		queue->config_known = false;
 		queue->config_version++;
 		queue->notice = false;

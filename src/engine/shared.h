@@ -44,6 +44,7 @@
 #define NOTICES_MAX 1024
 #define NOTICE_LEN 1280
 #define CURSOR_LEVELS 8
+#define CURSOR_LATE 16
 
 /* ----- counts, see tally.c ----- */
 
@@ -147,7 +148,8 @@ typedef struct Bounds
 typedef struct Cursor
 {
 	Bounds		bounds;
-	uint64		version;		/* changes when a bound may have to stay low */
+	uint64		late;			/* how many jobs came late, ever */
+	JobPosition came_late[CURSOR_LATE]; /* the last of them, by their number */
 	TimestampTz next_full_look;
 	Bounds		found;			/* what a full look that is under way has to add */
 	uint64		full_look;		/* its number; 0: none is under way */

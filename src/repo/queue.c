@@ -27,19 +27,16 @@
 /*
  * ids, jobs and keys element by element; keys may be NULL.  The keys go in in
  * their own order, so that two calls with the same keys cannot lock each other
- * out.  Gives the array of ids, with NULL for each that was not taken.
+ * out.  Gives the ids that were taken.
  */
 WRITES(insert_jobs,
-	   "WITH given AS (SELECT * FROM unnest($2, $3, $4) WITH ORDINALITY AS g (id, job, key, place)),"
-	   " taken AS (INSERT INTO pictrepo.job_queue"
+	   "INSERT INTO pictrepo.job_queue"
 	   " (id, queue, job, unique_key, queue_time, run_at, priority, retry, upload)"
 	   " SELECT id, $1, job, key, $5, coalesce($6, $5), $7,"
 	   " coalesce($8, (SELECT retries FROM pictrepo.queues WHERE queue = $1), " DEFAULT_RETRIES "), $9"
-	   " FROM given ORDER BY key, place"
+	   " FROM unnest($2, $3, $4) WITH ORDINALITY AS given (id, job, key, place) ORDER BY key, place"
 	   " ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"
-	   " RETURNING id)"
-	   " SELECT coalesce(array_agg(taken.id ORDER BY place), '{}')"
-	   " FROM given LEFT JOIN taken ON taken.id = given.id",
+	   " RETURNING id",
 	   TEXTOID, UUIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID,
 	   TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INT4OID, UUIDOID);
 
@@ -130,6 +127,36 @@ check_keys(FunctionCallInfo fcinfo, int n, int jobs)
 			check_text(fcinfo, n, keys[i], KEY_MAX);
 }
 
+static int
+compare_ids(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
+/*
+ * The ids as the caller gets them, with NULL for each that the last statement
+ * did not take.  Minted ids rise, so they can be searched.
+ */
+static Datum
+taken_ids(pg_uuid_t *minted, int count)
+{
+	Datum	   *ids = palloc_array(Datum, count + 1);
+	bool	   *nulls = palloc_array(bool, count + 1);
+	int			lower_bound = 1;
+
+	memset(nulls, true, count);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		pg_uuid_t  *taken = bsearch(DatumGetUUIDP(result_value(i, 1).value), minted, count,
+									sizeof(pg_uuid_t), compare_ids);
+
+		ids[taken - minted] = UUIDPGetDatum(taken);
+		nulls[taken - minted] = false;
+	}
+	return PointerGetDatum(construct_md_array(ids, nulls, 1, &count, &lower_bound, UUIDOID,
+											  UUID_LEN, false, TYPALIGN_CHAR));
+}
+
 PG_FUNCTION_INFO_V1(pictrepo_push_many);
 
 /*
@@ -148,6 +175,9 @@ pictrepo_push_many(PG_FUNCTION_ARGS)
 	Datum	   *jobs = array_argument(fcinfo, 1, JSONBOID, &count, NULL);
 	Datum	   *ids = palloc_array(Datum, count + 1);
 	pg_uuid_t  *minted = palloc_array(pg_uuid_t, count + 1);
+	MemoryContext answer = CurrentMemoryContext;
+	Datum		result;
+	RepoCall	call;
 	NullableDatum args[9];
 
 	for (int i = 0; i < count; i++)
@@ -164,7 +194,13 @@ pictrepo_push_many(PG_FUNCTION_ARGS)
 	args[3] = fcinfo->args[2];
 	schedule_arguments(fcinfo, 3, &args[4]);
 	args[8] = NULL_ARG;
-	return answer_value(fcinfo, &insert_jobs, args);
+
+	begin_call(&call, fcinfo);
+	run_statement(&insert_jobs, args);
+	MemoryContextSwitchTo(answer);
+	result = count > 0 ? taken_ids(minted, count) : PointerGetDatum(construct_empty_array(UUIDOID));
+	end_call(&call);
+	PG_RETURN_DATUM(result);
 }
 
 /* ----- queues ----- */

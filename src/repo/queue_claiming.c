@@ -629,12 +629,12 @@ PG_FUNCTION_INFO_V1(pictrepo_heartbeat);
 
 WRITES(beat,
 	   "UPDATE pictrepo.job_queue SET heartbeat = clock_timestamp()"
-	   " WHERE id = $3 AND queue = $1 AND worker = $2 AND status = 'running'",
+	   " WHERE id = $3 AND queue = $1 AND worker = $2 AND status <> 'new'",
 	   TEXTOID, UUIDOID, UUIDOID);
 
 READS_NOW(attempt_of_held,
 		  "SELECT attempt FROM pictrepo.job_queue"
-		  " WHERE id = $3 AND queue = $1 AND worker = $2 AND status = 'running'",
+		  " WHERE id = $3 AND queue = $1 AND worker = $2 AND status <> 'new'",
 		  TEXTOID, UUIDOID, UUIDOID);
 
 /* Make an entry in shared memory, if the row says that the worker holds it. */

@@ -49,13 +49,8 @@
 	" jsonb_build_object('message', coalesce(b.error, 'the job failed'), 'code', 'job-failed'))" \
 	" FROM buried b WHERE u.id = b.upload AND u.result IS NULL)"
 
-/* The answers for the given ids, in their order, from what the job became. */
-#define ANSWERS(ended, outcome) \
-	" SELECT CASE WHEN e.id IS NULL THEN 'lost' ELSE " outcome " END" \
-	" FROM unnest($3) WITH ORDINALITY AS given (id, place)" \
-	" LEFT JOIN " ended " e ON e.id = given.id ORDER BY given.place"
-
-#define HELD(job) job "queue = $1 AND " job "worker = $2 AND " job "status = 'running'"
+/* Not "= 'running'", which would make the index of running jobs look inviting. */
+#define HELD(job) job "queue = $1 AND " job "worker = $2 AND " job "status <> 'new'"
 
 /* The common case, apart because it is the hottest. */
 WRITES(complete_one,
@@ -66,8 +61,9 @@ WRITES(complete_one,
 WRITES(complete_all,
 	   "WITH held AS MATERIALIZED (SELECT id FROM pictrepo.job_queue"
 	   " WHERE id = ANY ($3) AND " HELD("") " ORDER BY id FOR UPDATE),"
-	   " ended AS (DELETE FROM pictrepo.job_queue j USING held WHERE j.id = held.id RETURNING j.id)"
-	   ANSWERS("ended", "'completed'"),
+	   " ended AS (DELETE FROM pictrepo.job_queue j WHERE j.id = ANY (ARRAY(SELECT id FROM held))"
+	   " RETURNING j.id)"
+	   " SELECT id, false FROM ended",
 	   TEXTOID, UUIDOID, UUIDARRAYOID);
 
 /*
@@ -84,7 +80,7 @@ WRITES(fail_all,
 				" FROM pictrepo.job_queue j LEFT JOIN pictrepo.queues q ON q.queue = j.queue"
 				" WHERE j.id = ANY ($3) AND " HELD("j.")
 				" ORDER BY j.id FOR UPDATE OF j")
-	   ANSWERS("ended", "CASE WHEN e.again THEN 'retrying' ELSE 'dead' END"),
+	   " SELECT id, again FROM ended",
 	   TEXTOID, UUIDOID, UUIDARRAYOID, TEXTOID, BOOLOID);
 
 /* The arguments result and error, from n on. */
@@ -115,54 +111,101 @@ count_ended(NullableDatum queue, Counted what, int64 count)
 		note_counted(state, what, count);
 }
 
-/* Count the answers that the last statement gave. */
-static void
-count_answers(const Ending *ending, NullableDatum queue)
+/* What became of one job; the answer is a constant */
+typedef struct Outcome
 {
-	int			lost = 0;
-	int			dead = 0;
+	pg_uuid_t	id;
+	const char *answer;
+} Outcome;
+
+static const char completed[] = "completed";
+static const char retrying[] = "retrying";
+static const char dead[] = "dead";
+static const char lost[] = "lost";
+
+static int
+compare_outcomes(const void *a, const void *b)
+{
+	return memcmp(&((const Outcome *) a)->id, &((const Outcome *) b)->id, UUID_LEN);
+}
+
+/* The outcomes that the last statement gave, ordered by id. */
+static Outcome *
+sorted_outcomes(JobResult result)
+{
+	Outcome    *outcomes = palloc_array(Outcome, SPI_processed + 1);
 
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		char	   *answer = TextDatumGetCString(result_value(i, 1).value);
-
-		lost += strcmp(answer, "lost") == 0;
-		dead += strcmp(answer, "dead") == 0;
+		outcomes[i].id = *DatumGetUUIDP(result_value(i, 1).value);
+		if (result == RESULT_SUCCESS)
+			outcomes[i].answer = completed;
+		else
+			outcomes[i].answer = DatumGetBool(result_value(i, 2).value) ? retrying : dead;
 	}
-	count_ended(queue, ending->result == RESULT_SUCCESS ? COUNT_COMPLETED : COUNT_FAILED,
-				SPI_processed - lost);
-	count_ended(queue, COUNT_BURIED, dead);
+	qsort(outcomes, SPI_processed, sizeof(Outcome), compare_outcomes);
+	return outcomes;
 }
 
-/* End many jobs; the answers are the last statement's result. */
 static void
-end_jobs(const Ending *ending, NullableDatum queue, NullableDatum worker, NullableDatum job_ids)
+count_outcomes(const Ending *ending, NullableDatum queue, const Outcome *outcomes, int count)
 {
+	int			buried = 0;
+
+	for (int i = 0; i < count; i++)
+		buried += outcomes[i].answer == dead;
+	count_ended(queue, ending->result == RESULT_SUCCESS ? COUNT_COMPLETED : COUNT_FAILED, count);
+	count_ended(queue, COUNT_BURIED, buried);
+}
+
+/* End many jobs; what became of them, ordered by id. */
+static Outcome *
+end_jobs(const Ending *ending, NullableDatum queue, NullableDatum worker, NullableDatum job_ids,
+		 int *count)
+{
+	Outcome    *outcomes;
+
 	if (ending->result == RESULT_SUCCESS)
 		run_statement(&complete_all, ARGS(queue, worker, job_ids));
 	else
 		run_statement(&fail_all,
 					  ARGS(queue, worker, job_ids, ending->error,
 						   given(BoolGetDatum(ending->result == RESULT_FAILURE))));
-	count_answers(ending, queue);
+	*count = SPI_processed;
+	outcomes = sorted_outcomes(ending->result);
+	count_outcomes(ending, queue, outcomes, *count);
+	return outcomes;
+}
+
+static const char *
+answer_for(Datum job_id, const Outcome *outcomes, int count)
+{
+	Outcome		wanted = {.id = *DatumGetUUIDP(job_id)};
+	Outcome    *found = bsearch(&wanted, outcomes, count, sizeof(Outcome), compare_outcomes);
+
+	return found != NULL ? found->answer : lost;
 }
 
 /* End one job: what became of it. */
 const char *
 end_job(const Ending *ending, NullableDatum queue, NullableDatum worker, NullableDatum job_id)
 {
+	Outcome    *outcomes;
+	int			count;
+
 	if (ending->result == RESULT_SUCCESS)
 	{
-		uint64		completed = run_statement(&complete_one, ARGS(queue, worker, job_id));
+		uint64		deleted = run_statement(&complete_one, ARGS(queue, worker, job_id));
 
-		count_ended(queue, COUNT_COMPLETED, completed);
-		return completed > 0 ? "completed" : "lost";
+		count_ended(queue, COUNT_COMPLETED, deleted);
+		return deleted > 0 ? completed : lost;
 	}
 
-	end_jobs(ending, queue, worker,
-			 given(PointerGetDatum(construct_array(&job_id.value, 1, UUIDOID,
-												   UUID_LEN, false, TYPALIGN_CHAR))));
-	return TextDatumGetCString(kept_value(0, 1).value);
+	outcomes = end_jobs(ending, queue, worker,
+						given(PointerGetDatum(construct_array(&job_id.value, 1, UUIDOID,
+															  UUID_LEN, false, TYPALIGN_CHAR))),
+						&count);
+	return answer_for(job_id.value, outcomes, count);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_complete_job);
@@ -205,14 +248,16 @@ pictrepo_complete_many(PG_FUNCTION_ARGS)
 	Ending		ending = ending_arguments(fcinfo, 3);
 	MemoryContext answer = CurrentMemoryContext;
 	int			count;
+	int			ended;
 	Datum	   *answers = array_argument(fcinfo, 2, UUIDOID, &count, NULL);
+	Outcome    *outcomes;
 	Datum		result;
 	RepoCall	call;
 
 	begin_call(&call, fcinfo);
-	end_jobs(&ending, queue, worker, fcinfo->args[2]);
+	outcomes = end_jobs(&ending, queue, worker, fcinfo->args[2], &ended);
 	for (int i = 0; i < count; i++)
-		answers[i] = result_value(i, 1).value;
+		answers[i] = CStringGetTextDatum(answer_for(answers[i], outcomes, ended));
 	MemoryContextSwitchTo(answer);
 	result = PointerGetDatum(construct_array(answers, count, TEXTOID, -1, false, TYPALIGN_INT));
 	end_call(&call);

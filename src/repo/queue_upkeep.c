@@ -48,7 +48,7 @@ prune_dead_jobs(void)
 
 READS_NOW(not_running,
 		  "SELECT id FROM unnest($1) AS id WHERE NOT EXISTS"
-		  " (SELECT FROM pictrepo.job_queue j WHERE j.id = id.id AND j.status = 'running')",
+		  " (SELECT FROM pictrepo.job_queue j WHERE j.id = id.id AND j.status <> 'new')",
 		  UUIDARRAYOID);
 
 /* Heartbeats of jobs that do not run, as a prepared transaction leaves them. */
