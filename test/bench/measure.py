@@ -14,7 +14,7 @@ from statistics import mean
 
 import psycopg
 
-from options import CLIENTS, HELD, ROWS, SECONDS
+from options import CLIENTS, HELD, READING, ROWS, SECONDS
 
 PER_SECOND = "per second"
 WAL = "WAL bytes per call"
@@ -52,11 +52,15 @@ def pgbench(bench, text, clients=CLIENTS, seconds=SECONDS):
                [float(rate) for rate in re.findall(r"^progress: .*?([\d.]+) tps", result.stderr, re.M)])
 
 
-def rate(text, clients=CLIENTS, units=1):
+def rate(text, clients=CLIENTS, seconds=SECONDS, units=1):
     """How often a script runs per second, or with so many units of work in each run of it."""
     def measure(bench):
-        return {PER_SECOND: units * pgbench(bench, text, clients).rate}
+        return {PER_SECOND: units * pgbench(bench, text, clients, seconds).rate}
     return measure
+
+
+def reading(*commands):
+    return rate(script(*commands), seconds=READING)
 
 
 def updates_of(bench, table):

@@ -11,6 +11,8 @@ def number(name, short, long):
 
 
 SECONDS = number("SECONDS_EACH", 2, 10)
+READING = SECONDS / 2  # what only reads soon shows its pace
+PUSHING = SECONDS * 3 / 4  # at one job every 20 ms
 ROUNDS = int(number("ROUNDS", 3, 5))
 CLIENTS = int(number("CLIENTS", 8, 8))
 HELD = number("HELD", 15, 60)

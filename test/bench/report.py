@@ -7,7 +7,7 @@ from datetime import date
 from statistics import median
 
 from measure import PER_SECOND, VERSIONS, WAL
-from options import CLIENTS, ROUNDS, ROWS, SECONDS
+from options import CLIENTS, FEW_ROUNDS, HELD, IDLE, READING, ROUNDS, ROWS, SECONDS
 from waiting import (CPU, HELD_BACK, P50, P50_SENT, P99, P99_SENT, SNAPSHOTS, TRANSACTIONS, WAKES,
                      WOKEN, WORKERS)
 
@@ -54,6 +54,8 @@ def circumstances(db):
     version = db.execute("SHOW server_version").fetchone()[0]
     return (f"{date.today()}, PostgreSQL {version}, {os.cpu_count()} cores {platform.machine()},"
             f" {CLIENTS} clients on the same machine, {ROWS:,} images, {ROUNDS} rounds of {SECONDS:g} s,"
+            f" {READING:g} s for what only reads; {FEW_ROUNDS} of {HELD:g} s beside an old snapshot"
+            f" and of {IDLE:g} s of waiting;"
             " fsync and synchronous_commit on.")
 
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from options import IDLE, SECONDS
+from options import IDLE, PUSHING
 from workers import APPLICATION, Team
 
 WORKERS = "workers"
@@ -44,7 +44,7 @@ async def push_steadily(pusher):
     """When each job was sent, and when its commit was known."""
     pushed = {}
     start = time.monotonic()
-    for number in range(max(1, round(SECONDS / EVERY))):
+    for number in range(max(1, round(PUSHING / EVERY))):
         await asyncio.sleep(start + number * EVERY - time.monotonic())
         sent = time.monotonic()
         job = await pusher.push()

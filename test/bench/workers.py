@@ -224,7 +224,7 @@ class Team:
     async def warm_up(self, *others):
         """Every session has its plans and caches before it counts."""
         for worker in [*self.workers, *others]:
-            for _ in range(6):  # from the sixth time on a prepared statement keeps its plan
+            for _ in range(2):
                 await worker.push()
                 await worker.complete(await worker.take())
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from measure import at_the_end, old_snapshot, rate, script, writes
+from measure import at_the_end, old_snapshot, rate, reading, script, writes
 from options import CLIENTS, FEW_ROUNDS, HELD, ROUNDS, ROWS
 from peers import (BARE_CLAIM, BARE_COMPLETE, BARE_PUSH, EMPTY, PICTRS_CLAIM, PICTRS_COMPLETE,
                    PICTRS_HEARTBEAT, PICTRS_LISTEN, PICTRS_PUSH, PICTRS_RESET)
@@ -135,37 +135,37 @@ WORKS = [
         "idle connections": idle(IdleConnection, 64),
     }, before_each=EMPTY_QUEUES, rounds=FEW_ROUNDS),
     Work("serve", "from an alias to identifier and details", {
-        "pictrepo": rate(script(
-            ALIAS, "SELECT pictrepo.details(pictrepo.identifier_from_alias('a' || :n))")),
-        "pict-rs": rate(script(
+        "pictrepo": reading(
+            ALIAS, "SELECT pictrepo.details(pictrepo.identifier_from_alias('a' || :n))"),
+        "pict-rs": reading(
             ALIAS, "SELECT hash FROM pictrs.aliases WHERE alias = 'a' || :n" + GSET,
             "SELECT identifier FROM pictrs.hashes WHERE hash = :hash" + GSET,
-            "SELECT json FROM pictrs.details WHERE identifier = :identifier")),
+            "SELECT json FROM pictrs.details WHERE identifier = :identifier"),
     }),
     Work("page", "the last page of 20 hashes", {
-        "pictrepo": rate(script("SELECT pictrepo.hash_page_by_date(:at, 20)")),
-        "pict-rs": rate(script(
+        "pictrepo": reading("SELECT pictrepo.hash_page_by_date(:at, 20)"),
+        "pict-rs": reading(
             """SELECT hash FROM pictrs.hashes WHERE created_at < :at
                 OR (created_at = :at AND hash <= '~')
                 ORDER BY created_at DESC, hash DESC LIMIT 21""",
             """SELECT hash FROM pictrs.hashes WHERE created_at > :at
                 OR (created_at = :at AND hash > '~')
-                ORDER BY created_at, hash OFFSET 19 LIMIT 1""")),
+                ORDER BY created_at, hash OFFSET 19 LIMIT 1"""),
     }),
     Work("outdated", "the 100 variants served longest ago", {
-        "pictrepo": rate(script("SELECT count(*) FROM pictrepo.older_variants('2030-01-01', 100)")),
-        "pict-rs": rate(script(
+        "pictrepo": reading("SELECT count(*) FROM pictrepo.older_variants('2030-01-01', 100)"),
+        "pict-rs": reading(
             """SELECT count(*) FROM (SELECT hash, variant FROM pictrs.variants
-                WHERE accessed < '2030-01-01' ORDER BY accessed LIMIT 100) v""")),
+                WHERE accessed < '2030-01-01' ORDER BY accessed LIMIT 100) v"""),
     }),
     Work("count", "how many hashes there are", {
-        "pictrepo": rate(script("SELECT pictrepo.size()")),
-        "pict-rs": rate(script("SELECT count(*) FROM pictrs.hashes")),
-        "empty function": rate(script(EMPTY)),
+        "pictrepo": reading("SELECT pictrepo.size()"),
+        "pict-rs": reading("SELECT count(*) FROM pictrs.hashes"),
+        "empty function": reading(EMPTY),
     }),
     Work("count", "how many jobs a queue has", {
-        "pictrepo": rate(script("SELECT pictrepo.queue_length('q')")),
-        "pict-rs": rate(script("SELECT count(*) FROM pictrs.job_queue")),
-        "empty function": rate(script(EMPTY)),
+        "pictrepo": reading("SELECT pictrepo.queue_length('q')"),
+        "pict-rs": reading("SELECT count(*) FROM pictrs.job_queue"),
+        "empty function": reading(EMPTY),
     }, before_round=MANY_JOBS),
 ]
