@@ -132,7 +132,7 @@ class PictrsWorker(Worker):
     """
     PAUSE = 5
     statements = {
-        "push": PICTRS_PUSH + " RETURNING id",
+        "push": PICTRS_PUSH,
         "reset": PICTRS_RESET,
         "claim": PICTRS_CLAIM,
         "complete (uuid)": PICTRS_COMPLETE + "$1",

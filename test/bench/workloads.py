@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from measure import at_the_end, old_snapshot, rate, reading, script, writes
 from options import CLIENTS, FEW_ROUNDS, HELD, ROUNDS, ROWS
 from peers import (BARE_CLAIM, BARE_COMPLETE, BARE_PUSH, EMPTY, PICTRS_CLAIM, PICTRS_COMPLETE,
-                   PICTRS_HEARTBEAT, PICTRS_LISTEN, PICTRS_PUSH, PICTRS_RESET)
+                   PICTRS_HEARTBEAT, PICTRS_LISTEN_AS_ONE_OF_FEW, PICTRS_PUSH,
+                   PICTRS_RESET, PICTRS_WORKER)
 from waiting import idle, latency
 from workers import IdleConnection, PictrsWorker, PollingWorker, PopWaitWorker, PopWorker
 
@@ -38,7 +39,7 @@ START = (
 PUSH = """SELECT pictrepo.push('q', '{"Ingest": 1}')"""
 CYCLE = script(PUSH, "SELECT id FROM pictrepo.pop('q')" + GSET,
                "SELECT pictrepo.complete_job('q', NULL, :id)")
-PICTRS_CYCLE = script(PICTRS_LISTEN, PICTRS_PUSH, PICTRS_RESET, PICTRS_CLAIM + GSET,
+PICTRS_CYCLE = script(*PICTRS_LISTEN_AS_ONE_OF_FEW, PICTRS_PUSH, PICTRS_RESET, PICTRS_CLAIM + GSET,
                       PICTRS_COMPLETE + ":id")
 # The next job comes with the end of the last one, but for a client's first.
 NEXT = script(
@@ -65,12 +66,11 @@ BARE_BATCH_CYCLE = script(
 # Ids that a script can name without asking for them.
 RUNNING = 1000
 RUNNING_ID = "('00000000-0000-4000-8000-' || lpad({n}::text, 12, '0'))::uuid"
-WORKER = "11111111-1111-4111-8111-111111111111"
 RUNNING_JOBS = (
     *EMPTY_QUEUES,
     f"""INSERT INTO pictrepo.job_queue (id, queue, job)
         SELECT {RUNNING_ID.format(n="n")}, 'q', '1' FROM generate_series(1, {RUNNING}) n""",
-    f"SELECT count(*) FROM pictrepo.pop('q', '{WORKER}', {RUNNING})",
+    f"SELECT count(*) FROM pictrepo.pop('q', '{PICTRS_WORKER}', {RUNNING})",
     f"""INSERT INTO pictrs.job_queue (id, queue, job, status, worker, heartbeat)
         SELECT id, queue, job, 'running', worker, now() FROM pictrepo.job_queue""",
 )
@@ -122,7 +122,7 @@ WORKS = [
         "pictrepo, no snapshot": at_the_end(NEXT),
     }, before_each=START, rounds=FEW_ROUNDS),
     Work("heartbeat", f"a heartbeat for one of {RUNNING:,} jobs", {
-        "pictrepo": writes(script(PICK, f"SELECT pictrepo.heartbeat('q', '{WORKER}', {PICKED})"),
+        "pictrepo": writes(script(PICK, f"SELECT pictrepo.heartbeat('q', '{PICTRS_WORKER}', {PICKED})"),
                            table="pictrepo.job_queue"),
         "pict-rs": writes(script(PICK, PICTRS_HEARTBEAT + PICKED), table="pictrs.job_queue"),
         "empty function": writes(script(PICK, EMPTY), table="pictrs.job_queue"),
