@@ -374,19 +374,34 @@ send_worker_away(DatabaseState *database)
 	}
 }
 
+/* Does the statement bring the extension, or another version of it? */
+static bool
+brings_extension(Node *statement)
+{
+	const char *name = NULL;
+
+	if (IsA(statement, CreateExtensionStmt))
+		name = ((CreateExtensionStmt *) statement)->extname;
+	else if (IsA(statement, AlterExtensionStmt))
+		name = ((AlterExtensionStmt *) statement)->extname;
+	return name != NULL && strcmp(name, "pictrepo") == 0;
+}
+
 /* What a statement that has succeeded means for workers. */
 static void
 note_statement(Node *statement)
 {
-	if (my_database() == NULL)
-		return;
-	if ((IsA(statement, CreateExtensionStmt) &&
-		 strcmp(((CreateExtensionStmt *) statement)->extname, "pictrepo") == 0) ||
-		(IsA(statement, AlterExtensionStmt) &&
-		 strcmp(((AlterExtensionStmt *) statement)->extname, "pictrepo") == 0))
-		note_created();
+	if (brings_extension(statement))
+	{
+		if (my_database() != NULL)
+			note_created();
+	}
 	else if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_EXTENSION)
-		note_attention(ATTEND_SESSIONS);
+	{
+		/* if it was ours, the worker has to see that it is gone */
+		if (find_database(MyDatabaseId) != NULL && my_database() != NULL)
+			note_attention(ATTEND_SESSIONS);
+	}
 	else if (IsA(statement, CreatedbStmt))
 		wake_launcher();
 }

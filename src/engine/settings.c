@@ -32,7 +32,7 @@ bool		synchronous_claims = false;
 
 int			max_running_jobs = 10000;
 int			max_waiters = 1000;
-int			max_queues = 1000;
+int			max_queues = 2000;
 
 int			reap_interval = 5 * 1000;
 int			notify_interval = 50;

@@ -362,13 +362,17 @@ forget_database(Oid database, bool gone)
 		state->tallies[t].state = TALLY_UNKNOWN;
 		LWLockRelease(state->tallies[t].lock);
 	}
+	SpinLockAcquire(&shared->mutex);
+	state->worker_failures = 0;
+	state->worker_next_try = 0;
+	if (state->worker_state == WORKER_UNWANTED)
+		state->worker_state = WORKER_NONE;
+	SpinLockRelease(&shared->mutex);
 	LWLockAcquire(shared->table_lock, LW_EXCLUSIVE);
 	forget_queues(database, gone);
 	if (gone)
 	{
 		forget_notices(database);
-		state->worker_failures = 0;
-		state->worker_next_try = 0;
 		state->held_until = 0;
 		memset(state->duties, 0, sizeof(state->duties));
 		state->database = InvalidOid;
