@@ -1,0 +1,500 @@
+# What is in shared memory agrees with the tables: counts under any load and
+# after any end, heartbeats, the cursor.  And what a crash may take with it are
+# claims, and nothing else.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use Pictrepo;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Session;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+
+# WAL is written by who commits, and by nobody else.
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'pictrepo'
+wal_writer_delay = 10s
+restart_after_crash = on
+max_prepared_transactions = 20
+max_connections = 60
+autovacuum = off
+log_statement = none
+log_min_error_statement = panic
+});
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION pictrepo');
+
+sub value
+{
+	my ($query) = @_;
+
+	return $node->safe_psql('postgres', $query);
+}
+
+# pgbench, with scripts and their weights; what it says of errors.
+my $scripts = 0;
+
+sub load
+{
+	my ($clients, $duration, %weights) = @_;
+	my @command = (
+		'pgbench', '--no-vacuum', '-c', $clients, '-j', 2, @$duration);
+
+	while (my ($script, $weight) = each %weights)
+	{
+		my $file = "$PostgreSQL::Test::Utils::tmp_check/load$scripts.sql";
+
+		$scripts++;
+		append_to_file($file, $script);
+		push @command, '-f', "$file\@$weight";
+	}
+	my $run = { stdout => '', stderr => '' };
+
+	$run->{handle} = IPC::Run::start([ @command, $node->connstr('postgres') ],
+		'<', \undef, '>', \$run->{stdout}, '2>', \$run->{stderr},
+		IPC::Run::timer($PostgreSQL::Test::Utils::timeout_default));
+	return $run;
+}
+
+sub finish
+{
+	my ($run) = @_;
+
+	return $run->{handle}->finish ? '' : $run->{stderr};
+}
+
+# ----- counts -----
+
+my %actions = (
+	q{SELECT pictrepo.push(queue, '1') FROM q ORDER BY random() LIMIT 1;} => 20,
+	q{SELECT pictrepo.push_many(queue, '{1,2,3}') FROM q ORDER BY random() LIMIT 1;} => 5,
+	q{SELECT pictrepo.complete_and_pop(queue, NULL, gen_random_uuid()) FROM q;} => 5,
+	q{SELECT pictrepo.complete_job(queue, worker, id, (ARRAY['success', 'aborted', 'failure'])[1 + random() * 2])
+		FROM (SELECT * FROM pictrepo.job_queue WHERE status = 'running' ORDER BY random() LIMIT 1) j;} => 30,
+	q{DELETE FROM pictrepo.job_queue WHERE id = (SELECT id FROM pictrepo.job_queue
+		ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED);} => 5,
+	q{UPDATE pictrepo.job_queue SET queue = 'a' WHERE id = (SELECT id FROM pictrepo.job_queue
+		WHERE queue = 'b' LIMIT 1 FOR UPDATE SKIP LOCKED);} => 3,
+	q{BEGIN; SELECT pictrepo.push_many('a', '{1,2,3}'); SELECT count(*) FROM pictrepo.pop('a'); ROLLBACK;} => 5,
+	q{BEGIN; SELECT pictrepo.push('a', '1'); SAVEPOINT s; SELECT pictrepo.push_many('a', '{1,2}');
+		SELECT pictrepo.push('b', '1'); ROLLBACK TO s; SELECT pictrepo.push('b', '1'); SAVEPOINT t;
+		SELECT pictrepo.push('c', '1'); RELEASE t; COMMIT;} => 5,
+	q{BEGIN; SAVEPOINT s; TRUNCATE pictrepo.job_queue; SELECT pictrepo.push('a', '1'); ROLLBACK TO s; COMMIT;} => 1,
+	q{BEGIN; TRUNCATE pictrepo.job_queue; SELECT pictrepo.push('b', '1'); COMMIT;} => 1,
+	q{SELECT pictrepo.create_hash(convert_to((random() * 1000)::int::text, 'UTF8'), 'i');} => 20,
+	q{SELECT pictrepo.cleanup_hash(convert_to((random() * 1000)::int::text, 'UTF8'));} => 10,
+	q{BEGIN; SELECT pictrepo.create_hash(sha256(random()::text::bytea), 'i'); ROLLBACK;} => 5,
+	q{TRUNCATE pictrepo.hashes CASCADE;} => 1,
+	q{BEGIN; SELECT pictrepo.push('c', '1'); PREPARE TRANSACTION 'one :client_id';
+		COMMIT PREPARED 'one :client_id';} => 1,
+	q{BEGIN; SELECT pictrepo.push('c', '1'); PREPARE TRANSACTION 'two :client_id';
+		ROLLBACK PREPARED 'two :client_id';} => 1,
+	q{SELECT pictrepo.size(), pictrepo.queue_length(), pictrepo.queue_length('a');} => 5,
+);
+
+# With the lock, all that has changed the table has said so in shared memory.
+value(q{
+	CREATE TABLE q AS SELECT unnest('{a,b,c}'::text[]) AS queue;
+	CREATE TABLE odd (what text);
+	CREATE VIEW counts AS
+		SELECT 'jobs' AS what, pictrepo.queue_length() AS kept, count(*) AS counted FROM pictrepo.job_queue
+		UNION ALL SELECT 'queue ' || queue, pictrepo.queue_length(queue),
+			(SELECT count(*) FROM pictrepo.job_queue j WHERE j.queue = q.queue) FROM q;
+	CREATE PROCEDURE compare_counts(duration interval) LANGUAGE plpgsql AS $$
+	DECLARE wrong text[]; stored bigint;
+	BEGIN
+		WHILE clock_timestamp() < statement_timestamp() + duration LOOP
+			-- counts anew, where a prepared transaction made that necessary
+			PERFORM pictrepo.queue_length(), pictrepo.size();
+			COMMIT;
+			LOCK pictrepo.job_queue IN SHARE MODE;
+			SELECT array_agg(counts::text) INTO wrong FROM counts WHERE kept <> counted;
+			COMMIT;
+			LOCK pictrepo.hashes IN SHARE MODE;
+			SELECT count(*) INTO stored FROM pictrepo.hashes;
+			IF pictrepo.size() <> stored THEN
+				wrong = wrong || format('size %s, found %s', pictrepo.size(), stored);
+			END IF;
+			COMMIT;
+			INSERT INTO odd SELECT unnest(wrong);
+			COMMIT;
+			PERFORM pg_sleep(0.01);
+		END LOOP;
+	END $$});
+
+sub counts_are_right
+{
+	my ($name) = @_;
+
+	is(value('SELECT string_agg(counts::text, E\'\n\') FROM counts WHERE kept <> counted'),
+		'', "$name: jobs are counted right");
+	is(value('SELECT pictrepo.size() - count(*) FROM pictrepo.hashes'),
+		'0', "$name: hashes are counted right");
+	return;
+}
+
+# Twice: some counts are made by the first, all are kept by the second.
+sub compare_under_load
+{
+	my ($name, $seconds) = @_;
+	my $run = load(8, [ '-T', $seconds ], %actions);
+
+	value("CALL compare_counts('@{[$seconds - 0.3]} s')");
+	is(finish($run), '', "$name: all clients came through");
+	is(value('SELECT count(*), min(what) FROM odd'), '0|', "$name: counts were right at any time");
+	counts_are_right($name) foreach 1 .. 2;
+	value('TRUNCATE odd');
+	return;
+}
+
+compare_under_load('load', 4);
+cmp_ok(value(q{SELECT sum(pushed) FROM pictrepo.queue_stats}), '>', 500, 'there was some load');
+
+# a crash in the middle of the load, and load again at once
+sub crash
+{
+	my ($start) = @_;
+	my $victim = value(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'});
+
+	kill 'KILL', $victim;
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'walwriter' AND pid <> $victim")
+	  or die 'the server did not come back';
+	return;
+}
+
+my $run = load(8, [ '-T', 60 ], %actions);
+usleep(500_000);
+crash();
+isnt(finish($run), '', 'a crash ends the clients');
+counts_are_right('crash');
+compare_under_load('after a crash', 2);
+
+# a prepared transaction would keep TRUNCATE waiting, and that everybody else
+$run = load(8, [ '-T', 60 ], map { $_ => $actions{$_} } grep { !/TRUNCATE/ } keys %actions);
+usleep(300_000);
+my $prepared = Session->new($node);
+$prepared->ask(q{BEGIN; SELECT pictrepo.push_many('a', '{1,2,3}'); SELECT pictrepo.create_hash('new', 'i');
+	PREPARE TRANSACTION 'committed'});
+$prepared->ask(q{BEGIN; SELECT pictrepo.push('b', '1'); DELETE FROM pictrepo.job_queue WHERE queue = 'c';
+	PREPARE TRANSACTION 'rolled back'});
+$prepared->ask('SELECT pictrepo.queue_length(), pictrepo.size()');
+$node->stop('immediate');
+$prepared->leave;
+isnt(finish($run), '', 'so does a shutdown');
+$node->start;
+$run = load(4, [ '-t', 100 ],
+	q{SELECT pictrepo.push('a', '1'); SELECT pictrepo.create_hash(sha256(random()::text::bytea), 'i');} => 1);
+is(finish($run), '', 'load goes on at once');
+counts_are_right('prepared transactions');
+$run = load(4, [ '-t', 100 ],
+	q{SELECT pictrepo.push('a', '1'); SELECT pictrepo.create_hash(sha256(random()::text::bytea), 'i');} => 1);
+value(q{COMMIT PREPARED 'committed'; ROLLBACK PREPARED 'rolled back'});
+value('SELECT pictrepo.queue_length(), pictrepo.size()');
+is(finish($run), '', 'load goes on beside');
+counts_are_right('prepared transactions ended') foreach 1 .. 2;
+compare_under_load('after prepared transactions', 2);
+
+# ----- heartbeats -----
+
+value(q{TRUNCATE pictrepo.job_queue; SELECT pictrepo.push_many('h', '{1,2}');
+	SELECT count(*) FROM pictrepo.pop('h', gen_random_uuid(), max_jobs => 2);
+	CREATE TABLE held AS SELECT * FROM pictrepo.job_queue});
+
+# Anything else may write WAL as well, so the least of a few tries counts.
+my $session = Session->new($node);
+my $written;
+foreach (1 .. 5)
+{
+	my $before = $session->ask('SELECT pg_current_wal_insert_lsn()');
+	is($session->ask(q{SELECT count(*) FROM generate_series(1, 1000), held WHERE pictrepo.heartbeat(queue, worker, id)}),
+		'2000', 'heartbeats');
+	my $bytes = $session->ask("SELECT pg_current_wal_insert_lsn() - '$before'");
+
+	$written = $bytes if !defined $written || $bytes < $written;
+	last if $written == 0;
+}
+is($written, '0', 'heartbeats write no WAL');
+is($session->ask(q{SELECT count(*) FROM held JOIN pictrepo.job_queue j USING (id) WHERE j.heartbeat = held.heartbeat}),
+	'2', 'nor row versions');
+is($session->ask(q{SELECT count(*) FROM held JOIN pictrepo.jobs j USING (id) WHERE j.heartbeat > held.heartbeat}),
+	'2', 'and the view shows them');
+
+# one of two goes on
+value(q{ALTER SYSTEM SET pictrepo.heartbeat_timeout = '400ms'; ALTER SYSTEM SET pictrepo.reap_interval = '50ms';
+	SELECT pg_reload_conf()});
+foreach (1 .. 30)
+{
+	$session->ask(q{SELECT pictrepo.heartbeat(queue, worker, id) FROM held WHERE job = '1'});
+	usleep(50_000);
+}
+is(value('SELECT job, state, retry FROM pictrepo.jobs ORDER BY job'), "1|running|5\n2|ready|4",
+	'who sends heartbeats keeps the job, and who does not loses it');
+is($session->ask(q{SELECT string_agg(pictrepo.heartbeat(queue, worker, id)::text, ' ' ORDER BY job) FROM held}),
+	'true false', 'and hears of it');
+
+# after a restart
+$session->leave;
+$node->restart;
+$session = Session->new($node);
+is($session->ask(q{SELECT count(pictrepo.pulse(id)) FROM held}), '0', 'a restart forgets them');
+foreach (1 .. 30)
+{
+	$session->ask(q{SELECT pictrepo.heartbeat(queue, worker, id) FROM held});
+	usleep(50_000);
+}
+is($session->ask(q{SELECT string_agg(pictrepo.heartbeat(queue, worker, id)::text, ' ' ORDER BY job) FROM held}),
+	'true false', 'after which they count again');
+is($session->ask(q{SELECT count(pictrepo.pulse(j.id)) FROM held JOIN pictrepo.job_queue j USING (id)
+	WHERE j.heartbeat = held.heartbeat}), '1', 'without row versions');
+usleep(1_000_000);
+is(value(q{SELECT count(*) FROM pictrepo.jobs WHERE state = 'running'}), '0', 'until they stop');
+$session->leave;
+value(q{ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()});
+
+# ----- what a crash may take -----
+
+# Claims are made and jobs end; then the power goes.
+sub crash_after
+{
+	my ($settings, @statements) = @_;
+	my @answers;
+
+	value(q{TRUNCATE pictrepo.job_queue, pictrepo.dead_jobs; DROP TABLE IF EXISTS notes; CREATE TABLE notes (note text);
+		SELECT pictrepo.push_many('q', array_agg(to_jsonb(n))) FROM generate_series(1, 20) n; CHECKPOINT});
+	$session = Session->new($node);
+	$session->ask($settings) if $settings;
+	push @answers, $session->ask($_) foreach @statements;
+	crash();
+	$session->vanish;
+	return @answers;
+}
+
+my $claim = q{SELECT id FROM pictrepo.pop('q')};
+my $note = q{INSERT INTO notes VALUES ('done')};
+my $kept = q{SELECT count(*) || ' note, ' || (SELECT count(*) FROM pictrepo.jobs WHERE state = 'running') || ' claimed'
+	FROM notes};
+
+# Something else may bring them to disk, but not time and again.
+my @ids;
+my $claimed = 5;
+foreach (1 .. 5)
+{
+	@ids = crash_after(undef, map { $claim } 1 .. 5);
+	$claimed = value(q{SELECT count(*) FROM pictrepo.jobs WHERE state = 'running'});
+	last if $claimed < 5;
+}
+cmp_ok($claimed, '<', 5, 'claims do not wait for the disk');
+is(value(q{SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE retry = 5) FROM pictrepo.job_queue}),
+	'20|20|20', 'their jobs are there');
+@ids = crash_after(q{LOAD 'pictrepo'; SET pictrepo.synchronous_claims = on}, map { $claim } 1 .. 5);
+is(value(q{SELECT string_agg(id::text, ' ' ORDER BY id) FROM pictrepo.jobs WHERE state = 'running'}),
+	join(' ', sort @ids), 'unless they are told to');
+
+my %transactions = (
+	'a claim, then something else' => "BEGIN; $claim; $note; COMMIT",
+	'something else, then a claim' => "BEGIN; $note; $claim; COMMIT",
+	'something else between claims' => "BEGIN; $claim; $note; $claim; COMMIT",
+	'something else in a savepoint' => "BEGIN; $claim; SAVEPOINT a; $note; RELEASE a; $claim; COMMIT",
+	'a claim in a savepoint' => "BEGIN; $note; SAVEPOINT a; $claim; RELEASE a; COMMIT",
+	'in one statement' => "WITH c AS (SELECT id FROM pictrepo.pop('q')) INSERT INTO notes SELECT 'done' FROM c",
+);
+foreach my $name (sort keys %transactions)
+{
+	# a claim before, so that there is something that need not be on disk
+	crash_after(undef, $claim, $transactions{$name});
+	like(value($kept), qr/^1 note, [23] claimed$/, "$name: waits for the disk");
+}
+my ($pushed) = crash_after(undef, qq{BEGIN; $claim; SELECT pictrepo.push('q', '"pushed"'); COMMIT});
+is(value(q{SELECT count(*) FROM pictrepo.job_queue WHERE job = '"pushed"'}), '1', 'a claim, then a push: waits for the disk');
+
+# all three, one after the other, until the crash
+my (%sent, %completed);
+crash_after(undef);
+$session = Session->new($node);
+foreach my $n (1 .. 50)
+{
+	my $id = $session->ask("SELECT pictrepo.push('q', '$n')");
+	$sent{$id} = 1;
+	my $mine = $session->ask($claim);
+	next if $n % 3 == 0;
+	my $answer = $session->ask("SELECT pictrepo.complete_job('q', NULL, '$mine')");
+	$completed{$mine} = 1 if $answer eq 'completed';
+}
+crash();
+$session->vanish;
+cmp_ok(scalar keys %completed, '>=', 30, 'jobs were completed');
+my %there = map { $_ => 1 } split /\n/, value('SELECT id FROM pictrepo.job_queue');
+is(join(' ', grep { !$there{$_} && !$completed{$_} } keys %sent), '', 'every acknowledged push is there');
+is(join(' ', grep { $there{$_} } keys %completed), '', 'no acknowledged completion is undone');
+
+# ----- the cursor -----
+
+# The same with and without: a step is random, and done in both queues.
+value(q{
+	TRUNCATE pictrepo.job_queue, pictrepo.dead_jobs;
+	SELECT pictrepo.configure_queue(queue, backoff => '0', retries => 2) FROM unnest('{on,off,corrupt}'::text[]) queue;
+	CREATE TABLE taken (queue text, job jsonb);
+	CREATE FUNCTION pop_with(mode text, wanted int) RETURNS jsonb LANGUAGE plpgsql AS $$
+	DECLARE result jsonb;
+	BEGIN
+		PERFORM set_config('pictrepo.cursor', mode, false);
+		SELECT coalesce(jsonb_agg(p.job), '[]') INTO result FROM pictrepo.pop(mode, max_jobs => wanted) p;
+		RETURN result;
+	END $$;
+	CREATE FUNCTION end_with(mode text, jobs jsonb, result text, again timestamptz = NULL) RETURNS void LANGUAGE plpgsql AS $$
+	DECLARE ids uuid[] = ARRAY(SELECT id FROM pictrepo.job_queue
+		WHERE queue = mode AND job = ANY (ARRAY(SELECT jsonb_array_elements(jobs))) ORDER BY id);
+	BEGIN
+		IF result = 'success' THEN
+			INSERT INTO taken SELECT mode, job FROM jsonb_array_elements(jobs) job;
+		END IF;
+		PERFORM pictrepo.complete_many(mode, NULL, ids, result);
+		-- at the same moment in both queues
+		UPDATE pictrepo.job_queue SET run_at = again WHERE id = ANY (ids) AND result = 'failure';
+	END $$;
+	CREATE PROCEDURE steps(modes text[], duration interval) LANGUAGE plpgsql AS $$
+	DECLARE
+		mode text; n int = 0; wanted int; result text; roll float; jobs jsonb; first jsonb; priority int; run_at timestamptz;
+	BEGIN
+		WHILE clock_timestamp() < statement_timestamp() + duration LOOP
+			roll = random();
+			wanted = 1 + random() * 4;
+			result = (ARRAY['success', 'success', 'failure'])[1 + floor(random() * 3)];
+			priority = floor(random() * random() * (CASE WHEN n % 1000 < 900 THEN 4 ELSE 12 END));
+			run_at = clock_timestamp() + CASE WHEN random() < 0.8 THEN -random() * interval '2 seconds' ELSE interval '1 hour' END;
+			first = NULL;
+			n = n + 1;
+			FOREACH mode IN ARRAY modes LOOP
+				IF roll < 0.25 THEN
+					PERFORM pictrepo.push(mode, to_jsonb(n), priority => priority, run_at => run_at);
+				ELSIF roll < 0.3 THEN
+					PERFORM pictrepo.push_many(mode, ARRAY[to_jsonb(n), to_jsonb(n + 1000000)], priority => priority, run_at => run_at);
+				ELSIF roll < 0.35 THEN
+					UPDATE pictrepo.job_queue j SET run_at = j.run_at - interval '1 hour'
+					WHERE queue = mode AND j.run_at > clock_timestamp();
+				ELSIF roll < 0.4 THEN
+					-- neither pushed nor taken
+					BEGIN
+						PERFORM pictrepo.push(mode, '0', priority => priority), pop_with(mode, wanted);
+						RAISE division_by_zero;
+					EXCEPTION WHEN division_by_zero THEN
+					END;
+				ELSE
+					jobs = pop_with(mode, wanted);
+					IF jobs <> coalesce(first, jobs) THEN
+						INSERT INTO odd VALUES (format('%s: %s instead of %s', n, jobs, first));
+					END IF;
+					first = coalesce(first, jobs);
+					IF roll < 0.5 THEN
+						ROLLBACK;
+					ELSE
+						COMMIT;
+						PERFORM end_with(mode, jobs, result, run_at);
+					END IF;
+				END IF;
+				COMMIT;
+			END LOOP;
+			IF random() < 0.02 THEN
+				PERFORM pg_sleep(random() * 0.06);
+			END IF;
+		END LOOP;
+	END $$;
+	CREATE PROCEDURE drain(mode text) LANGUAGE plpgsql AS $$
+	DECLARE jobs jsonb;
+	BEGIN
+		UPDATE pictrepo.job_queue SET run_at = now() WHERE run_at > now();
+		COMMIT;
+		LOOP
+			jobs = pop_with(mode, 100);
+			EXIT WHEN jobs = '[]';
+			PERFORM end_with(mode, jobs, 'success');
+			COMMIT;
+		END LOOP;
+	END $$});
+value(q{CALL steps('{off,on}', '4 s')});
+is(value('SELECT count(*), min(what) FROM odd'), '0|', 'with and without the cursor the same jobs come in the same order');
+cmp_ok(value(q{SELECT count(*) FROM taken WHERE queue = 'on'}), '>', 100, 'there were many');
+value(q{CALL steps('{corrupt}', '2 s')});
+foreach my $mode (qw(on off corrupt))
+{
+	value("CALL drain('$mode')");
+	is(value(qq{SELECT count(*) FROM pictrepo.job_queue WHERE queue = '$mode'}), '0', "cursor $mode: no job is lost");
+	is(value(qq{SELECT count(*) FROM (SELECT FROM taken WHERE queue = '$mode' GROUP BY job HAVING count(*) > 1) t}),
+		'0', "cursor $mode: and none given out twice");
+}
+
+# many clients; a job that is taken twice violates the key
+value(q{
+	TRUNCATE taken, pictrepo.dead_jobs;
+	ALTER TABLE taken ADD id uuid PRIMARY KEY;
+	CREATE FUNCTION take(mode text) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM set_config('pictrepo.cursor', mode, false);
+		WITH popped AS MATERIALIZED (SELECT * FROM pictrepo.pop(mode, max_jobs => 1 + (random() * 4)::int)),
+			noted AS (INSERT INTO taken SELECT mode, job, id FROM popped RETURNING id)
+		SELECT count(pictrepo.complete_job(mode, NULL, id)) FROM noted INTO mode;
+	END $$});
+foreach my $mode (qw(on off corrupt))
+{
+	$run = load(8, [ '-t', 150 ],
+		qq{SELECT pictrepo.push('$mode', '1', priority => (random() * 3)::int, run_at => clock_timestamp() - random() * interval '1 s');} => 4,
+		qq{SELECT pictrepo.push_many('$mode', '{1,2,3}', run_at => clock_timestamp() + random() * interval '200 ms');} => 1,
+		qq{SELECT take('$mode');} => 4,
+		qq{BEGIN; SELECT take('$mode'); ROLLBACK;} => 1);
+	is(finish($run), '', "cursor $mode, many clients: no job is given out twice");
+	my $pushed = value(qq{SELECT pushed FROM pictrepo.queue_stats WHERE queue = '$mode'});
+	usleep(250_000);
+	value(qq{DO \$\$ BEGIN WHILE EXISTS (SELECT FROM pictrepo.job_queue WHERE queue = '$mode') LOOP
+		PERFORM take('$mode'); IF clock_timestamp() > statement_timestamp() + interval '10 s' THEN EXIT; END IF;
+		END LOOP; END \$\$});
+	is(value(qq{SELECT count(*) FROM pictrepo.job_queue WHERE queue = '$mode'}), '0', "cursor $mode, many clients: none is lost");
+}
+
+# ----- dead versions that a snapshot keeps -----
+
+sub blocks_of_a_pop
+{
+	my ($mode) = @_;
+	my $blocks = q{SELECT heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit
+		FROM pg_statio_user_tables WHERE relname = 'job_queue'};
+	my $popper = Session->new($node);
+	my $flush = 'SELECT pg_stat_force_next_flush()';
+
+	$popper->ask("LOAD 'pictrepo'; SET pictrepo.cursor = $mode; SELECT FROM pictrepo.pop('dead'); $flush");
+	my $before = $session->ask($blocks);
+	is($popper->ask(q{SELECT count(*) FROM pictrepo.pop('dead')}), '1', 'a pop');
+	$popper->ask($flush);
+	my $after = $session->ask($blocks);
+	$popper->leave;
+	return $after - $before;
+}
+
+$session = Session->new($node);
+my $snapshot = Session->new($node);
+$snapshot->ask('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pictrepo.job_queue');
+value(q{
+	SELECT pictrepo.push_many('dead', array_fill('1'::jsonb, ARRAY[50000]));
+	DELETE FROM pictrepo.job_queue WHERE queue = 'dead';
+	SELECT pg_sleep(0.1);
+	SELECT pictrepo.push_many('dead', array_fill('1'::jsonb, ARRAY[30]));
+	SELECT pg_sleep(0.1)});
+is(value(q{SELECT pictrepo.queue_length('dead')}), '30', 'many jobs were done');
+my $with = blocks_of_a_pop('on');
+my $without = blocks_of_a_pop('off');
+cmp_ok($without, '>', 500, "without the cursor a pop wades through dead versions ($without blocks)");
+cmp_ok($with, '<', 100, "with it it does not ($with blocks)");
+$snapshot->leave;
+$session->leave;
+
+unlike(slurp_file($node->logfile), qr/PANIC|XX000|TRAP|deadlock detected/, 'nothing odd in the log');
+$node->stop;
+done_testing();
