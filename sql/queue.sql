@@ -120,10 +120,12 @@ SELECT pictrepo.push('silent', '1', retry := 1) AS id \gset
 SELECT attempt FROM pictrepo.pop('silent', :'one');
 SET pictrepo.heartbeat_timeout = '1 ms';
 SELECT pg_sleep(0.01);
+SELECT pictrepo.run_maintenance('reap');
 SELECT attempt FROM pictrepo.pop('silent', :'two');
 SELECT pictrepo.heartbeat('silent', :'one', :'id') AS one, pictrepo.complete_job('silent', :'one', :'id') AS one,
 	retry, error ~ '^worker 1{8}.* sent no heartbeat since ' AS why FROM pictrepo.jobs;
 SELECT pg_sleep(0.01);
+SELECT pictrepo.run_maintenance('reap');
 SELECT attempt FROM pictrepo.pop('silent', :'one');
 SELECT attempt, error ~ '^worker 2{8}.* sent no heartbeat since ' AS why FROM pictrepo.dead_jobs;
 RESET pictrepo.heartbeat_timeout;

@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/ipc.h"
+#include "storage/lock.h"
 #include "tcop/pquery.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
@@ -40,6 +41,9 @@
 /* without a worker: how often the pops of a queue look for silent workers */
 #define REAP_PAUSE USECS_PER_SEC
 
+/* whose turn it is in a queue; no user takes this with the pg_advisory_* functions */
+#define QUEUE_LOCK_CLASS 0x706a
+
 /* columns that a pop gives away, of those that a claim returns */
 #define POP_COLUMNS 4
 
@@ -55,6 +59,7 @@ typedef struct Pop
 	NullableDatum row[POP_COLUMNS]; /* for take_row */
 	uint64		claimed;
 	QueueState *state;			/* NULL: not in shared memory */
+	bool		has_turn;		/* of a queue with a limit */
 	TimestampTz now;			/* jobs are due */
 } Pop;
 
@@ -74,11 +79,11 @@ queue_state(NullableDatum queue)
 READS_NOW(limits_of_queue,
 	   "SELECT paused, max_running FROM pictrepo.queues WHERE queue = $1", TEXTOID);
 
-WRITES(lock_queue,
-	   "SELECT max_running FROM pictrepo.queues WHERE queue = $1 FOR NO KEY UPDATE", TEXTOID);
-
-READS_NOW(count_running,
-	   "SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'running'", TEXTOID);
+READS(room_left,
+	  "SELECT max_running - (SELECT count(*) FROM pictrepo.job_queue j"
+	  " WHERE j.queue = q.queue AND j.status = 'running')"
+	  " FROM pictrepo.queues q WHERE q.queue = $1",
+	  TEXTOID);
 
 /* Is it known that nothing is set for the queue? */
 static bool
@@ -140,29 +145,56 @@ queue_is_unconfigured(NullableDatum queue)
 	return state != NULL && look_for_configuration(queue, state);
 }
 
+static LOCKTAG
+turn_of_queue(NullableDatum queue)
+{
+	uint64		hash = hash_of_queue(DatumGetTextPP(queue.value));
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, QUEUE_LOCK_CLASS);
+	return tag;
+}
+
 /*
- * How many jobs may be given out now, at most.  Where the queue has a limit,
- * pops of it take turns until their transactions end, so that they see each
- * other's claims.
+ * Pops of a queue with a limit take turns until their transactions end, so
+ * that they see each other's claims, whatever their isolation level.
  */
+static int
+room_under_limit(Pop *pop)
+{
+	LOCKTAG		turn = turn_of_queue(pop->queue);
+	NullableDatum room = NULL_ARG;
+
+	(void) LockAcquire(&turn, ExclusiveLock, false, false);
+	pop->has_turn = true;
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (run_statement(&room_left, &pop->queue) > 0)
+		room = result_value(0, 1);
+	PopActiveSnapshot();
+	return room.isnull ? pop->wanted : Min(pop->wanted, DatumGetInt64(room.value));
+}
+
+/* Who claimed nothing is in nobody's way, above all while waiting. */
+static void
+pass_turn(Pop *pop)
+{
+	LOCKTAG		turn = turn_of_queue(pop->queue);
+
+	LockRelease(&turn, ExclusiveLock, false);
+	pop->has_turn = false;
+}
+
+/* How many jobs may be given out now, at most. */
 static int
 room_in_queue(Pop *pop)
 {
-	NullableDatum max_running;
-
 	if (look_for_configuration(pop->queue, pop->state))
 		return pop->wanted;
 	if (DatumGetBool(result_value(0, 1).value))
 		return 0;
 	if (result_value(0, 2).isnull)
 		return pop->wanted;
-
-	max_running = run_statement(&lock_queue, &pop->queue) > 0 ? result_value(0, 1) : NULL_ARG;
-	if (max_running.isnull)
-		return pop->wanted;
-	run_statement(&count_running, &pop->queue);
-	return Min(pop->wanted, DatumGetInt32(max_running.value) -
-			   DatumGetInt64(result_value(0, 1).value));
+	return room_under_limit(pop);
 }
 
 /* ----- claims ----- */
@@ -399,6 +431,7 @@ claim_jobs(Pop *pop)
 
 	pop->state = queue_state(pop->queue);
 	pop->claimed = 0;
+	pop->has_turn = false;
 	reap_if_nobody_does(pop);
 	begin_losable_write();
 	room = room_in_queue(pop);
@@ -406,6 +439,8 @@ claim_jobs(Pop *pop)
 	if (room > 0)
 		claim_due_jobs(pop, room, &view);
 	end_losable_write();
+	if (pop->has_turn && pop->claimed == 0)
+		pass_turn(pop);
 	if (pop->claimed == 0 && pop->waits && room > 0 && pop->state != NULL)
 		expect_due_jobs(pop, &view);
 	return pop->claimed;
