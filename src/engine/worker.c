@@ -37,6 +37,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "engine/batches.h"
 #include "engine/compat.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
@@ -45,8 +46,12 @@
 /* A worker that ran this long is well: the next one may start at once. */
 #define PROBATION (10 * USECS_PER_SEC)
 
-/* A duty waits no longer than this for a lock: others have to go on. */
-#define WORKER_LOCK_TIMEOUT "5s"
+/*
+ * A duty waits no longer for a lock, because others have to go on; and where it
+ * is in a deadlock with a user's statement, it finds that out first and gives way.
+ */
+#define WORKER_LOCK_TIMEOUT "500ms"
+#define WORKER_DEADLOCK_TIMEOUT "10ms"
 
 /* what no user takes with the pg_advisory_* functions */
 #define WORKER_LOCK_CLASS 0x7069
@@ -152,9 +157,9 @@ extension_is_there(void)
 }
 
 /*
- * The library may be newer than what CREATE EXTENSION left in the database:
- * then there is nothing to do before ALTER EXTENSION UPDATE, which makes the
- * launcher send another worker.
+ * Is the extension there, and of this version?  The library may be newer than
+ * what CREATE EXTENSION left in the database: then there is nothing to do
+ * before ALTER EXTENSION UPDATE, which makes the launcher send another worker.
  */
 static bool
 schema_is_ours(void)
@@ -163,6 +168,7 @@ schema_is_ours(void)
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple	tuple;
+	bool		there;
 	bool		ours = false;
 
 	StartTransactionCommand();
@@ -170,7 +176,9 @@ schema_is_ours(void)
 	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
 				CStringGetDatum("pictrepo"));
 	scan = systable_beginscan(relation, ExtensionNameIndexId, true, NULL, 1, &key);
-	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	tuple = systable_getnext(scan);
+	there = HeapTupleIsValid(tuple);
+	if (there)
 	{
 		bool		isnull;
 		Datum		version = heap_getattr(tuple, Anum_pg_extension_extversion,
@@ -180,6 +188,11 @@ schema_is_ours(void)
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
+	if (there && !ours)
+		ereport(LOG,
+				errmsg("pictrepo in database \"%s\" is of another version than its library %s",
+					   get_database_name(MyDatabaseId), PICTREPO_VERSION),
+				errhint("Run ALTER EXTENSION pictrepo UPDATE."));
 	CommitTransactionCommand();
 	return ours;
 }
@@ -201,6 +214,13 @@ hold_extension(void)
 	return get_extension_oid("pictrepo", true) == extension;
 }
 
+static void
+set_for_duty(const char *setting, const char *value)
+{
+	(void) set_config_option(setting, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+							 false);
+}
+
 /* False: there is nothing to work on, for now at least. */
 static bool
 begin_duty(const Duty *duty)
@@ -212,10 +232,9 @@ begin_duty(const Duty *duty)
 		CommitTransactionCommand();
 		return false;
 	}
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
-	(void) set_config_option("lock_timeout", WORKER_LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
+	set_for_duty("search_path", "pg_catalog, pg_temp");
+	set_for_duty("lock_timeout", WORKER_LOCK_TIMEOUT);
+	set_for_duty("deadlock_timeout", WORKER_DEADLOCK_TIMEOUT);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, psprintf("pictrepo: %s", duty->name));
@@ -282,6 +301,7 @@ run_duty(int number)
 	{
 		if (begin_duty(duty))
 		{
+			forget_broken_rows();
 			rows = duty->run();
 			if (rows >= DUTY_BATCH)
 				next = start;
@@ -299,9 +319,11 @@ run_duty(int number)
 	MemoryContextSwitchTo(context);
 	if (duty->end)
 		duty->end(error[0] == '\0');
-	record_run(number, start, rows, error);
 	last_run[number] = start;
 	next_run[number] = Max(next, start + (error[0] == '\0' ? 0 : USECS_PER_SEC));
+	if (error[0] == '\0' && broken_row_error() != NULL)
+		strlcpy(error, broken_row_error(), sizeof(error));
+	record_run(number, start, rows, error);
 }
 
 /* ----- the loop ----- */
@@ -401,15 +423,10 @@ pictrepo_worker_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	pgstat_report_appname("pictrepo worker");
 
-	if (!extension_is_there() || !schema_is_ours())
+	if (!schema_is_ours())
 	{
 		DatabaseState *database = shared_engine() ? find_database(MyDatabaseId) : NULL;
 
-		if (extension_is_there())
-			ereport(LOG,
-					errmsg("pictrepo in database \"%s\" is of another version than its library %s",
-						   get_database_name(MyDatabaseId), PICTREPO_VERSION),
-					errhint("Run ALTER EXTENSION pictrepo UPDATE."));
 		if (database != NULL)
 			set_worker_state(database, WORKER_UNWANTED);
 		proc_exit(0);

@@ -46,6 +46,7 @@ CREATE INDEX job_queue_running_index ON pictrepo.job_queue (queue, heartbeat)
 	WHERE status = 'running';
 CREATE INDEX job_queue_bound_index ON pictrepo.job_queue (queue)
 	WHERE session IS NOT NULL AND status = 'running';
+CREATE INDEX job_queue_upload_index ON pictrepo.job_queue (upload) WHERE upload IS NOT NULL;
 
 COMMENT ON TABLE pictrepo.job_queue IS 'jobs that wait or run';
 COMMENT ON COLUMN pictrepo.job_queue.id IS 'UUID version 7';
@@ -66,6 +67,7 @@ COMMENT ON COLUMN pictrepo.job_queue.session IS 'the session whose end ends the 
 COMMENT ON INDEX pictrepo.job_queue_unique_key_index IS 'no two live jobs with one key';
 COMMENT ON INDEX pictrepo.job_queue_ready_index IS 'the next job of a queue';
 COMMENT ON INDEX pictrepo.job_queue_running_index IS 'running jobs of a queue by last heartbeat';
+COMMENT ON INDEX pictrepo.job_queue_upload_index IS 'live jobs that an upload came with';
 COMMENT ON INDEX pictrepo.job_queue_bound_index IS 'running jobs that end with a session';
 
 CREATE TABLE pictrepo.dead_jobs (
@@ -81,6 +83,8 @@ CREATE TABLE pictrepo.dead_jobs (
 	error text
 );
 CREATE INDEX dead_jobs_died_index ON pictrepo.dead_jobs (died_at);
+CREATE INDEX dead_jobs_upload_index ON pictrepo.dead_jobs (upload) WHERE upload IS NOT NULL;
+COMMENT ON INDEX pictrepo.dead_jobs_upload_index IS 'dead jobs that an upload came with';
 COMMENT ON INDEX pictrepo.dead_jobs_died_index IS 'dead jobs that are kept no longer';
 COMMENT ON TABLE pictrepo.dead_jobs IS 'jobs that failed for good; requeue_dead gives one another life';
 COMMENT ON COLUMN pictrepo.dead_jobs.id IS 'the job''s id';

@@ -20,7 +20,9 @@
 #include "utils/uuid.h"
 
 #include "engine/arguments.h"
+#include "engine/batches.h"
 #include "engine/changes.h"
+#include "engine/duties.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 #include "repo/queue.h"
@@ -291,11 +293,12 @@ READS_NOW(server_ready_at,
 	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, j.run_at," \
 			 " format('worker %s sent no heartbeat since %s', j.worker," \
 			 " coalesce(pictrepo.pulse(j.id), j.heartbeat)) AS error" \
-			 " FROM pictrepo.job_queue j WHERE " which SILENT("j") " FOR UPDATE SKIP LOCKED") \
+			 " FROM pictrepo.job_queue j WHERE " which SILENT("j") \
+			 " ORDER BY j.queue, j.heartbeat, j.id LIMIT $3 OFFSET $4 FOR UPDATE SKIP LOCKED") \
 	" SELECT queue, again FROM ended"
 
-WRITES(reap_silent, REAP("j.queue = $1 AND "), TEXTOID, TIMESTAMPTZOID);
-WRITES(reap_silent_anywhere, REAP(""), TEXTOID, TIMESTAMPTZOID);
+WRITES(reap_silent, REAP("j.queue = $1 AND "), TEXTOID, TIMESTAMPTZOID, INT4OID, INT4OID);
+WRITES(reap_silent_anywhere, REAP(""), TEXTOID, TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /* The last statement's rows are jobs that lost their workers; how many. */
 static uint64
@@ -329,8 +332,8 @@ reap_jobs(NullableDatum queue)
 	run_statement(&server_ready_at, NULL);
 	if (DatumGetTimestampTz(result_value(0, 1).value) > cutoff)
 		return 0;
-	run_statement(queue.isnull ? &reap_silent_anywhere : &reap_silent, args);
-	return count_reaped();
+	return run_batch(queue.isnull ? &reap_silent_anywhere : &reap_silent, args, DUTY_BATCH,
+					 count_reaped);
 }
 
 #define BOUND(j) j ".session IS NOT NULL AND " j ".status = 'running'"
@@ -342,7 +345,7 @@ reap_jobs(NullableDatum queue)
 			 " FROM pictrepo.job_queue j WHERE " which BOUND("j") \
 			 " AND j.session NOT IN (SELECT to_hex(trunc(extract(epoch FROM backend_start))::bigint)" \
 			 " || '.' || to_hex(pid) FROM pg_stat_activity WHERE backend_start IS NOT NULL)" \
-			 " FOR UPDATE SKIP LOCKED") \
+			 " ORDER BY j.queue, j.id LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED") \
 	" SELECT queue, again FROM ended"
 
 READS_NOW(any_bound,
@@ -350,8 +353,8 @@ READS_NOW(any_bound,
 READS_NOW(any_bound_anywhere,
 		  "SELECT FROM pictrepo.job_queue j WHERE " BOUND("j") " LIMIT 1", TEXTOID);
 
-WRITES(rescue_bound, RESCUE("j.queue = $1 AND "), TEXTOID);
-WRITES(rescue_bound_anywhere, RESCUE(""), TEXTOID);
+WRITES(rescue_bound, RESCUE("j.queue = $1 AND "), TEXTOID, INT4OID, INT4OID);
+WRITES(rescue_bound_anywhere, RESCUE(""), TEXTOID, INT4OID, INT4OID);
 
 /*
  * Take the queue's jobs (NULL: those of all queues) away from sessions that
@@ -364,8 +367,8 @@ rescue_jobs(NullableDatum queue)
 	if (run_statement(queue.isnull ? &any_bound_anywhere : &any_bound, &queue) == 0)
 		return 0;
 	pgstat_clear_backend_activity_snapshot();
-	run_statement(queue.isnull ? &rescue_bound_anywhere : &rescue_bound, &queue);
-	return count_reaped();
+	return run_batch(queue.isnull ? &rescue_bound_anywhere : &rescue_bound, &queue, DUTY_BATCH,
+					 count_reaped);
 }
 
 /* ----- the dead ----- */

@@ -15,6 +15,7 @@
 #include "utils/tuplestore.h"
 
 #include "engine/arguments.h"
+#include "engine/batches.h"
 #include "engine/changes.h"
 #include "engine/duties.h"
 #include "engine/pulse.h"
@@ -29,8 +30,8 @@
 WRITES(delete_dead_jobs,
 	   "DELETE FROM pictrepo.dead_jobs WHERE id = ANY (ARRAY("
 	   "SELECT id FROM pictrepo.dead_jobs WHERE died_at < $1"
-	   " ORDER BY died_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
-	   TIMESTAMPTZOID, INT4OID);
+	   " ORDER BY died_at LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
+	   TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /* Dead jobs are kept for pictrepo.dead_job_retention. */
 uint64
@@ -40,8 +41,7 @@ prune_dead_jobs(void)
 
 	if (dead_job_retention == 0)
 		return 0;
-	return run_statement(&delete_dead_jobs,
-						 ARGS(given(TimestampTzGetDatum(before)), given(Int32GetDatum(DUTY_BATCH))));
+	return run_batch(&delete_dead_jobs, ARGS(given(TimestampTzGetDatum(before))), DUTY_BATCH, NULL);
 }
 
 /* ----- what escaped shared memory ----- */

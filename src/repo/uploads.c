@@ -14,6 +14,7 @@
 
 #include "document/document.h"
 #include "engine/arguments.h"
+#include "engine/batches.h"
 #include "engine/duties.h"
 #include "engine/identity.h"
 #include "engine/settings.h"
@@ -31,19 +32,16 @@ WRITES(insert_upload,
 /* A few at a time: never a long pause. */
 WRITES(expire_uploads,
 	   "DELETE FROM pictrepo.uploads WHERE id IN (SELECT id FROM pictrepo.uploads"
-	   " WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
-	   TIMESTAMPTZOID, INT4OID);
+	   " WHERE created_at < $1 ORDER BY created_at LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED)",
+	   TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /* how many a call sweeps up, which is more than it brings */
 #define SWEPT_UPLOADS 10
 
-static uint64
-expire_some(int limit)
+static NullableDatum
+oldest_upload(void)
 {
-	TimestampTz oldest = GetCurrentTimestamp() - upload_ttl * USECS_PER_SEC;
-
-	return run_statement(&expire_uploads,
-						 ARGS(given(TimestampTzGetDatum(oldest)), given(Int32GetDatum(limit))));
+	return given(TimestampTzGetDatum(GetCurrentTimestamp() - upload_ttl * USECS_PER_SEC));
 }
 
 /*
@@ -62,7 +60,9 @@ pictrepo_create_upload(PG_FUNCTION_ARGS)
 	begin_call(&call, fcinfo);
 	run_statement(&insert_upload,
 				  ARGS(given(UUIDPGetDatum(id)), given(TimestampTzGetDatum(GetCurrentTimestamp()))));
-	(void) expire_some(SWEPT_UPLOADS);
+	(void) run_statement(&expire_uploads,
+						 ARGS(oldest_upload(), given(Int32GetDatum(SWEPT_UPLOADS)),
+							  given(Int32GetDatum(0))));
 	end_call(&call);
 	PG_RETURN_UUID_P(id);
 }
@@ -158,16 +158,21 @@ pictrepo_complete_upload(PG_FUNCTION_ARGS)
 
 /* Whoever buried the job did so without us. */
 WRITES(fail_orphaned_uploads,
-	   "UPDATE pictrepo.uploads u SET result = jsonb_build_object('Failure',"
-	   " jsonb_build_object('message', coalesce(d.error, 'the job failed'), 'code', 'job-failed'))"
-	   " FROM pictrepo.dead_jobs d WHERE d.upload = u.id AND u.result IS NULL"
-	   " AND NOT EXISTS (SELECT FROM pictrepo.job_queue j WHERE j.upload = u.id)");
+	   "WITH orphaned AS MATERIALIZED (SELECT u.id, d.error"
+	   " FROM pictrepo.uploads u JOIN pictrepo.dead_jobs d ON d.upload = u.id"
+	   " WHERE u.result IS NULL"
+	   " AND NOT EXISTS (SELECT FROM pictrepo.job_queue j WHERE j.upload = u.id)"
+	   " ORDER BY u.id LIMIT $1 OFFSET $2 FOR UPDATE OF u SKIP LOCKED)"
+	   " UPDATE pictrepo.uploads u SET result = jsonb_build_object('Failure',"
+	   " jsonb_build_object('message', coalesce(o.error, 'the job failed'), 'code', 'job-failed'))"
+	   " FROM orphaned o WHERE u.id = o.id",
+	   INT4OID, INT4OID);
 
 /* Uploads that nobody claimed in time go, and those whose job died get a Failure. */
 uint64
 end_uploads(void)
 {
-	uint64		failed = run_statement(&fail_orphaned_uploads, NULL);
+	uint64		failed = run_batch(&fail_orphaned_uploads, NULL, DUTY_BATCH, NULL);
 
-	return failed + expire_some(DUTY_BATCH);
+	return failed + run_batch(&expire_uploads, ARGS(oldest_upload()), DUTY_BATCH, NULL);
 }

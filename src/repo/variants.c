@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "engine/arguments.h"
+#include "engine/batches.h"
 #include "engine/duties.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
@@ -275,13 +276,12 @@ pictrepo_variant_waiter(PG_FUNCTION_ARGS)
 WRITES(delete_expired_claims,
 	   "DELETE FROM pictrepo.variant_claims WHERE ctid = ANY (ARRAY("
 	   "SELECT ctid FROM pictrepo.variant_claims WHERE heartbeat < $1"
-	   " LIMIT $2 FOR UPDATE SKIP LOCKED))",
-	   TIMESTAMPTZOID, INT4OID);
+	   " ORDER BY ctid LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
+	   TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /* Claims without a heartbeat are free anyway; this tells who waits. */
 uint64
 expire_variant_claims(void)
 {
-	return run_statement(&delete_expired_claims,
-						 ARGS(claim_cutoff(), given(Int32GetDatum(DUTY_BATCH))));
+	return run_batch(&delete_expired_claims, ARGS(claim_cutoff()), DUTY_BATCH, NULL);
 }

@@ -120,6 +120,21 @@ sub ask
 
 =pod
 
+=item $session->notifications
+
+How many came with the last answer.
+
+=cut
+
+sub notifications
+{
+	my ($self) = @_;
+
+	return scalar(() = $self->{stdout} =~ /^Asynchronous notification /mg);
+}
+
+=pod
+
 =item $session->leave, $session->vanish
 
 Ends the session; vanish kills the client, whatever it does.

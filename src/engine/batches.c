@@ -1,0 +1,147 @@
+/*-------------------------------------------------------------------------
+ *
+ * batches.c
+ *		Statements that work on many rows, of which one may be broken.
+ *
+ * What a user's trigger or constraint says of one row must not keep the others
+ * from being done.  Such a statement has LIMIT and OFFSET as its last two
+ * arguments.  When it fails, it is run for one row at a time, and leaves those
+ * that fail where they are.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "engine/batches.h"
+
+/* after so many, what is wrong is not with the rows */
+#define BROKEN_ROWS_MAX 100
+
+/* what was wrong with the last broken row; NULL: nothing */
+static char *last_error = NULL;
+
+char *
+broken_row_error(void)
+{
+	return last_error;
+}
+
+void
+forget_broken_rows(void)
+{
+	if (last_error != NULL)
+		pfree(last_error);
+	last_error = NULL;
+}
+
+/* Would the same happen to any row?  Then it is an error like any other. */
+static bool
+concerns_all_rows(const ErrorData *error)
+{
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+		case ERRCODE_INTERNAL_ERROR:
+			return true;
+		default:
+			return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	}
+}
+
+/* Goes to the log only: it is not the caller's. */
+static void
+report_broken_row(ErrorData *error)
+{
+	forget_broken_rows();
+	last_error = MemoryContextStrdup(TopMemoryContext, error->message);
+	error->elevel = LOG_SERVER_ONLY;
+	ThrowErrorData(error);
+	FreeErrorData(error);
+}
+
+/* Run it in a subtransaction; how many rows, or -1 and what was wrong. */
+static int64
+try_batch(Statement *statement, const NullableDatum *args, int limit, int skip,
+		  uint64 (*take) (void), ErrorData **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	NullableDatum all[STATEMENT_MAX_ARGS];
+	volatile int64 rows = -1;
+
+	memcpy(all, args, (statement->nargs - 2) * sizeof(NullableDatum));
+	all[statement->nargs - 2] = given(Int32GetDatum(limit));
+	all[statement->nargs - 1] = given(Int32GetDatum(skip));
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		rows = run_statement(statement, all);
+		if (take != NULL)
+			rows = take();
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		*error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		rows = -1;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (rows < 0 && concerns_all_rows(*error))
+		ReThrowError(*error);
+	return rows;
+}
+
+/* One row at a time, over those that are broken. */
+static uint64
+run_one_by_one(Statement *statement, const NullableDatum *args, int limit, uint64 (*take) (void))
+{
+	uint64		done = 0;
+	int			broken = 0;
+
+	while (done < limit && broken < BROKEN_ROWS_MAX)
+	{
+		ErrorData  *error;
+		int64		rows = try_batch(statement, args, 1, broken, take, &error);
+
+		if (rows == 0)
+			break;
+		if (rows > 0)
+			done += rows;
+		else
+		{
+			report_broken_row(error);
+			broken++;
+		}
+	}
+	return done;
+}
+
+/*
+ * Run a statement for up to so many rows; how many were done.  take: what to
+ * do with its result, and how many rows it is.
+ */
+uint64
+run_batch(Statement *statement, const NullableDatum *args, int limit, uint64 (*take) (void))
+{
+	ErrorData  *error;
+	int64		rows = try_batch(statement, args, limit, 0, take, &error);
+
+	if (rows >= 0)
+		return rows;
+	FreeErrorData(error);
+	return run_one_by_one(statement, args, limit, take);
+}

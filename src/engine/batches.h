@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * batches.h
+ *		Statements that work on many rows, of which one may be broken.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_BATCHES_H
+#define PICTREPO_BATCHES_H
+
+#include "engine/statements.h"
+
+extern uint64 run_batch(Statement *statement, const NullableDatum *args, int limit,
+						uint64 (*take) (void));
+extern char *broken_row_error(void);
+extern void forget_broken_rows(void);
+
+#endif
