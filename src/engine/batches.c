@@ -76,7 +76,8 @@ try_batch(Statement *statement, const NullableDatum *args, int limit, int skip,
 	NullableDatum all[STATEMENT_MAX_ARGS];
 	volatile int64 rows = -1;
 
-	memcpy(all, args, (statement->nargs - 2) * sizeof(NullableDatum));
+	for (int i = 0; i < statement->nargs - 2; i++)
+		all[i] = args[i];
 	all[statement->nargs - 2] = given(Int32GetDatum(limit));
 	all[statement->nargs - 1] = given(Int32GetDatum(skip));
 

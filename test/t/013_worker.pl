@@ -227,7 +227,7 @@ foreach my $n (1 .. 10)
 worker_works('after DDL', $_) foreach qw(postgres other);
 value(q{ALTER SYSTEM RESET pictrepo.reap_interval});
 value('SELECT pg_reload_conf()');
-is(log_count(qr/deadlock detected.*\n.*STATEMENT/), 0, 'nobody else met a deadlock');
+is(log_count(qr/\] \S+ ERROR:  deadlock detected/), 0, 'nobody else met a deadlock');
 
 # ----- broken rows and duties -----
 
