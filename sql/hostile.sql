@@ -81,6 +81,19 @@ DROP TRIGGER note ON pictrepo.hashes;
 DROP FUNCTION public.note;
 SELECT pictrepo.cleanup_hash('\xaa');
 
+-- our triggers are for our tables
+CREATE TABLE public.odd (id int, queue int);
+CREATE TRIGGER odd AFTER INSERT ON public.odd FOR EACH ROW EXECUTE FUNCTION pictrepo.job_changed();
+INSERT INTO public.odd VALUES (1, 1);
+CREATE TRIGGER odd BEFORE DELETE ON pictrepo.uploads FOR EACH ROW EXECUTE FUNCTION pictrepo.upload_changed();
+SELECT pictrepo.claim(pictrepo.create_upload());
+DROP TRIGGER odd ON pictrepo.uploads;
+CREATE TRIGGER odd AFTER INSERT ON pictrepo.uploads FOR EACH ROW EXECUTE FUNCTION pictrepo.job_changed();
+SELECT pictrepo.create_upload();
+DROP TRIGGER odd ON pictrepo.uploads;
+DROP TABLE public.odd;
+TRUNCATE pictrepo.uploads;
+
 SET client_min_messages = warning;
 DROP SCHEMA evil CASCADE;
 DROP OWNED BY regress_pictrepo_evil;

@@ -63,7 +63,7 @@ shown(Oid type, Datum value)
 
 		length = Min(length, SHOWN_MAX / 2 - 1);
 		hex = palloc(2 + 2 * length + 1);
-		strcpy(hex, "\\x");
+		memcpy(hex, "\\x", 2);
 		hex[2 + hex_encode(bytes, length, hex + 2)] = '\0';
 		return hex;
 	}

@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -31,14 +32,19 @@
 
 /* ----- the row, or rows, that a trigger was called for ----- */
 
+/* Only for the tables that CREATE EXTENSION made: their columns are known. */
 static TriggerData *
 trigger_data(FunctionCallInfo fcinfo)
 {
-	if (!CALLED_AS_TRIGGER(fcinfo))
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		RelationGetNamespace(trigger->tg_relation) != get_func_namespace(fcinfo->flinfo->fn_oid))
 		ereport(ERROR,
 				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				errmsg("function must be called by a trigger"));
-	return (TriggerData *) fcinfo->context;
+				errmsg("function \"%s\" must be called by a trigger of pictrepo",
+					   get_func_name(fcinfo->flinfo->fn_oid)));
+	return trigger;
 }
 
 static HeapTuple
@@ -103,6 +109,19 @@ typedef struct JobColumns
 	Oid			is_running;		/* the status */
 } JobColumns;
 
+/* The number of a column; InvalidOid: whatever its type. */
+static int
+job_column(TupleDesc tupdesc, const char *name, Oid type)
+{
+	int			number = SPI_fnumber(tupdesc, name);
+
+	if (number <= 0 || (OidIsValid(type) && SPI_gettypeid(tupdesc, number) != type))
+		ereport(ERROR,
+				errcode(ERRCODE_UNDEFINED_COLUMN),
+				errmsg("job_queue has no column \"%s\" of the type that it was made with", name));
+	return number;
+}
+
 static const JobColumns *
 job_columns(Relation relation)
 {
@@ -111,16 +130,17 @@ job_columns(Relation relation)
 
 	if (columns.relation != RelationGetRelid(relation) || columns.natts != tupdesc->natts)
 	{
-		columns.queue = SPI_fnumber(tupdesc, "queue");
-		columns.id = SPI_fnumber(tupdesc, "id");
-		columns.status = SPI_fnumber(tupdesc, "status");
-		columns.priority = SPI_fnumber(tupdesc, "priority");
-		columns.run_at = SPI_fnumber(tupdesc, "run_at");
-		columns.attempt = SPI_fnumber(tupdesc, "attempt");
-		columns.retry = SPI_fnumber(tupdesc, "retry");
-		columns.unique_key = SPI_fnumber(tupdesc, "unique_key");
-		columns.worker = SPI_fnumber(tupdesc, "worker");
-		columns.heartbeat = SPI_fnumber(tupdesc, "heartbeat");
+		columns.relation = InvalidOid;
+		columns.queue = job_column(tupdesc, "queue", TEXTOID);
+		columns.id = job_column(tupdesc, "id", UUIDOID);
+		columns.status = job_column(tupdesc, "status", InvalidOid);
+		columns.priority = job_column(tupdesc, "priority", INT4OID);
+		columns.run_at = job_column(tupdesc, "run_at", TIMESTAMPTZOID);
+		columns.attempt = job_column(tupdesc, "attempt", INT4OID);
+		columns.retry = job_column(tupdesc, "retry", INT4OID);
+		columns.unique_key = job_column(tupdesc, "unique_key", TEXTOID);
+		columns.worker = job_column(tupdesc, "worker", UUIDOID);
+		columns.heartbeat = job_column(tupdesc, "heartbeat", TIMESTAMPTZOID);
 		columns.is_running =
 			DatumGetObjectId(DirectFunctionCall2(enum_in, CStringGetDatum("running"),
 												 ObjectIdGetDatum(SPI_gettypeid(tupdesc, columns.status))));
