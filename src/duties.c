@@ -31,6 +31,7 @@ rescue_everywhere(void)
 
 const Duty	duties[DUTIES] = {
 	[DUTY_RESCUE] = {"rescue", &reap_interval, ATTEND_SESSIONS, rescue_everywhere},
+	[DUTY_PULSES] = {"pulses", &reap_interval, 0, reap_silent_pulses},
 	[DUTY_REAP] = {"reap", &reap_interval, 0, reap_everywhere},
 	[DUTY_NOTIFY] = {"notify", &sweep_interval, ATTEND_NOTICES, send_notices, NULL, finish_notices},
 	[DUTY_SCHEDULES] = {"schedules", &schedule_interval, ATTEND_SCHEDULE, push_due_jobs, next_due_schedule},

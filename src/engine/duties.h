@@ -13,6 +13,7 @@
 typedef enum DutyNumber
 {
 	DUTY_RESCUE,
+	DUTY_PULSES,
 	DUTY_REAP,
 	DUTY_NOTIFY,
 	DUTY_SCHEDULES,
@@ -25,6 +26,9 @@ typedef enum DutyNumber
 
 /* a duty that did so many rows has more to do */
 #define DUTY_BATCH 1000
+
+/* one that had little to do takes one part in so many of the time, at most */
+#define DUTY_SHARE 50
 
 typedef struct Duty
 {

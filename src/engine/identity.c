@@ -38,6 +38,25 @@ next_tick(void)
 	return last;
 }
 
+/* Asking for strong random bytes costs much more than using them. */
+static void
+random_bytes(unsigned char *bytes, int count)
+{
+	static unsigned char pool[512];
+	static int	used = sizeof(pool);
+
+	if (used + count > sizeof(pool))
+	{
+		if (!pg_strong_random(pool, sizeof(pool)))
+			ereport(ERROR,
+					errcode(ERRCODE_INTERNAL_ERROR),
+					errmsg("could not generate random values"));
+		used = 0;
+	}
+	memcpy(bytes, pool + used, count);
+	used += count;
+}
+
 void
 mint_id(pg_uuid_t *id)
 {
@@ -46,11 +65,7 @@ mint_id(pg_uuid_t *id)
 	unsigned	fraction = tick % TICKS_PER_MS;
 	unsigned char *byte = id->data;
 
-	if (!pg_strong_random(byte + 8, 8))
-		ereport(ERROR,
-				errcode(ERRCODE_INTERNAL_ERROR),
-				errmsg("could not generate random values"));
-
+	random_bytes(byte + 8, 8);
 	for (int i = 0; i < 6; i++)
 		byte[i] = ms >> (8 * (5 - i));
 	byte[6] = 0x70 | fraction >> 8;

@@ -287,6 +287,18 @@ record_run(int number, TimestampTz start, uint64 rows, const char *error)
 	SpinLockRelease(&shared->mutex);
 }
 
+/*
+ * A look at a table is slow while some snapshot keeps what is deleted: then it
+ * is taken less often.
+ */
+static TimestampTz
+end_of_pause(TimestampTz start, uint64 rows)
+{
+	TimestampTz end = GetCurrentTimestamp();
+
+	return rows >= DUTY_BATCH ? start : end + (end - start) * DUTY_SHARE;
+}
+
 static void
 run_duty(int number)
 {
@@ -320,7 +332,11 @@ run_duty(int number)
 	if (duty->end)
 		duty->end(error[0] == '\0');
 	last_run[number] = start;
-	next_run[number] = Max(next, start + (error[0] == '\0' ? 0 : USECS_PER_SEC));
+	if (error[0] != '\0')
+		next = Max(next, start + USECS_PER_SEC);
+	else if (duty->next == NULL)
+		next = Max(next, end_of_pause(start, rows));
+	next_run[number] = next;
 	if (error[0] == '\0' && broken_row_error() != NULL)
 		strlcpy(error, broken_row_error(), sizeof(error));
 	record_run(number, start, rows, error);

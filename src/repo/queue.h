@@ -39,6 +39,7 @@ extern Ending ending_arguments(FunctionCallInfo fcinfo, int n);
 extern const char *end_job(const Ending *ending, NullableDatum queue,
 						   NullableDatum worker, NullableDatum job_id);
 extern uint64 reap_jobs(NullableDatum queue);
+extern uint64 reap_silent_pulses(void);
 extern uint64 rescue_jobs(NullableDatum queue);
 
 /* for the background worker */

@@ -44,9 +44,6 @@ CREATE INDEX job_queue_ready_index ON pictrepo.job_queue (queue, priority DESC, 
 	WHERE status = 'new';
 CREATE INDEX job_queue_running_index ON pictrepo.job_queue (queue, heartbeat)
 	WHERE status = 'running';
-CREATE INDEX job_queue_bound_index ON pictrepo.job_queue (queue)
-	WHERE session IS NOT NULL AND status = 'running';
-CREATE INDEX job_queue_upload_index ON pictrepo.job_queue (upload) WHERE upload IS NOT NULL;
 
 COMMENT ON TABLE pictrepo.job_queue IS 'jobs that wait or run';
 COMMENT ON COLUMN pictrepo.job_queue.id IS 'UUID version 7';
@@ -67,8 +64,6 @@ COMMENT ON COLUMN pictrepo.job_queue.session IS 'the session whose end ends the 
 COMMENT ON INDEX pictrepo.job_queue_unique_key_index IS 'no two live jobs with one key';
 COMMENT ON INDEX pictrepo.job_queue_ready_index IS 'the next job of a queue';
 COMMENT ON INDEX pictrepo.job_queue_running_index IS 'running jobs of a queue by last heartbeat';
-COMMENT ON INDEX pictrepo.job_queue_upload_index IS 'live jobs that an upload came with';
-COMMENT ON INDEX pictrepo.job_queue_bound_index IS 'running jobs that end with a session';
 
 CREATE TABLE pictrepo.dead_jobs (
 	id uuid PRIMARY KEY,

@@ -23,6 +23,7 @@
 #include "engine/batches.h"
 #include "engine/changes.h"
 #include "engine/duties.h"
+#include "engine/pulse.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 #include "repo/queue.h"
@@ -299,6 +300,7 @@ READS_NOW(server_ready_at,
 
 WRITES(reap_silent, REAP("j.queue = $1 AND "), TEXTOID, TIMESTAMPTZOID, INT4OID, INT4OID);
 WRITES(reap_silent_anywhere, REAP(""), TEXTOID, TIMESTAMPTZOID, INT4OID, INT4OID);
+WRITES(reap_given, REAP("j.id = ANY ($1) AND "), UUIDARRAYOID, TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /* The last statement's rows are jobs that lost their workers; how many. */
 static uint64
@@ -315,25 +317,55 @@ count_reaped(void)
 	return reaped;
 }
 
+static TimestampTz
+reap_cutoff(void)
+{
+	return GetCurrentTimestamp() - (int64) heartbeat_timeout * 1000;
+}
+
+/*
+ * While the server was down nobody could send a heartbeat, so after a start
+ * nothing is reaped before a full timeout has passed.
+ */
+static bool
+may_reap(TimestampTz cutoff)
+{
+	run_statement(&server_ready_at, NULL);
+	return DatumGetTimestampTz(result_value(0, 1).value) <= cutoff;
+}
+
 /*
  * Take the queue's jobs (NULL: those of all queues) away from workers that
- * went silent; how many.  While the server was down nobody could send a
- * heartbeat, so after a start nothing is reaped before a full timeout has
- * passed.
+ * went silent; how many.
  */
 uint64
 reap_jobs(NullableDatum queue)
 {
-	TimestampTz cutoff = GetCurrentTimestamp() - (int64) heartbeat_timeout * 1000;
+	TimestampTz cutoff = reap_cutoff();
 	NullableDatum args[] = {queue, given(TimestampTzGetDatum(cutoff))};
 
-	if (run_statement(queue.isnull ? &any_silent_anywhere : &any_silent, args) == 0)
-		return 0;
-	run_statement(&server_ready_at, NULL);
-	if (DatumGetTimestampTz(result_value(0, 1).value) > cutoff)
+	if (run_statement(queue.isnull ? &any_silent_anywhere : &any_silent, args) == 0 ||
+		!may_reap(cutoff))
 		return 0;
 	return run_batch(queue.isnull ? &reap_silent_anywhere : &reap_silent, args, DUTY_BATCH,
 					 count_reaped);
+}
+
+/*
+ * The same for jobs whose heartbeats are in shared memory, which finds them
+ * without looking at the table.
+ */
+uint64
+reap_silent_pulses(void)
+{
+	TimestampTz cutoff = reap_cutoff();
+	Datum		jobs = silent_pulses(cutoff);
+
+	if (ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(jobs)), ARR_DIMS(DatumGetArrayTypeP(jobs))) == 0 ||
+		!may_reap(cutoff))
+		return 0;
+	return run_batch(&reap_given, ARGS(given(jobs), given(TimestampTzGetDatum(cutoff))),
+					 DUTY_BATCH, count_reaped);
 }
 
 #define BOUND(j) j ".session IS NOT NULL AND " j ".status = 'running'"

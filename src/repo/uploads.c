@@ -160,9 +160,7 @@ pictrepo_complete_upload(PG_FUNCTION_ARGS)
 WRITES(fail_orphaned_uploads,
 	   "WITH orphaned AS MATERIALIZED (SELECT u.id, d.error"
 	   " FROM pictrepo.uploads u JOIN pictrepo.dead_jobs d ON d.upload = u.id"
-	   " WHERE u.result IS NULL"
-	   " AND NOT EXISTS (SELECT FROM pictrepo.job_queue j WHERE j.upload = u.id)"
-	   " ORDER BY u.id LIMIT $1 OFFSET $2 FOR UPDATE OF u SKIP LOCKED)"
+	   " WHERE u.result IS NULL ORDER BY u.id LIMIT $1 OFFSET $2 FOR UPDATE OF u SKIP LOCKED)"
 	   " UPDATE pictrepo.uploads u SET result = jsonb_build_object('Failure',"
 	   " jsonb_build_object('message', coalesce(o.error, 'the job failed'), 'code', 'job-failed'))"
 	   " FROM orphaned o WHERE u.id = o.id",
