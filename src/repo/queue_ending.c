@@ -184,7 +184,7 @@ static const char *
 answer_for(Datum job_id, const Outcome *outcomes, int count)
 {
 	Outcome		wanted = {.id = *DatumGetUUIDP(job_id)};
-	Outcome    *found = bsearch(&wanted, outcomes, count, sizeof(Outcome), compare_outcomes);
+	const Outcome *found = bsearch(&wanted, outcomes, count, sizeof(Outcome), compare_outcomes);
 
 	return found != NULL ? found->answer : lost;
 }
