@@ -25,6 +25,7 @@ class Audit:
         for claims in self.claims.values():
             claims.sort(key=lambda claim: claim.end)
         self.seen = {claim.tag for claim in books.claims} | {job["tag"] for job in dead.values()}
+        self.seen |= books.glimpsed
         self.completed = set(self.outcomes("completed"))
         self.repeated = 0
         self.taken_away = 0
@@ -82,8 +83,9 @@ class Audit:
                 yield f"a part of a transaction: {[push.tag for push in group.pushes]}"
             for claim, ending in group.endings:
                 ended = claim.id not in self.dead and claim.id not in self.completed
-                others = [e for c in self.claims[claim.id] for e in c.endings
-                          if e.outcome is None and e is not ending]
+                others = claim.id in self.books.completed_in_doubt or any(
+                    e.outcome is None and e is not ending
+                    for c in self.claims[claim.id] for e in c.endings)
                 if ending.outcome is None and claim.id in in_doubt and not others \
                         and ended != (True in there):
                     yield f"job {claim.id} and what was pushed with its end do not agree"

@@ -68,6 +68,7 @@ class Books:
     groups: list = field(default_factory=list)
     pops_in_doubt: list = field(default_factory=list)  # (queue, start)
     completed_in_doubt: set = field(default_factory=set)  # ids whose claim is in doubt, too
+    glimpsed: set = field(default_factory=set)  # tags of these
     hashes: dict = field(default_factory=dict)  # name: whether it is there; None is in doubt
     odd: list = field(default_factory=list)  # what a client must never hear
     count: Counter = field(default_factory=Counter)
@@ -78,6 +79,7 @@ class Books:
         self.groups += other.groups
         self.pops_in_doubt += other.pops_in_doubt
         self.completed_in_doubt |= other.completed_in_doubt
+        self.glimpsed |= other.glimpsed
         self.hashes |= other.hashes
         self.odd += other.odd
         self.count += other.count

@@ -426,6 +426,7 @@ class Client(Thread):
             if not self.committing:
                 raise
             self.books.completed_in_doubt |= {str(row[0]) for row in rows}
+            self.books.glimpsed |= {row[1]["tag"] for row in rows}
             self.books.pops_in_doubt.append((queue, start))
             raise
         for claim, outcome in zip(self.take(queue, rows, start), outcomes):
