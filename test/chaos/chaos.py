@@ -22,8 +22,11 @@ from killer import Killer
 from server import Server
 
 # XX is the class of internal errors: a bug, or corruption.
+# What the server itself says when a backend is told to stop at once while it
+# is stopping already, its socket closed, is not odd.
 ODD_IN_LOG = re.compile(
-    r"PANIC:|TRAP:|was terminated by signal (?!9\b)| XX\d\d\d |deadlock detected"
+    r"PANIC:|TRAP:|was terminated by signal (?!9\b)|deadlock detected"
+    r"| XX\d\d\d (?!LOG:  could not send data to client: Bad file descriptor)"
     r"|shared memory .*still in use by .*forced")
 
 
