@@ -12,6 +12,7 @@
 #include "engine/settings.h"
 #include "engine/shared.h"
 #include "engine/statements.h"
+#include "repo/operations.h"
 #include "repo/queue.h"
 #include "repo/schedules.h"
 #include "repo/uploads.h"
@@ -38,5 +39,11 @@ const Duty	duties[DUTIES] = {
 	[DUTY_UPLOADS] = {"uploads", &upload_interval, 0, end_uploads},
 	[DUTY_CLAIMS] = {"claims", &claim_interval, 0, expire_variant_claims},
 	[DUTY_DEAD_JOBS] = {"dead jobs", &dead_job_interval, 0, prune_dead_jobs},
+	[DUTY_VARIANTS] = {
+		"variants", &variant_interval, 0, expire_old_variants, .batch = SMALL_BATCH
+	},
+	[DUTY_PROXIES] = {
+		"proxies", &proxy_interval, 0, expire_old_proxies, .batch = SMALL_BATCH
+	},
 	[DUTY_SWEEP] = {"sweep", &sweep_interval, 0, sweep_queues},
 };

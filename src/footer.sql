@@ -1,6 +1,6 @@
 -- Nothing for PUBLIC.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA pictrepo FROM PUBLIC;
-REVOKE ALL ON TYPE pictrepo.job_status, pictrepo.hash_page FROM PUBLIC;
+REVOKE ALL ON TYPE pictrepo.job_status, pictrepo.hash_page, pictrepo.ingested FROM PUBLIC;
 
 -- All tables hold users' data: pg_dump must take their rows.
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.hashes', '');
@@ -16,3 +16,4 @@ SELECT pg_catalog.pg_extension_config_dump('pictrepo.queues', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.job_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.dead_jobs', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.schedules', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.blocked', '');

@@ -20,12 +20,17 @@ typedef enum DutyNumber
 	DUTY_UPLOADS,
 	DUTY_CLAIMS,
 	DUTY_DEAD_JOBS,
+	DUTY_VARIANTS,
+	DUTY_PROXIES,
 	DUTY_SWEEP,
 	DUTIES
 } DutyNumber;
 
 /* a duty that did so many rows has more to do */
 #define DUTY_BATCH 1000
+
+/* the same for what takes locks that others wait for */
+#define SMALL_BATCH 100
 
 /* one that had little to do takes one part in so many of the time, at most */
 #define DUTY_SHARE 50
@@ -38,6 +43,7 @@ typedef struct Duty
 	uint64		(*run) (void);	/* in a transaction with SPI; rows done */
 	TimestampTz (*next) (void); /* after it: when it has to run, at the latest */
 	void		(*end) (bool committed);	/* after the transaction */
+	int			batch;			/* not 0: in place of DUTY_BATCH */
 } Duty;
 
 /* see duties.c, which knows the rooms */

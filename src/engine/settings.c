@@ -42,6 +42,10 @@ int			claim_interval = 60 * 1000;
 int			dead_job_interval = 10 * 60 * 1000;
 int			sweep_interval = 30 * 1000;
 int			dead_job_retention = 0;
+int			variant_interval = 60 * 1000;
+int			variant_retention = 0;
+int			proxy_interval = 60 * 1000;
+int			proxy_retention = 0;
 
 static const struct config_enum_entry notify_modes[] = {
 	{"coalesced", NOTIFY_COALESCED, false},
@@ -107,6 +111,18 @@ define_intervals(void)
 	define_int("pictrepo.dead_job_retention",
 			   "Dead jobs are removed after this time; 0 keeps them.",
 			   &dead_job_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("pictrepo.variant_interval",
+			   "How often the worker removes variants that nobody looks at.",
+			   &variant_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("pictrepo.variant_retention",
+			   "Variants that nobody looked at for this time are removed; 0 keeps them.",
+			   &variant_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("pictrepo.proxy_interval",
+			   "How often the worker deletes aliases of proxied urls that nobody looks at.",
+			   &proxy_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("pictrepo.proxy_retention",
+			   "Aliases of proxied urls that nobody looked at for this time are deleted; 0 keeps them.",
+			   &proxy_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 }
 
 void

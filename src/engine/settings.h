@@ -50,6 +50,10 @@ extern int	claim_interval;
 extern int	dead_job_interval;
 extern int	sweep_interval;
 extern int	dead_job_retention; /* s; 0: for ever */
+extern int	variant_interval;
+extern int	variant_retention;	/* s; 0: for ever */
+extern int	proxy_interval;
+extern int	proxy_retention;	/* s; 0: for ever */
 
 extern void define_settings(void);
 

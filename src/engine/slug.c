@@ -174,3 +174,12 @@ slug_argument(FunctionCallInfo fcinfo, int n)
 					 "Slugs come from hash_page, hash_page_by_date and hash_to_slug.");
 	return position;
 }
+
+/* For a statement that goes on to hash_page: what is no slug ends here. */
+NullableDatum
+checked_slug(FunctionCallInfo fcinfo, int n)
+{
+	if (!PG_ARGISNULL(n))
+		(void) slug_argument(fcinfo, n);
+	return fcinfo->args[n];
+}

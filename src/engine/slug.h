@@ -28,5 +28,6 @@ extern char *to_base64(const char *bytes, int length);
 extern text *slug_from_position(const Position *position);
 extern bool slug_to_position(text *slug, Position *position);
 extern Position slug_argument(FunctionCallInfo fcinfo, int n);
+extern NullableDatum checked_slug(FunctionCallInfo fcinfo, int n);
 
 #endif

@@ -20,6 +20,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
@@ -97,13 +98,17 @@ saved_plan(Statement *statement)
 
 /*
  * A plan may be made while a table is small, and used when it is large.  So it
- * is made as for a large one; returns the level to go back to.
+ * is made as for a large one; returns the level to go back to, 0 when there is
+ * a plan.
  */
 static int
 begin_planning(const Statement *statement)
 {
-	int			guc_level = NewGUCNestLevel();
+	int			guc_level;
 
+	if (statement->plan != NULL && SPI_plan_is_valid(statement->plan))
+		return 0;
+	guc_level = NewGUCNestLevel();
 	if (!statement->whole_table)
 	{
 		(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
@@ -112,6 +117,13 @@ begin_planning(const Statement *statement)
 								 GUC_ACTION_SAVE, true, 0, false);
 	}
 	return guc_level;
+}
+
+static void
+end_planning(int guc_level)
+{
+	if (guc_level > 0)
+		AtEOXact_GUC(true, guc_level);
 }
 
 /* SPI wants values and nulls apart. */
@@ -136,20 +148,33 @@ run_statement(Statement *statement, const NullableDatum *args)
 	Datum		values[STATEMENT_MAX_ARGS];
 	char		nulls[STATEMENT_MAX_ARGS];
 	int			result;
-	int			guc_level = 0;
+	int			guc_level;
 
 	split_args(statement, args, values, nulls);
-	if (statement->plan == NULL || !SPI_plan_is_valid(statement->plan))
-		guc_level = begin_planning(statement);
+	guc_level = begin_planning(statement);
 	result = SPI_execute_plan(saved_plan(statement), values, nulls, statement->reads, 0);
-	if (guc_level > 0)
-		AtEOXact_GUC(true, guc_level);
+	end_planning(guc_level);
 	if (result < 0)
 		ereport(ERROR,
 				errcode(ERRCODE_INTERNAL_ERROR),
 				errmsg("could not run a pictrepo statement: %s",
 					   SPI_result_code_string(result)));
 	return SPI_processed;
+}
+
+/*
+ * The same for a reading statement, of what is committed by now whatever the
+ * isolation level.  For decisions that are taken with a lock held.
+ */
+uint64
+run_latest(Statement *statement, const NullableDatum *args)
+{
+	uint64		rows;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	rows = run_statement(statement, args);
+	PopActiveSnapshot();
+	return rows;
 }
 
 /* A value of the last statement's result; columns count from 1. */
@@ -294,11 +319,14 @@ answer_rows(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *
 	Datum		values[STATEMENT_MAX_ARGS];
 	char		nulls[STATEMENT_MAX_ARGS];
 	Portal		portal;
+	int			guc_level;
 
 	begin_rows(fcinfo);
 	begin_call(&call, fcinfo);
 	split_args(statement, args, values, nulls);
+	guc_level = begin_planning(statement);
 	portal = SPI_cursor_open(NULL, saved_plan(statement), values, nulls, statement->reads);
+	end_planning(guc_level);
 	do
 	{
 		SPI_cursor_fetch(portal, true, ROWS_AT_A_TIME);

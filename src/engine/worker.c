@@ -287,16 +287,22 @@ record_run(int number, TimestampTz start, uint64 rows, const char *error)
 	SpinLockRelease(&shared->mutex);
 }
 
+static bool
+has_more_to_do(const Duty *duty, uint64 rows)
+{
+	return rows >= (duty->batch != 0 ? duty->batch : DUTY_BATCH);
+}
+
 /*
  * A look at a table is slow while some snapshot keeps what is deleted: then it
  * is taken less often.
  */
 static TimestampTz
-end_of_pause(TimestampTz start, uint64 rows)
+end_of_pause(TimestampTz start)
 {
 	TimestampTz end = GetCurrentTimestamp();
 
-	return rows >= DUTY_BATCH ? start : end + (end - start) * DUTY_SHARE;
+	return end + (end - start) * DUTY_SHARE;
 }
 
 static void
@@ -315,7 +321,7 @@ run_duty(int number)
 		{
 			forget_broken_rows();
 			rows = duty->run();
-			if (rows >= DUTY_BATCH)
+			if (has_more_to_do(duty, rows))
 				next = start;
 			if (duty->next)
 				next = Min(next, duty->next());
@@ -334,8 +340,8 @@ run_duty(int number)
 	last_run[number] = start;
 	if (error[0] != '\0')
 		next = Max(next, start + USECS_PER_SEC);
-	else if (duty->next == NULL)
-		next = Max(next, end_of_pause(start, rows));
+	else if (duty->next == NULL && !has_more_to_do(duty, rows))
+		next = Max(next, end_of_pause(start));
 	next_run[number] = next;
 	if (error[0] == '\0' && broken_row_error() != NULL)
 		strlcpy(error, broken_row_error(), sizeof(error));

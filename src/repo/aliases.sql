@@ -4,9 +4,11 @@ CREATE TABLE pictrepo.aliases (
 	alias text COLLATE "C" PRIMARY KEY CHECK (octet_length(alias) BETWEEN 1 AND 255),
 	hash bytea NOT NULL REFERENCES pictrepo.hashes ON DELETE CASCADE,
 	delete_token text COLLATE "C" NOT NULL CHECK (octet_length(delete_token) BETWEEN 1 AND 255),
-	accessed timestamptz CHECK (isfinite(accessed))
+	accessed timestamptz CHECK (isfinite(accessed)),
+	created_at timestamptz NOT NULL DEFAULT now() CHECK (isfinite(created_at))
 );
 CREATE INDEX aliases_hash_index ON pictrepo.aliases (hash);
+CREATE INDEX aliases_created_index ON pictrepo.aliases (created_at, alias);
 
 COMMENT ON TABLE pictrepo.aliases IS 'names under which content is served';
 COMMENT ON COLUMN pictrepo.aliases.alias IS 'the name; a UUID in it is in lower case with hyphens';
@@ -14,7 +16,9 @@ COMMENT ON COLUMN pictrepo.aliases.hash IS 'the content';
 COMMENT ON COLUMN pictrepo.aliases.delete_token IS 'secret that allows to delete the alias';
 COMMENT ON COLUMN pictrepo.aliases.accessed IS
 	'when it was last served; where the alias stands for a proxied url, proxies.accessed says so instead. Not indexed, so that an update touches no index';
+COMMENT ON COLUMN pictrepo.aliases.created_at IS 'when it was made';
 COMMENT ON INDEX pictrepo.aliases_hash_index IS 'the aliases of a hash';
+COMMENT ON INDEX pictrepo.aliases_created_index IS 'aliases that were made between two times';
 
 CREATE FUNCTION pictrepo.create_alias(alias text, delete_token text, hash bytea) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_create_alias';

@@ -167,10 +167,8 @@ room_under_limit(Pop *pop)
 
 	(void) LockAcquire(&turn, ExclusiveLock, false, false);
 	pop->has_turn = true;
-	PushActiveSnapshot(GetLatestSnapshot());
-	if (run_statement(&room_left, &pop->queue) > 0)
+	if (run_latest(&room_left, &pop->queue) > 0)
 		room = result_value(0, 1);
-	PopActiveSnapshot();
 	return room.isnull ? pop->wanted : Min(pop->wanted, DatumGetInt64(room.value));
 }
 

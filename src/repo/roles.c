@@ -20,7 +20,7 @@ static const char *const levels[] = {"reader", "writer", "admin"};
  * The functions up to a level, in one string for GRANT.  What only looks is
  * for readers, but for delete tokens, which are secrets: delete_token gives one,
  * and so may wait.  variant_waiter looks, though declared volatile so that it
- * sees what comes.  grant_access itself and the trigger functions are for
+ * sees what comes; and who may look may be noted to have looked, by serve.  grant_access itself and the trigger functions are for
  * nobody.
  */
 READS(functions_of_level,
@@ -30,7 +30,7 @@ READS(functions_of_level,
 	  " AND $1 >= CASE"
 	  " WHEN p.proname IN ('configure_queue', 'pause_queue', 'resume_queue', 'requeue_dead',"
 	  " 'start_worker', 'run_maintenance', 'schedule_job', 'unschedule_job') THEN 2"
-	  " WHEN p.proname = 'variant_waiter' THEN 0"
+	  " WHEN p.proname = 'variant_waiter' OR p.proname LIKE 'serve%' THEN 0"
 	  " WHEN p.provolatile = 'v' OR p.proname = 'delete_token' THEN 1"
 	  " ELSE 0 END",
 	  INT4OID);

@@ -236,12 +236,13 @@ foreach my $function (@functions)
 
 			$values[$i] = "($value)";
 
-			# NULL stands for something only where it says so: a default, and
-			# the session's worker
+			# NULL stands for something only where it says so: a default, the
+			# session's worker, and no upload
 			$null_refused{ statement($function, @values) } = 1
 			  if $value eq 'NULL'
 			  && $arguments[$i]{optional} eq 'f'
 			  && $arguments[$i]{name} ne 'worker'
+			  && !($function->{name} eq 'finish_ingest' && $arguments[$i]{name} eq 'upload')
 			  && $function->{name} ne 'url_digest';
 			if (waits_long($arguments[$i], $value))
 			{

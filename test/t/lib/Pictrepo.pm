@@ -130,6 +130,27 @@ my %arguments = (
 	run_schedules => q{},
 	next_run => q{'30 4 * * mon-fri', '2001-01-01'},
 
+	ingest => q{'ingested', 'ingested.png', '{}', 'ingested.png', 'secret', '2001-01-03'},
+	finish_ingest =>
+	  qq{'q', '$WORKER', '$RUNNING', NULL, 'ingested', 'ingested.png', '{}', 'ingested.png', 'secret', '2001-01-03'},
+	finish_variant => qq{'hash', 'icon', '$WORKER', 'icon.png', '{}'},
+	serve => q{'alias.png'},
+	serve_url => q{'https://example.org/'},
+	serve_variant => q{'alias.png', 'thumb'},
+	delete_alias => q{'unwanted.png', 'secret'},
+	purge => q{'other.png'},
+	block_hash => q{'unwanted'},
+	unblock_hash => q{'blocked'},
+	blocked_hashes => q{},
+	expire_variants => q{'2002-01-01'},
+	expire_proxies => q{'2002-01-01'},
+	migrate_identifier => q{'hash.png', 'moved.png'},
+	prune_page => q{NULL, 1},
+	forget_missing => q{'hash.mp4'},
+	page => q{pictrepo.hash_to_slug('hash'), 1},
+	page_by_date => q{'2001-01-02'},
+	aliases_created => q{'2001-01-01', 'infinity'},
+
 	health_check => q{},
 	identifier_from_alias => q{'alias.png'},
 	aliases_from_alias => q{'alias.png'},
@@ -161,6 +182,7 @@ sub fill
 		SELECT pictrepo.relate_motion_identifier('hash', 'hash.mp4');
 		SELECT pictrepo.create_alias(alias, 'secret', 'hash')
 			FROM unnest('{alias.png,proxied.png,unwanted.png}'::text[]) AS alias;
+		SELECT pictrepo.create_alias('other.png', 'secret', 'other');
 		SELECT pictrepo.relate_url('https://example.org/', 'proxied.png');
 		SELECT pictrepo.set_accessed_alias('proxied.png', '2001-01-01');
 		SELECT pictrepo.relate_variant_identifier('hash', variant, variant || '.png'),
@@ -171,6 +193,7 @@ sub fill
 		SELECT pictrepo.relate_details('other.png', '{}');
 		SELECT pictrepo.set('key', '\\x00ff'), pictrepo.set('other key', '');
 		SELECT pictrepo.mark_migrated('a', 'b');
+		SELECT pictrepo.block_hash('blocked');
 		SELECT pictrepo.configure_queue('q', retries => 2, backoff => '1 hour', max_running => 10);
 		SELECT pictrepo.pause_queue('paused');
 		INSERT INTO pictrepo.schedules (name, queue, job, every, first_run, next_run)
@@ -223,13 +246,14 @@ sub public_routines
 	return @functions;
 }
 
-# The functions that wait are declared volatile to see what others commit.
+# The functions that wait are declared volatile to see what others commit, and
+# serve because it notes the access where it is told to.
 sub is_writer
 {
 	my ($function) = @_;
 
 	return $function->{volatility} eq 'v'
-	  && $function->{name} !~ /^(wait|variant_waiter)$/;
+	  && $function->{name} !~ /^(wait|variant_waiter|serve)$/;
 }
 
 =pod

@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * operations.h
+ *		What the operations share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_OPERATIONS_H
+#define PICTREPO_OPERATIONS_H
+
+#include "engine/statements.h"
+
+/* Files are texts in an array; both are for a caller that is connected. */
+extern void release_files(NullableDatum files);
+extern void release_file(NullableDatum file);
+
+/* ----- for the background worker ----- */
+
+extern uint64 expire_old_variants(void);
+extern uint64 expire_old_proxies(void);
+
+#endif

@@ -1,0 +1,306 @@
+/*-------------------------------------------------------------------------
+ *
+ * operations_ingest.c
+ *		Operations: taking in files, and variants that were made of them.
+ *
+ * Whoever stores an image holds its hash before its alias, as whoever removes
+ * one does: so they wait for each other, and the one who comes second sees
+ * what the first one did.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "document/document.h"
+#include "engine/arguments.h"
+#include "engine/statements.h"
+#include "repo/operations.h"
+
+typedef struct Ingestion
+{
+	NullableDatum hash;
+	NullableDatum identifier;
+	NullableDatum details;
+	NullableDatum alias;
+	NullableDatum token;
+	NullableDatum created_at;
+
+	/* what is answered */
+	const char *outcome;
+	NullableDatum stored_identifier;
+	NullableDatum stored_details;
+} Ingestion;
+
+static const char created[] = "created";
+static const char duplicate[] = "duplicate";
+static const char alias_exists[] = "alias_exists";
+static const char blocked[] = "blocked";
+static const char lost[] = "lost";
+
+/* ingest's arguments, from the n-th on */
+static Ingestion
+ingestion_arguments(FunctionCallInfo fcinfo, int n)
+{
+	Ingestion	ingestion = {
+		.hash = hash_argument(fcinfo, n),
+		.identifier = identifier_argument(fcinfo, n + 1),
+		.details = checked_document_argument(fcinfo, n + 2, check_details),
+		.alias = alias_argument(fcinfo, n + 3),
+		.token = token_argument(fcinfo, n + 4),
+		.created_at = PG_ARGISNULL(n + 5) ? NULL_ARG : time_argument(fcinfo, n + 5),
+		.stored_identifier = NULL_ARG,
+		.stored_details = NULL_ARG
+	};
+
+	return ingestion;
+}
+
+/* ----- the content ----- */
+
+WRITES(insert_hash,
+	   "INSERT INTO pictrepo.hashes (hash, identifier, created_at)"
+	   " VALUES ($1, $2, coalesce($3, now())) ON CONFLICT DO NOTHING",
+	   BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+
+WRITES(hold_hash,
+	   "SELECT h.identifier, (SELECT d.details FROM pictrepo.details d WHERE d.identifier = h.identifier)"
+	   " FROM pictrepo.hashes h WHERE h.hash = $1 FOR KEY SHARE",
+	   BYTEAOID);
+
+/*
+ * The content is stored, by us or by somebody before, and stays until our
+ * transaction ends.
+ */
+static const char *
+hold_content(Ingestion *ingestion)
+{
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (run_statement(&insert_hash, ARGS(ingestion->hash, ingestion->identifier,
+											 ingestion->created_at)) > 0)
+			return created;
+		if (run_statement(&hold_hash, &ingestion->hash) > 0)
+			break;
+		/* it was there a moment ago, and is gone: once more */
+	}
+	ingestion->stored_identifier = kept_value(0, 1);
+	ingestion->stored_details = kept_value(0, 2);
+	return duplicate;
+}
+
+READS(block_of_hash, "SELECT FROM pictrepo.blocked WHERE hash = $1", BYTEAOID);
+
+/*
+ * Asked with the content held: a purge that blocked it and was done while we
+ * waited is seen.
+ */
+static bool
+is_blocked(NullableDatum hash)
+{
+	return run_latest(&block_of_hash, &hash) > 0;
+}
+
+/* ----- the rest of it ----- */
+
+WRITES(insert_alias,
+	   "INSERT INTO pictrepo.aliases (alias, delete_token, hash) VALUES ($1, $2, $3)"
+	   " ON CONFLICT DO NOTHING",
+	   TEXTOID, TEXTOID, BYTEAOID);
+
+WRITES(insert_details,
+	   "INSERT INTO pictrepo.details (identifier, details) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+	   TEXTOID, JSONBOID);
+
+READS_NOW(details_of_file,
+		  "SELECT details FROM pictrepo.details WHERE identifier = $1", TEXTOID);
+
+WRITES(delete_hash, "DELETE FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+
+/* The first details of a file stay: those that are stored now. */
+static NullableDatum
+store_details(NullableDatum identifier, NullableDatum details)
+{
+	if (run_statement(&insert_details, ARGS(identifier, details)) > 0)
+		return details;
+	return run_statement(&details_of_file, &identifier) > 0 ? kept_value(0, 1) : NULL_ARG;
+}
+
+/* Within a call: store what can be stored, and release the file if it is not. */
+static void
+run_ingestion(Ingestion *ingestion)
+{
+	const char *refusal = NULL;
+
+	ingestion->outcome = hold_content(ingestion);
+	if (is_blocked(ingestion->hash))
+		refusal = blocked;
+	else if (run_statement(&insert_alias,
+						   ARGS(ingestion->alias, ingestion->token, ingestion->hash)) == 0)
+		refusal = alias_exists;
+
+	if (refusal != NULL)
+	{
+		if (ingestion->outcome == created)
+			run_statement(&delete_hash, &ingestion->hash);
+		ingestion->outcome = refusal;
+		ingestion->stored_identifier = ingestion->stored_details = NULL_ARG;
+	}
+	if (ingestion->outcome == created)
+	{
+		ingestion->stored_identifier = ingestion->identifier;
+		ingestion->stored_details = store_details(ingestion->identifier, ingestion->details);
+	}
+	else
+		release_file(ingestion->identifier);
+}
+
+static Datum
+ingestion_row(FunctionCallInfo fcinfo, const Ingestion *ingestion)
+{
+	return form_row(fcinfo, ARGS(given(CStringGetTextDatum(ingestion->outcome)),
+								 ingestion->stored_identifier, ingestion->stored_details));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_ingest);
+
+/*
+ * ingest(hash bytea, identifier text, details jsonb, alias text,
+ *		  delete_token text, created_at timestamptz)
+ *		-> (outcome text, identifier text, details jsonb)
+ *
+ * created_at NULL: now.  identifier and details are those that are stored for
+ * the content; NULL where nothing was stored under the alias.  22004, 22023,
+ * 22001.
+ */
+Datum
+pictrepo_ingest(PG_FUNCTION_ARGS)
+{
+	Ingestion	ingestion = ingestion_arguments(fcinfo, 0);
+	RepoCall	call;
+
+	begin_call(&call, fcinfo);
+	run_ingestion(&ingestion);
+	end_call(&call);
+	return ingestion_row(fcinfo, &ingestion);
+}
+
+/* ----- as the end of a job ----- */
+
+/* The functions of other rooms that a job ends with */
+WRITES(complete_job, "SELECT pictrepo.complete_job($1, $2, $3)", TEXTOID, UUIDOID, UUIDOID);
+
+WRITES(complete_upload,
+	   "SELECT pictrepo.complete_upload($1, CASE WHEN $2 IN ('created', 'duplicate')"
+	   " THEN jsonb_build_object('Success', jsonb_build_object('alias', $3, 'token', $4))"
+	   " ELSE jsonb_build_object('Failure', jsonb_build_object("
+	   "'message', CASE $2 WHEN 'blocked' THEN 'the content is blocked' ELSE 'the alias exists' END,"
+	   " 'code', replace($2, '_', '-'))) END)",
+	   UUIDOID, TEXTOID, TEXTOID, TEXTOID);
+
+/* Does the job, which somebody else has or will have, name the file? */
+READS_NOW(job_names_file,
+		  "SELECT FROM (SELECT id, job FROM pictrepo.job_queue UNION ALL SELECT id, job FROM pictrepo.dead_jobs) j"
+		  " WHERE j.id = $1 AND jsonb_path_exists(j.job, 'strict $.** ? (@ == $file)',"
+		  " jsonb_build_object('file', $2), true)",
+		  UUIDOID, TEXTOID);
+
+PG_FUNCTION_INFO_V1(pictrepo_finish_ingest);
+
+/*
+ * finish_ingest(queue text, worker uuid, job_id uuid, upload uuid, and as ingest)
+ *		-> (outcome text, identifier text, details jsonb)
+ *
+ * worker NULL: session_worker(); upload NULL: there is none.  lost: not this
+ * worker's job, and its file is released unless the job is about just that
+ * file.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_finish_ingest(PG_FUNCTION_ARGS)
+{
+	NullableDatum job[] = {
+		key_argument(fcinfo, 0), worker_argument(fcinfo, 1), any_argument(fcinfo, 2)
+	};
+	NullableDatum upload = fcinfo->args[3];
+	Ingestion	ingestion = ingestion_arguments(fcinfo, 4);
+	RepoCall	call;
+
+	begin_call(&call, fcinfo);
+	run_statement(&complete_job, job);
+	if (strcmp(TextDatumGetCString(result_value(0, 1).value), "lost") == 0)
+	{
+		ingestion.outcome = lost;
+		if (run_statement(&job_names_file, ARGS(job[2], ingestion.identifier)) == 0)
+			release_file(ingestion.identifier);
+	}
+	else
+	{
+		run_ingestion(&ingestion);
+		if (!upload.isnull)
+			run_statement(&complete_upload,
+						  ARGS(upload, given(CStringGetTextDatum(ingestion.outcome)),
+							   ingestion.alias, ingestion.token));
+	}
+	end_call(&call);
+	return ingestion_row(fcinfo, &ingestion);
+}
+
+/* ----- variants ----- */
+
+WRITES(end_claim,
+	   "DELETE FROM pictrepo.variant_claims WHERE hash = $1 AND variant = $2 AND worker = $3",
+	   BYTEAOID, TEXTOID, UUIDOID);
+
+READS_NOW(variant_exists,
+		  "SELECT FROM pictrepo.variants WHERE hash = $1 AND variant = $2", BYTEAOID, TEXTOID);
+
+WRITES(insert_variant,
+	   "INSERT INTO pictrepo.variants (hash, variant, identifier) VALUES ($1, $2, $3)"
+	   " ON CONFLICT DO NOTHING",
+	   BYTEAOID, TEXTOID, TEXTOID);
+
+/* Within a call: what became of the variant. */
+static const char *
+store_variant(const NullableDatum *key, NullableDatum identifier, NullableDatum details)
+{
+	if (run_statement(&hold_hash, key) == 0)
+		return lost;
+	if (run_statement(&end_claim, key) == 0)
+		return run_statement(&variant_exists, key) > 0 ? "exists" : lost;
+	if (run_statement(&insert_variant, ARGS(key[0], key[1], identifier)) == 0)
+		return "exists";
+	store_details(identifier, details);
+	return "stored";
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_finish_variant);
+
+/*
+ * finish_variant(hash bytea, variant text, worker uuid, identifier text,
+ *				  details jsonb) -> text
+ *
+ * "stored", "lost" or "exists".  worker NULL: session_worker().  22004, 22023,
+ * 22001.
+ */
+Datum
+pictrepo_finish_variant(PG_FUNCTION_ARGS)
+{
+	NullableDatum key[] = {
+		hash_argument(fcinfo, 0), variant_argument(fcinfo, 1), worker_argument(fcinfo, 2)
+	};
+	NullableDatum identifier = identifier_argument(fcinfo, 3);
+	NullableDatum details = checked_document_argument(fcinfo, 4, check_details);
+	const char *outcome;
+	RepoCall	call;
+
+	begin_call(&call, fcinfo);
+	outcome = store_variant(key, identifier, details);
+	if (strcmp(outcome, "stored") != 0)
+		release_file(identifier);
+	end_call(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(outcome));
+}

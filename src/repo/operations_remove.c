@@ -1,0 +1,439 @@
+/*-------------------------------------------------------------------------
+ *
+ * operations_remove.c
+ *		Operations: deleting aliases and images, and what becomes of their files.
+ *
+ * Whether an alias was the last one is decided with the hash locked and by the
+ * latest snapshot: whoever stores an alias holds the hash as well.  A file that
+ * nothing names any more is queued for removal in the same transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "engine/arguments.h"
+#include "engine/duties.h"
+#include "engine/settings.h"
+#include "engine/statements.h"
+#include "repo/operations.h"
+
+/* ----- files ----- */
+
+WRITES(release_all,
+	   "WITH superfluous AS MATERIALIZED (SELECT DISTINCT file FROM unnest($1) AS file"
+	   " WHERE file IS NOT NULL"
+	   " AND NOT EXISTS (SELECT FROM pictrepo.hashes h WHERE h.identifier = file)"
+	   " AND NOT EXISTS (SELECT FROM pictrepo.hashes h WHERE h.motion_identifier = file)"
+	   " AND NOT EXISTS (SELECT FROM pictrepo.variants v WHERE v.identifier = file)),"
+	   " known AS (DELETE FROM pictrepo.details d USING superfluous s WHERE d.identifier = s.file)"
+	   " SELECT pictrepo.push_many('cleanup', array_agg(jsonb_build_object('Identifier',"
+	   " jsonb_build_object('identifier', file)) ORDER BY file))"
+	   " FROM superfluous HAVING count(*) > 0",
+	   TEXTARRAYOID);
+
+/* Of these files, those that nothing names any more lose their details and go. */
+void
+release_files(NullableDatum files)
+{
+	if (!files.isnull)
+		run_statement(&release_all, &files);
+}
+
+void
+release_file(NullableDatum file)
+{
+	release_files(given(PointerGetDatum(construct_array(&file.value, 1, TEXTOID, -1, false,
+														TYPALIGN_INT))));
+}
+
+/* ----- images ----- */
+
+READS_NOW(hash_of_alias, "SELECT hash FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+
+WRITES(lock_hash, "SELECT FROM pictrepo.hashes WHERE hash = $1 FOR UPDATE", BYTEAOID);
+
+READS_NOW(alias_is_of_hash,
+		  "SELECT FROM pictrepo.aliases WHERE alias = $1 AND hash = $2", TEXTOID, BYTEAOID);
+
+/*
+ * The hash of an alias, locked, so that no alias comes or goes by another
+ * operation; NULL: no such alias.
+ */
+static NullableDatum
+lock_image(NullableDatum alias)
+{
+	for (;;)
+	{
+		NullableDatum hash;
+
+		CHECK_FOR_INTERRUPTS();
+		if (run_statement(&hash_of_alias, &alias) == 0)
+			return NULL_ARG;
+		hash = kept_value(0, 1);
+		if (run_statement(&lock_hash, &hash) > 0 &&
+			run_statement(&alias_is_of_hash, ARGS(alias, hash)) > 0)
+			return hash;
+		/* it was deleted meanwhile, and may be back as that of another hash */
+	}
+}
+
+READS_NOW(files_of_image,
+		  "SELECT array_agg(file) FROM ("
+		  "SELECT identifier AS file FROM pictrepo.hashes WHERE hash = $1"
+		  " UNION ALL SELECT motion_identifier FROM pictrepo.hashes WHERE hash = $1"
+		  " UNION ALL SELECT identifier FROM pictrepo.variants WHERE hash = $1) files"
+		  " WHERE file IS NOT NULL",
+		  BYTEAOID);
+
+WRITES(delete_image, "DELETE FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+
+/* The hash is locked: it goes with all that belongs to it. */
+static void
+remove_image(NullableDatum hash)
+{
+	NullableDatum files;
+
+	run_statement(&files_of_image, &hash);
+	files = kept_value(0, 1);
+	run_statement(&delete_image, &hash);
+	release_files(files);
+}
+
+WRITES(delete_alias_of_image, "DELETE FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+
+READS(any_alias_of_hash, "SELECT FROM pictrepo.aliases WHERE hash = $1 LIMIT 1", BYTEAOID);
+
+static bool
+has_aliases(NullableDatum hash)
+{
+	return run_latest(&any_alias_of_hash, &hash) > 0;
+}
+
+/* The hash is locked: an alias of it goes, and with the last one the image. */
+static void
+remove_alias(NullableDatum alias, NullableDatum hash)
+{
+	run_statement(&delete_alias_of_image, &alias);
+	if (!has_aliases(hash))
+		remove_image(hash);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_delete_alias);
+
+/* NULL: no such alias; compared in constant time */
+READS_NOW(token_fits, "SELECT pictrepo.check_delete_token($1, $2)", TEXTOID, TEXTOID);
+
+/*
+ * delete_alias(alias text, delete_token text) -> text
+ *
+ * "deleted", "missing" or "forbidden".  22004, 22023, 22001.
+ */
+Datum
+pictrepo_delete_alias(PG_FUNCTION_ARGS)
+{
+	NullableDatum alias = alias_argument(fcinfo, 0);
+	NullableDatum token = token_argument(fcinfo, 1);
+	const char *outcome = "missing";
+	NullableDatum hash;
+	RepoCall	call;
+
+	begin_call(&call, fcinfo);
+	hash = lock_image(alias);
+	if (!hash.isnull)
+	{
+		run_statement(&token_fits, ARGS(alias, token));
+		outcome = DatumGetBool(result_value(0, 1).value) ? "deleted" : "forbidden";
+	}
+	if (strcmp(outcome, "deleted") == 0)
+		remove_alias(alias, hash);
+	end_call(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(outcome));
+}
+
+/* ----- moderation ----- */
+
+READS_NOW(aliases_of_image,
+		  "SELECT alias FROM pictrepo.aliases WHERE hash = $1 ORDER BY alias", BYTEAOID);
+
+WRITES(insert_block,
+	   "INSERT INTO pictrepo.blocked (hash) VALUES ($1) ON CONFLICT DO NOTHING", BYTEAOID);
+
+PG_FUNCTION_INFO_V1(pictrepo_purge);
+
+/*
+ * purge(alias text, block bool) -> setof text
+ *
+ * The aliases that are gone, in byte order; no row: no such alias.  22004,
+ * 22023, 22001.
+ */
+Datum
+pictrepo_purge(PG_FUNCTION_ARGS)
+{
+	NullableDatum alias = alias_argument(fcinfo, 0);
+	bool		block = DatumGetBool(any_argument(fcinfo, 1).value);
+	NullableDatum hash;
+	RepoCall	call;
+
+	begin_rows(fcinfo);
+	begin_call(&call, fcinfo);
+	hash = lock_image(alias);
+	if (!hash.isnull)
+	{
+		if (block)
+			run_statement(&insert_block, &hash);
+		run_statement(&aliases_of_image, &hash);
+		give_result_rows(fcinfo);
+		remove_image(hash);
+	}
+	end_call(&call);
+	PG_RETURN_NULL();
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_block_hash);
+
+/*
+ * block_hash(hash bytea) -> bool
+ *
+ * False: it is blocked already.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_block_hash(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &insert_block, ARGS(hash_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_unblock_hash);
+
+WRITES(delete_block, "DELETE FROM pictrepo.blocked WHERE hash = $1", BYTEAOID);
+
+/*
+ * unblock_hash(hash bytea) -> bool
+ *
+ * False: it was not blocked.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_unblock_hash(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &delete_block, ARGS(hash_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_blocked_hashes);
+
+READS_ALL(all_blocked, "SELECT hash, blocked_at FROM pictrepo.blocked ORDER BY blocked_at DESC, hash");
+
+/*
+ * blocked_hashes() -> setof (hash bytea, blocked_at timestamptz)
+ *
+ * Latest first.
+ */
+Datum
+pictrepo_blocked_hashes(PG_FUNCTION_ARGS)
+{
+	return answer_rows(fcinfo, &all_blocked, NULL);
+}
+
+/* ----- lost files ----- */
+
+READS_NOW(hashes_of_file, "SELECT hash FROM pictrepo.hashes WHERE identifier = $1", TEXTOID);
+
+WRITES(lock_hash_of_file,
+	   "SELECT FROM pictrepo.hashes WHERE hash = $1 AND identifier = $2 FOR UPDATE", BYTEAOID, TEXTOID);
+
+WRITES(forget_motion,
+	   "UPDATE pictrepo.hashes SET motion_identifier = NULL WHERE motion_identifier = $1", TEXTOID);
+
+WRITES(forget_variant, "DELETE FROM pictrepo.variants WHERE identifier = $1", TEXTOID);
+
+WRITES(forget_details, "DELETE FROM pictrepo.details WHERE identifier = $1", TEXTOID);
+
+/* Images whose file is lost: how many there were. */
+static uint64
+remove_images_of(NullableDatum file)
+{
+	uint64		found = run_statement(&hashes_of_file, &file);
+	NullableDatum *hashes = palloc_array(NullableDatum, found + 1);
+	uint64		removed = 0;
+
+	for (uint64 i = 0; i < found; i++)
+		hashes[i] = kept_value(i, 1);
+	for (uint64 i = 0; i < found; i++)
+		if (run_statement(&lock_hash_of_file, ARGS(hashes[i], file)) > 0)
+		{
+			remove_image(hashes[i]);
+			removed++;
+		}
+	return removed;
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_forget_missing);
+
+/*
+ * forget_missing(identifier text) -> bool
+ *
+ * False: nothing names the file.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_forget_missing(PG_FUNCTION_ARGS)
+{
+	NullableDatum file = identifier_argument(fcinfo, 0);
+	uint64		forgotten;
+	RepoCall	call;
+
+	begin_call(&call, fcinfo);
+	forgotten = remove_images_of(file);
+	forgotten += run_statement(&forget_motion, &file);
+	forgotten += run_statement(&forget_variant, &file);
+	forgotten += run_statement(&forget_details, &file);
+	end_call(&call);
+	PG_RETURN_BOOL(forgotten > 0);
+}
+
+/* ----- what nobody looks at any more ----- */
+
+WRITES(delete_old_variants,
+	   "WITH gone AS (DELETE FROM pictrepo.variants WHERE ctid = ANY (ARRAY("
+	   "SELECT ctid FROM pictrepo.variants WHERE accessed < $1"
+	   " ORDER BY accessed, hash, variant LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING identifier)"
+	   " SELECT count(*), array_agg(identifier) FROM gone",
+	   TIMESTAMPTZOID, INT4OID);
+
+/* Within a call: how many there were. */
+static int64
+remove_old_variants(NullableDatum before, NullableDatum max)
+{
+	int64		count;
+
+	run_statement(&delete_old_variants, ARGS(before, max));
+	count = DatumGetInt64(result_value(0, 1).value);
+	release_files(kept_value(0, 2));
+	return count;
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_expire_variants);
+
+/*
+ * expire_variants(before timestamptz, max int) -> bigint
+ *
+ * max: 1 to 10000.  Those that somebody is at are left for the next time.
+ * 22004, 22023.
+ */
+Datum
+pictrepo_expire_variants(PG_FUNCTION_ARGS)
+{
+	NullableDatum before = any_argument(fcinfo, 0);
+	NullableDatum max = limit_argument(fcinfo, 1, 1, PAGE_MAX);
+	int64		count;
+	RepoCall	call;
+
+	begin_call(&call, fcinfo);
+	count = remove_old_variants(before, max);
+	end_call(&call);
+	PG_RETURN_INT64(count);
+}
+
+READS_NOW(old_aliases,
+		  "SELECT alias FROM pictrepo.older_aliases($1, $2)", TIMESTAMPTZOID, INT8OID);
+
+WRITES(try_lock_hash,
+	   "SELECT h.hash FROM pictrepo.hashes h WHERE h.hash ="
+	   " (SELECT a.hash FROM pictrepo.aliases a WHERE a.alias = $1) FOR UPDATE SKIP LOCKED",
+	   TEXTOID);
+
+/* The alias before its urls, as in a removal; and they stay untouched from now on. */
+WRITES(lock_old_alias,
+	   "WITH alias AS MATERIALIZED (SELECT a.alias FROM pictrepo.aliases a"
+	   " WHERE a.alias = $1 AND a.hash = $2 FOR UPDATE SKIP LOCKED),"
+	   " urls AS MATERIALIZED (SELECT p.accessed FROM pictrepo.proxies p"
+	   " WHERE p.alias = (SELECT alias FROM alias) FOR UPDATE)"
+	   " SELECT max(accessed) < $3 FROM urls",
+	   TEXTOID, BYTEAOID, TIMESTAMPTZOID);
+
+/* Delete an alias if it is old still, now that nobody can touch it. */
+static bool
+remove_old_alias(NullableDatum alias, NullableDatum before)
+{
+	NullableDatum hash;
+	NullableDatum old;
+
+	if (run_statement(&try_lock_hash, &alias) == 0)
+		return false;
+	hash = kept_value(0, 1);
+	run_statement(&lock_old_alias, ARGS(alias, hash, before));
+	old = result_value(0, 1);
+	if (old.isnull || !DatumGetBool(old.value))
+		return false;
+	remove_alias(alias, hash);
+	return true;
+}
+
+static int64
+remove_old_aliases(NullableDatum before, NullableDatum max)
+{
+	uint64		found = run_statement(&old_aliases, ARGS(before, max));
+	NullableDatum *aliases = palloc_array(NullableDatum, found + 1);
+	int64		removed = 0;
+
+	for (uint64 i = 0; i < found; i++)
+		aliases[i] = kept_value(i, 1);
+	for (uint64 i = 0; i < found; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		removed += remove_old_alias(aliases[i], before);
+	}
+	return removed;
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_expire_proxies);
+
+/*
+ * expire_proxies(before timestamptz, max int) -> bigint
+ *
+ * max: 1 to 10000.  Those that somebody is at are left for the next time.
+ * 22004, 22023.
+ */
+Datum
+pictrepo_expire_proxies(PG_FUNCTION_ARGS)
+{
+	NullableDatum before = any_argument(fcinfo, 0);
+	NullableDatum max = given(Int64GetDatum(DatumGetInt32(limit_argument(fcinfo, 1, 1, PAGE_MAX).value)));
+	int64		count;
+	RepoCall	call;
+
+	begin_call(&call, fcinfo);
+	count = remove_old_aliases(before, max);
+	end_call(&call);
+	PG_RETURN_INT64(count);
+}
+
+/* ----- for the background worker ----- */
+
+static NullableDatum
+retained_since(int retention)
+{
+	return given(TimestampTzGetDatum(GetCurrentTimestamp() - retention * USECS_PER_SEC));
+}
+
+uint64
+expire_old_variants(void)
+{
+	if (variant_retention == 0)
+		return 0;
+	return remove_old_variants(retained_since(variant_retention),
+							   given(Int32GetDatum(SMALL_BATCH)));
+}
+
+uint64
+expire_old_proxies(void)
+{
+	if (proxy_retention == 0)
+		return 0;
+	return remove_old_aliases(retained_since(proxy_retention),
+							  given(Int64GetDatum(SMALL_BATCH)));
+}

@@ -1,0 +1,172 @@
+/*-------------------------------------------------------------------------
+ *
+ * operations_serve.c
+ *		Operations: all that it takes to answer a request.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+
+#include "engine/arguments.h"
+#include "engine/statements.h"
+
+/* What is served in place of an alias that is not known: the setting's value. */
+READS(fallback_alias, "SELECT value FROM pictrepo.settings WHERE key = '404-alias'");
+
+/* NULL: there is none, or it is no text. */
+static NullableDatum
+find_fallback(void)
+{
+	bytea	   *value;
+
+	if (run_statement(&fallback_alias, NULL) == 0)
+		return NULL_ARG;
+	value = DatumGetByteaPP(kept_value(0, 1).value);
+	if (!pg_verifymbstr(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), true))
+		return NULL_ARG;
+	return given(PointerGetDatum(cstring_to_text_with_len(VARDATA_ANY(value),
+														  VARSIZE_ANY_EXHDR(value))));
+}
+
+typedef enum Found
+{
+	FOUND_NOTHING,
+	FOUND_FALLBACK,
+	FOUND_IT
+} Found;
+
+/* Within a call: the row for an alias, or for what is served in its place. */
+static Found
+look_for_alias(Statement *look, NullableDatum alias, NullableDatum variant)
+{
+	if (run_statement(look, ARGS(alias, given(BoolGetDatum(false)), variant)) > 0)
+		return FOUND_IT;
+	alias = find_fallback();
+	if (alias.isnull ||
+		run_statement(look, ARGS(alias, given(BoolGetDatum(true)), variant)) == 0)
+		return FOUND_NOTHING;
+	return FOUND_FALLBACK;
+}
+
+WRITES(touch_alias, "SELECT pictrepo.accessed_alias($1)", TEXTOID);
+WRITES(touch_variant, "SELECT pictrepo.accessed_variant($1, $2)", BYTEAOID, TEXTOID);
+
+PG_FUNCTION_INFO_V1(pictrepo_serve);
+
+READS(image_of_alias,
+	  "SELECT h.hash, h.identifier, d.details, h.motion_identifier, h.blurhash, $2"
+	  " FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
+	  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier"
+	  " WHERE a.alias = $1",
+	  TEXTOID, BOOLOID);
+
+/*
+ * serve(alias text, touch bool)
+ *		-> setof (hash bytea, identifier text, details jsonb, motion_identifier text,
+ *				  blurhash text, fallback bool)
+ *
+ * One row or none.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_serve(PG_FUNCTION_ARGS)
+{
+	NullableDatum alias = alias_argument(fcinfo, 0);
+	bool		touch = DatumGetBool(any_argument(fcinfo, 1).value);
+	Found		found;
+	RepoCall	call;
+
+	begin_rows(fcinfo);
+	begin_call(&call, fcinfo);
+	found = look_for_alias(&image_of_alias, alias, NULL_ARG);
+	if (found != FOUND_NOTHING)
+		give_result_rows(fcinfo);
+	if (found == FOUND_IT && touch)
+		run_statement(&touch_alias, &alias);
+	end_call(&call);
+	PG_RETURN_NULL();
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_serve_url);
+
+READS(image_of_url,
+	  "SELECT h.hash, h.identifier, d.details, h.motion_identifier, h.blurhash, false, a.alias"
+	  " FROM pictrepo.proxies p JOIN pictrepo.aliases a ON a.alias = p.alias"
+	  " JOIN pictrepo.hashes h ON h.hash = a.hash"
+	  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier"
+	  " WHERE p.digest = pictrepo.url_digest($1)",
+	  TEXTOID);
+
+/*
+ * serve_url(url text, touch bool) -> setof (as serve, alias text)
+ *
+ * One row or none.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_serve_url(PG_FUNCTION_ARGS)
+{
+	NullableDatum url = url_argument(fcinfo, 0);
+	bool		touch = DatumGetBool(any_argument(fcinfo, 1).value);
+	RepoCall	call;
+
+	begin_rows(fcinfo);
+	begin_call(&call, fcinfo);
+	if (run_statement(&image_of_url, &url) > 0)
+	{
+		NullableDatum alias = kept_value(0, 7);
+
+		give_result_rows(fcinfo);
+		if (touch)
+			run_statement(&touch_alias, &alias);
+	}
+	end_call(&call);
+	PG_RETURN_NULL();
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_serve_variant);
+
+READS(variant_of_alias,
+	  "SELECT h.hash, v.identifier, vd.details, h.motion_identifier, h.blurhash, $2,"
+	  " h.identifier, d.details"
+	  " FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
+	  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier"
+	  " LEFT JOIN pictrepo.variants v ON v.hash = h.hash AND v.variant = $3"
+	  " LEFT JOIN pictrepo.details vd ON vd.identifier = v.identifier"
+	  " WHERE a.alias = $1",
+	  TEXTOID, BOOLOID, TEXTOID);
+
+/*
+ * serve_variant(alias text, variant text, touch bool)
+ *		-> setof (as serve, original_identifier text, original_details jsonb)
+ *
+ * One row or none; identifier NULL: the variant is still to be made.  22004,
+ * 22023, 22001.
+ */
+Datum
+pictrepo_serve_variant(PG_FUNCTION_ARGS)
+{
+	NullableDatum alias = alias_argument(fcinfo, 0);
+	NullableDatum variant = variant_argument(fcinfo, 1);
+	bool		touch = DatumGetBool(any_argument(fcinfo, 2).value);
+	Found		found;
+	RepoCall	call;
+
+	begin_rows(fcinfo);
+	begin_call(&call, fcinfo);
+	found = look_for_alias(&variant_of_alias, alias, variant);
+	if (found != FOUND_NOTHING)
+		give_result_rows(fcinfo);
+	if (found == FOUND_IT && touch)
+	{
+		NullableDatum hash = kept_value(0, 1);
+
+		if (!result_value(0, 2).isnull)
+			run_statement(&touch_variant, ARGS(hash, variant));
+		run_statement(&touch_alias, &alias);
+	}
+	end_call(&call);
+	PG_RETURN_NULL();
+}
