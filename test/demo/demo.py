@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 
 import page
 from pulse import beating
-from store import NotAPicture, Store, thumbnail
+from store import NotAPicture, Store, look_at, thumbnail
 
 HERE = Path(__file__).parent
 SIZES = (160, 480)
@@ -133,30 +133,37 @@ def results(uploads):
     return good
 
 
-def variant(store, hash, size):
-    """The thumbnail of a picture: made here, or by whoever was first."""
+def variant(store, alias, size):
+    """Serve a thumbnail: it is there, or it is made here or by whoever was first."""
     name = f"thumbnail.{size}"
     me = uuid.uuid4()
     with connect() as own:
+        hash, file, original = own.execute(
+            "SELECT hash, identifier, original_identifier FROM pictrepo.serve_variant(%s, %s)",
+            (alias, name)).fetchone()
+        if file is not None:
+            return "exists"
         claim = call("SELECT pictrepo.claim_variant_processing_rights(%s, %s, %s)",
                      hash, name, me, on=own)
         if claim == "claimed":
-            source = call("SELECT pictrepo.identifier(%s)", hash, on=own)
-            try:
-                with beating(lambda: call("SELECT pictrepo.variant_heartbeat(%s, %s, %s)",
-                                          hash, name, me, on=own)):
-                    picture = thumbnail(store.path(source), size)
-                call("SELECT pictrepo.relate_variant_identifier(%s, %s, %s)",
-                     hash, name, store.put(picture, ".jpg"), on=own)
-            except NotAPicture as error:
-                say(str(error))
-            finally:
-                # also when nothing came of it: nobody shall wait for it
-                call("SELECT pictrepo.notify_variant(%s, %s, %s)", hash, name, me, on=own)
+            make_variant(store, hash, name, original, size, me, own)
         elif claim == "busy":
             call("SELECT pictrepo.variant_waiter(%s, %s, '60 s')", hash, name, on=own)
-        call("SELECT pictrepo.accessed_variant(%s, %s)", hash, name, on=own)
     return claim
+
+
+def make_variant(store, hash, name, original, size, me, own):
+    try:
+        with beating(lambda: call("SELECT pictrepo.variant_heartbeat(%s, %s, %s)",
+                                  hash, name, me, on=own)):
+            file = store.put(thumbnail(store.path(original), size), ".jpg")
+            _, width, height, _ = look_at(store.path(file))
+        call("SELECT pictrepo.finish_variant(%s, %s, %s, %s, %s)",
+             hash, name, me, file, Jsonb({"width": width, "height": height}), on=own)
+    except NotAPicture as error:
+        say(str(error))
+        # nobody shall wait for it any longer
+        call("SELECT pictrepo.notify_variant(%s, %s, %s)", hash, name, me, on=own)
 
 
 def all_hashes():
@@ -171,50 +178,27 @@ def all_hashes():
             return pages
 
 
-def delete(alias, token):
-    """Delete an alias; the last one takes the picture and its files along."""
-    if not call("SELECT pictrepo.check_delete_token(%s, %s)", alias, token):
-        return "forbidden"
-    with db.transaction():
-        hash = call("SELECT pictrepo.hash(%s)", alias)
-        call("SELECT pictrepo.cleanup_alias(%s)", alias)
-        if call("SELECT count(*) FROM pictrepo.aliases_for_hash(%s)", hash) > 0:
-            return "alias"
-        identifier = call("SELECT pictrepo.identifier(%s)", hash)
-        files = [identifier] + [row[0] for row in db.execute(
-            "SELECT identifier FROM pictrepo.variants(%s)", (hash,))]
-        # In the same transaction, so that no crash can leave a file behind.
-        call("SELECT pictrepo.push_many('cleanup', %s)",
-             [Jsonb({"Identifier": {"identifier": file}}) for file in files])
-        call("SELECT pictrepo.cleanup_details(%s)", identifier)
-        call("SELECT pictrepo.cleanup_hash(%s)", hash)
-    return "picture"
-
-
 def prove(store):
-    """Look at the tables themselves, as the superuser: is anything left over?"""
+    """Look at everything: is anything left over?"""
+    named = set()
+    slug = None
+    while True:
+        files, slug = db.execute(
+            "SELECT identifiers, next FROM pictrepo.prune_page(%s, 10)", (slug,)).fetchone()
+        named.update(files)
+        if slug is None:
+            break
     with psycopg.connect() as admin:
-        def count(sql):
-            return admin.execute(sql).fetchone()[0]
+        def count(table):
+            return admin.execute(f"SELECT count(*) FROM pictrepo.{table}").fetchone()[0]
 
-        named = {row[0] for row in admin.execute(
-            "SELECT identifier FROM pictrepo.hashes"
-            " UNION SELECT identifier FROM pictrepo.variants")}
         left = {
             "files that nothing names": len(store.files() - named),
             "files that are missing": len(named - store.files()),
-            "files without details": count(
-                "SELECT count(*) FROM pictrepo.hashes h WHERE NOT EXISTS"
-                " (SELECT FROM pictrepo.details d WHERE d.identifier = h.identifier)"),
-            "details of no file": count(
-                "SELECT count(*) FROM pictrepo.details d WHERE NOT EXISTS"
-                " (SELECT FROM pictrepo.hashes h WHERE h.identifier = d.identifier)"),
-            "pictures without an alias": count(
-                "SELECT count(*) FROM pictrepo.hashes h WHERE NOT EXISTS"
-                " (SELECT FROM pictrepo.aliases a WHERE a.hash = h.hash)"),
-            "variant claims": count("SELECT count(*) FROM pictrepo.variant_claims"),
-            "uploads": count("SELECT count(*) FROM pictrepo.uploads"),
-            "jobs": count("SELECT count(*) FROM pictrepo.job_queue"),
+            "orphans in the repo": count("orphans"),
+            "variant claims": count("variant_claims"),
+            "uploads": count("uploads"),
+            "jobs": count("job_queue"),
         }
     for what, number in left.items():
         say(f"{number:3d} {what}")
@@ -261,12 +245,10 @@ def run(directory, images, own):
         say(f"{len(uploaded)} of {len(begun)} uploads went well;"
             f" {call('SELECT pictrepo.size()')} different pictures are stored")
 
-        known = [(name, alias, token, call("SELECT pictrepo.hash(%s)", alias))
-                 for name, alias, token in uploaded]
-
         step("Thumbnails, each asked for by four clients at once")
-        hashes = sorted({hash for *_, hash in known})
-        wanted = [(store, hash, size) for hash in hashes for size in SIZES for _ in range(4)]
+        aliases = {call("SELECT pictrepo.hash(%s)", alias): alias for _, alias, _ in uploaded}
+        wanted = [(store, alias, size)
+                  for alias in aliases.values() for size in SIZES for _ in range(4)]
         with ThreadPoolExecutor(8) as pool:
             claims = list(pool.map(lambda args: variant(*args), wanted))
         say(f"{len(wanted)} requests: {claims.count('claimed')} made one,"
@@ -276,43 +258,51 @@ def run(directory, images, own):
         pages = all_hashes()
         say(f"{len(pages)} pages with {' + '.join(str(len(p)) for p in pages)} pictures")
 
-        step("Serving by alias")
-        for name, alias, _, _ in known[:3]:
-            identifier = call("SELECT pictrepo.identifier_from_alias(%s)", alias)
-            details = call("SELECT pictrepo.details(%s)", identifier)
-            call("SELECT pictrepo.accessed_alias(%s)", alias)
+        step("Serving by alias, one call each")
+        for name, alias, _ in uploaded[:3]:
+            identifier, details = db.execute(
+                "SELECT identifier, details FROM pictrepo.serve(%s, touch => true)",
+                (alias,)).fetchone()
             say(f"{alias}: {details['width']}x{details['height']}, {len(store.read(identifier))}"
                 f" bytes, was {name}")
-        url = "https://example.com/" + known[0][0]
-        call("SELECT pictrepo.relate_url(%s, %s)", url, known[0][1])
-        say(f"{url} is cached as {call('SELECT pictrepo.related(%s)', url)}")
-        cached = [alias for alias, _ in db.execute(
+        name, alias, _ = uploaded[0]
+        url = f"https://example.com/{name}"
+        call("SELECT pictrepo.relate_url(%s, %s)", url, alias)
+        say(f"{url} is cached as {call('SELECT alias FROM pictrepo.serve_url(%s)', url)}")
+        cached = [old for old, _ in db.execute(
             "SELECT alias, accessed FROM pictrepo.older_aliases(clock_timestamp())")]
-        if cached != [known[0][1]]:
+        if cached != [alias]:
             sys.exit(f"an upload, not a cached url, would expire: {cached}")
         say("it could be fetched again, so it alone would ever expire")
 
         step("Access times: which thumbnails did nobody look at for a month?")
         call("SELECT pictrepo.set_accessed_variant(%s, 'thumbnail.480', now() - interval '40 days')",
-             hashes[0])
+             min(aliases))
         for hash, name, accessed in db.execute(
                 "SELECT * FROM pictrepo.older_variants(now() - interval '30 days')"):
-            file = call("SELECT pictrepo.variant_identifier(%s, %s)", hash, name)
-            with db.transaction():
-                call("SELECT pictrepo.push('cleanup', %s)", Jsonb({"Identifier": {"identifier": file}}))
-                call("SELECT pictrepo.remove_variant(%s, %s)", hash, name)
-            say(f"{name} of {hash.hex()[:12]}, last seen {accessed:%Y-%m-%d}: removed")
+            say(f"{name} of {hash.hex()[:12]}, last seen {accessed:%Y-%m-%d}")
+        say(f"{call('SELECT pictrepo.expire_variants(now() - %s::interval)', '30 days')} removed")
 
         step("Deleting every third upload, with its token")
-        say(f"with a wrong token: {delete(known[-1][1], 'wrong')}")
-        deleted = [delete(alias, token) for _, alias, token, _ in known[1::3]]
-        say(f"{deleted.count('picture')} pictures went,"
-            f" {deleted.count('alias')} stay under another alias")
+        before = call("SELECT pictrepo.size()")
+        say(f"with a wrong token: {call('SELECT pictrepo.delete_alias(%s, %s)', uploaded[-1][1], 'x')}")
+        deleted = [call("SELECT pictrepo.delete_alias(%s, %s)", alias, token)
+                   for _, alias, token in uploaded[1::3]]
+        gone = before - call("SELECT pictrepo.size()")
+        say(f"{deleted.count('deleted')} aliases deleted: {gone} pictures went with their last one,"
+            f" {len(deleted) - gone} stay under another")
+
+        step("A picture that nobody shall upload again")
+        name, alias, _ = uploaded[0]
+        path = next(path for path in pictures if path.name == name)
+        purged = db.execute("SELECT pictrepo.purge(%s, block => true)", (alias,)).fetchall()
+        say(f"{name}: {len(purged)} alias purged, its content blocked; uploaded again:")
+        results([(name, upload(store, path)[1])])
         until("all files are removed", lambda: call("SELECT pictrepo.queue_length()") == 0)
 
     step("What is left over?")
     files, left = prove(store)
-    page.write(directory / "index.html", db, {alias: name for name, alias, _, _ in known})
+    page.write(directory / "index.html", db, {alias: name for name, alias, _ in uploaded})
     step(f"{files} files in the store, each named by the repo, and {left} things left over,"
          f" after {time.monotonic() - began:.0f} s.")
     print(f"Look at {directory / 'index.html'}")

@@ -1,5 +1,6 @@
 """The page of the demo: thumbnails, and what the repo knows of each picture."""
 
+from datetime import datetime
 from html import escape
 
 STYLE = """
@@ -33,44 +34,48 @@ def kilobytes(size):
     return f"{size / 1024:.1f} KiB"
 
 
-def moment(time):
-    return f"{time:%Y-%m-%d %H:%M:%S}" if time else "never"
+def moment(text):
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S}" if text else "never"
 
 
-def card(db, hash, names):
-    identifier = one(db, "SELECT pictrepo.identifier(%s)", hash)
-    details = one(db, "SELECT pictrepo.details(%s)", identifier)
-    aliases = [row[0] for row in db.execute("SELECT pictrepo.aliases_for_hash(%s)", (hash,))]
-    variants = db.execute("SELECT variant, identifier FROM pictrepo.variants(%s)", (hash,)).fetchall()
-    created_at = one(db, "SELECT created_at FROM pictrepo.bound(%s)", hash)
-    name = names[aliases[0]]
+def all_images(db):
+    """Everything that is known of each picture, by the page."""
+    slug = None
+    while True:
+        images, slug = db.execute("SELECT images, next FROM pictrepo.page(%s, 10)", (slug,)).fetchone()
+        yield from images
+        if slug is None:
+            return
+
+
+def card(image, names):
+    details = image["details"]
+    aliases = image["aliases"]
+    variants = image["variants"]
     attempt = f"{details['worker']}, attempt {details['attempt']}"
     if details["attempt"] > 1:
         attempt = f'<span class="again">{attempt}, after a crash</span>'
     facts = [
-        *(("alias", f"<code>{escape(alias)}</code>") for alias in aliases),
-        ("hash", f"<code>{hash.hex()[:18]}…</code>"),
-        ("picture", f"{one(db, 'SELECT pictrepo.hash_format(%s)', hash)},"
-                    f" {details['width']} × {details['height']},"
-                    f" {kilobytes(one(db, 'SELECT pictrepo.hash_size(%s)', hash))}"),
-        ("stored", moment(created_at)),
-        ("served", moment(max(filter(None, (
-            one(db, "SELECT pictrepo.alias_accessed_at(%s)", a) for a in aliases)), default=None))),
-        ("variants", escape(", ".join(v for v, _ in variants)) or "none"),
+        *(("alias", f"<code>{escape(alias['alias'])}</code>") for alias in aliases),
+        ("hash", f"<code>{image['hash'][:18]}…</code>"),
+        ("picture", f"{image['format']}, {details['width']} × {details['height']},"
+                    f" {kilobytes(image['size'])}"),
+        ("stored", moment(image["created_at"])),
+        ("served", moment(max((alias["accessed"] or "" for alias in aliases)))),
+        ("variants", escape(", ".join(v["variant"] for v in variants)) or "none"),
         ("done by", attempt),
     ]
-    smallest = variants[0][1] if variants else identifier
+    smallest = variants[0]["identifier"] if variants else image["identifier"]
     return (f'<article><figure><img src="store/{escape(smallest)}" alt=""></figure>'
-            f"<h2>{escape(name)}</h2><dl>"
+            f"<h2>{escape(names[aliases[0]['alias']])}</h2><dl>"
             + "".join(f'<dt>{label}</dt><dd>{value}</dd>' for label, value in facts)
             + "</dl></article>")
 
 
 def write(path, db, names):
-    hashes = [row[0] for row in db.execute("SELECT pictrepo.hashes()")]
-    sizes = [one(db, "SELECT pictrepo.hash_size(%s)", hash) for hash in hashes]
-    variants = sum(one(db, "SELECT count(*) FROM pictrepo.variants(%s)", hash) for hash in hashes)
-    facts = [(len(hashes), "pictures"), (kilobytes(sum(sizes)), "of content"), (variants, "variants"),
+    images = list(all_images(db))
+    facts = [(len(images), "pictures"), (kilobytes(sum(i["size"] for i in images)), "of content"),
+             (sum(len(i["variants"]) for i in images), "variants"),
              (one(db, "SELECT pictrepo.queue_length()"), "jobs left")]
     path.write_text(
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -78,5 +83,5 @@ def write(path, db, names):
         f"<style>{STYLE}</style></head><body><header><h1>What pictrepo knows</h1>"
         f"<p>{escape(one(db, 'SELECT pictrepo.health_check()'))}</p></header>"
         '<div class="facts">' + "".join(f"<div><b>{n}</b>{what}</div>" for n, what in facts) + "</div>"
-        "<main>" + "\n".join(card(db, hash, names) for hash in hashes) + "</main></body></html>\n",
+        "<main>" + "\n".join(card(image, names) for image in images) + "</main></body></html>\n",
         encoding="utf-8")

@@ -53,24 +53,21 @@ class Worker:
             else:
                 self.remove_file(job_id, **job["Identifier"])
         except NotAPicture as error:
-            # Trying again would not help. The job's upload gets a Failure.
-            with self.db.transaction():
-                self.push_cleanup(job["Ingest"]["identifier"])
-                self.finish(job_id, "aborted", str(error))
+            self.give_up(job_id, job["Ingest"]["identifier"], str(error))
 
     def beat(self, job_id):
         self.call("SELECT pictrepo.heartbeat(%s, %s, %s)", self.queue, self.id, job_id)
 
-    def push_cleanup(self, identifier):
-        self.call("SELECT pictrepo.push('cleanup', %s)",
-                  Jsonb({"Identifier": {"identifier": identifier}}))
-
-    def finish(self, job_id, result="success", error=None):
-        """The last step in a transaction: another worker has the job now? Then undo it all."""
-        outcome = self.call("SELECT pictrepo.complete_job(%s, %s, %s, %s, %s)",
-                            self.queue, self.id, job_id, result, error)
-        if outcome == "lost":
-            raise psycopg.Rollback()
+    def give_up(self, job_id, identifier, error):
+        """Trying again would not help: the file goes, the job's upload gets a Failure."""
+        with self.db.transaction():
+            self.call("SELECT pictrepo.push('cleanup', %s)",
+                      Jsonb({"Identifier": {"identifier": identifier}}))
+            outcome = self.call("SELECT pictrepo.complete_job(%s, %s, %s, 'aborted', %s)",
+                                self.queue, self.id, job_id, error)
+            if outcome == "lost":
+                # another worker has the job now, and needs the file
+                raise psycopg.Rollback()
 
     def ingest(self, job_id, attempt, identifier, upload):
         """Look at an uploaded file and make it known under a new alias."""
@@ -90,17 +87,11 @@ class Worker:
         alias = f"{uuid.uuid4()}.{format}"
         token = str(uuid.uuid4())
 
-        # All of it or nothing: a worker that dies in here leaves no trace.
-        with self.db.transaction():
-            if self.call("SELECT pictrepo.create_hash(%s, %s)", hash, identifier):
-                self.call("SELECT pictrepo.relate_details(%s, %s)", identifier, Jsonb(details))
-            else:
-                # The content is known: keep the first file, drop this one.
-                self.push_cleanup(identifier)
-            self.call("SELECT pictrepo.create_alias(%s, %s, %s)", alias, token, hash)
-            self.call("SELECT pictrepo.complete_upload(%s, %s)", upload,
-                      Jsonb({"Success": {"alias": alias, "token": token}}))
-            self.finish(job_id)
+        # The picture, the upload's result and the end of the job in one: a worker
+        # that dies before leaves no trace. The file goes if the content is known.
+        self.call("SELECT outcome FROM pictrepo.finish_ingest(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                  self.queue, self.id, job_id, upload,
+                  hash, identifier, Jsonb(details), alias, token)
 
     def remove_file(self, job_id, identifier):
         self.store.remove(identifier)
