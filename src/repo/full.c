@@ -61,6 +61,79 @@ pictrepo_health_check(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(said);
 }
 
+PG_FUNCTION_INFO_V1(pictrepo_status);
+
+#define ITEM(name, value) "SELECT '" name "', " value ", NULL"
+#define ITEM_WITH_ADVICE(name, value, condition, advice) \
+	"SELECT '" name "', " value ", CASE WHEN " condition " THEN '" advice "' END"
+
+/* This goes through the queue, as queue_stats does. */
+READS_ALL(status_items,
+		  "WITH server AS (SELECT pg_is_in_recovery() AS standby, e.extversion,"
+		  " (SELECT min(a.backend_start) FROM pg_stat_activity a"
+		  " WHERE a.datname = current_database() AND a.backend_type = 'pictrepo worker') AS worker"
+		  " FROM pg_extension e WHERE e.extname = 'pictrepo'),"
+		  " queues AS (SELECT coalesce(sum(ready), 0) AS ready, coalesce(sum(scheduled), 0) AS scheduled,"
+		  " coalesce(sum(running), 0) AS running, coalesce(sum(dead), 0) AS dead, max(oldest_age) AS oldest,"
+		  " sum(waiting) AS waiting, string_agg(queue, ', ' ORDER BY queue) FILTER (WHERE paused) AS paused"
+		  " FROM pictrepo.queue_stats),"
+		  " duties AS (SELECT max(last_run) AS last_run,"
+		  " string_agg(duty || ': ' || last_error, '; ' ORDER BY duty) AS error FROM pictrepo.maintenance),"
+		  " schedules AS (SELECT count(*) AS number,"
+		  " string_agg(name || ': ' || error, '; ' ORDER BY name) AS error FROM pictrepo.schedules) "
+
+		  ITEM("library", "$1")
+		  " UNION ALL "
+		  ITEM_WITH_ADVICE("schema", "extversion", "extversion <> $1", "ALTER EXTENSION pictrepo UPDATE")
+		  " FROM server UNION ALL "
+		  ITEM("server", "CASE WHEN standby THEN 'standby: reads only' ELSE 'primary' END")
+		  " FROM server UNION ALL "
+		  ITEM_WITH_ADVICE("preload", "CASE WHEN $2 THEN 'on' ELSE 'off' END", "NOT $2",
+						   "shared_preload_libraries = ''pictrepo'' and a restart: workers wake at once,"
+						   " heartbeats write nothing, counts and pops stay fast, and upkeep runs by itself")
+		  " UNION ALL "
+		  ITEM_WITH_ADVICE("worker", "coalesce('since ' || worker, CASE WHEN standby THEN 'after promotion' ELSE 'none' END)",
+						   "worker IS NULL AND NOT standby AND $2",
+						   "see the server log; max_worker_processes may be used up")
+		  " FROM server UNION ALL "
+		  ITEM_WITH_ADVICE("upkeep", "coalesce(error, 'last ' || last_run, 'by those who call run_maintenance')",
+						   "error IS NOT NULL", "see pictrepo.maintenance and the server log")
+		  " FROM duties UNION ALL "
+		  ITEM("images", "pictrepo.size()::text")
+		  " UNION ALL "
+		  ITEM("jobs", "format('%s ready, %s scheduled, %s running', ready, scheduled, running)")
+		  " FROM queues UNION ALL "
+		  ITEM_WITH_ADVICE("oldest ready job", "coalesce('due for ' || date_trunc('second', oldest), 'none')",
+						   "oldest > '5 minutes' AND coalesce(waiting, 0) = 0",
+						   "nobody waits for jobs: are there enough workers? see pictrepo.queue_stats")
+		  " FROM queues UNION ALL "
+		  ITEM("waiting sessions", "coalesce(waiting::text, 'not known without preload')")
+		  " FROM queues UNION ALL "
+		  ITEM_WITH_ADVICE("dead jobs", "dead::text", "dead > 0",
+						   "see pictrepo.dead_jobs; requeue_dead(id) tries one again")
+		  " FROM queues UNION ALL "
+		  ITEM_WITH_ADVICE("paused queues", "coalesce(paused, 'none')", "paused IS NOT NULL", "resume_queue(queue)")
+		  " FROM queues UNION ALL "
+		  ITEM_WITH_ADVICE("schedules", "coalesce(error, number::text)", "error IS NOT NULL",
+						   "see pictrepo.schedules")
+		  " FROM schedules UNION ALL "
+		  ITEM("uploads under way", "(SELECT count(*) FROM pictrepo.uploads)::text")
+		  " UNION ALL "
+		  ITEM("store migration", "CASE WHEN pictrepo.is_continuing_migration() THEN 'under way' ELSE 'none' END"),
+		  TEXTOID, BOOLOID);
+
+/*
+ * status() -> setof (item text, value text, advice text)
+ *
+ * advice NULL: nothing to do.
+ */
+Datum
+pictrepo_status(PG_FUNCTION_ARGS)
+{
+	return answer_rows(fcinfo, &status_items,
+					   ARGS(given(CStringGetTextDatum(PICTREPO_VERSION)), given(BoolGetDatum(preloaded))));
+}
+
 PG_FUNCTION_INFO_V1(pictrepo_identifier_from_alias);
 
 READS(identifier_from_alias,

@@ -14,3 +14,8 @@ CREATE FUNCTION pictrepo.aliases_from_alias(alias text) RETURNS SETOF text
 	LANGUAGE C STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'pictrepo_aliases_from_alias';
 COMMENT ON FUNCTION pictrepo.aliases_from_alias(text) IS
 	'all aliases of the content that an alias names, itself included, in byte order';
+
+CREATE FUNCTION pictrepo.status(OUT item text, OUT value text, OUT advice text) RETURNS SETOF record
+	LANGUAGE C STABLE PARALLEL SAFE ROWS 15 AS 'MODULE_PATHNAME', 'pictrepo_status';
+COMMENT ON FUNCTION pictrepo.status() IS
+	'how this repo is doing, for a person to read: what runs, what is stored, what waits; advice where something wants looking after';

@@ -36,7 +36,7 @@ max_logical_replication_workers = 0
 $standby->start;
 
 my @functions = public_functions($primary, 'postgres');
-my @readers = grep { !is_writer($_) && $_->{name} ne 'session_worker' } @functions;
+my @readers = grep { !is_writer($_) && $_->{name} !~ /^(session_worker|status)$/ } @functions;
 my @writers = grep { is_writer($_) } @functions;
 
 cmp_ok(scalar @readers, '>', 30, 'there are readers');

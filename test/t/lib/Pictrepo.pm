@@ -152,6 +152,7 @@ my %arguments = (
 	aliases_created => q{'2001-01-01', 'infinity'},
 
 	health_check => q{},
+	status => q{},
 	identifier_from_alias => q{'alias.png'},
 	aliases_from_alias => q{'alias.png'},
 	grant_access => q{'pg_monitor', 'reader'},
