@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "engine/arguments.h"
+#include "engine/batches.h"
 #include "engine/duties.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
@@ -300,18 +301,17 @@ pictrepo_forget_missing(PG_FUNCTION_ARGS)
 WRITES(delete_old_variants,
 	   "WITH gone AS (DELETE FROM pictrepo.variants WHERE ctid = ANY (ARRAY("
 	   "SELECT ctid FROM pictrepo.variants WHERE accessed < $1"
-	   " ORDER BY accessed, hash, variant LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING identifier)"
+	   " ORDER BY accessed, hash, variant LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))"
+	   " RETURNING identifier)"
 	   " SELECT count(*), array_agg(identifier) FROM gone",
-	   TIMESTAMPTZOID, INT4OID);
+	   TIMESTAMPTZOID, INT4OID, INT4OID);
 
-/* Within a call: how many there were. */
-static int64
-remove_old_variants(NullableDatum before, NullableDatum max)
+/* After that statement: the files go as well; how many variants there were. */
+static uint64
+release_old_variants(void)
 {
-	int64		count;
+	int64		count = DatumGetInt64(result_value(0, 1).value);
 
-	run_statement(&delete_old_variants, ARGS(before, max));
-	count = DatumGetInt64(result_value(0, 1).value);
 	release_files(kept_value(0, 2));
 	return count;
 }
@@ -333,13 +333,15 @@ pictrepo_expire_variants(PG_FUNCTION_ARGS)
 	RepoCall	call;
 
 	begin_call(&call, fcinfo);
-	count = remove_old_variants(before, max);
+	run_statement(&delete_old_variants, ARGS(before, max, given(Int32GetDatum(0))));
+	count = release_old_variants();
 	end_call(&call);
 	PG_RETURN_INT64(count);
 }
 
 READS_NOW(old_aliases,
-		  "SELECT alias FROM pictrepo.older_aliases($1, $2)", TIMESTAMPTZOID, INT8OID);
+		  "SELECT alias, $1 FROM pictrepo.older_aliases($1, $2 + $3) OFFSET $3",
+		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
 WRITES(try_lock_hash,
 	   "SELECT h.hash FROM pictrepo.hashes h WHERE h.hash ="
@@ -373,12 +375,14 @@ remove_old_alias(NullableDatum alias, NullableDatum before)
 	return true;
 }
 
-static int64
-remove_old_aliases(NullableDatum before, NullableDatum max)
+/* After that statement: how many of the aliases could be deleted. */
+static uint64
+remove_old_aliases(void)
 {
-	uint64		found = run_statement(&old_aliases, ARGS(before, max));
+	uint64		found = SPI_processed;
 	NullableDatum *aliases = palloc_array(NullableDatum, found + 1);
-	int64		removed = 0;
+	NullableDatum before = found > 0 ? kept_value(0, 2) : NULL_ARG;
+	uint64		removed = 0;
 
 	for (uint64 i = 0; i < found; i++)
 		aliases[i] = kept_value(i, 1);
@@ -402,12 +406,13 @@ Datum
 pictrepo_expire_proxies(PG_FUNCTION_ARGS)
 {
 	NullableDatum before = any_argument(fcinfo, 0);
-	NullableDatum max = given(Int64GetDatum(DatumGetInt32(limit_argument(fcinfo, 1, 1, PAGE_MAX).value)));
+	NullableDatum max = limit_argument(fcinfo, 1, 1, PAGE_MAX);
 	int64		count;
 	RepoCall	call;
 
 	begin_call(&call, fcinfo);
-	count = remove_old_aliases(before, max);
+	run_statement(&old_aliases, ARGS(before, max, given(Int32GetDatum(0))));
+	count = remove_old_aliases();
 	end_call(&call);
 	PG_RETURN_INT64(count);
 }
@@ -425,8 +430,8 @@ expire_old_variants(void)
 {
 	if (variant_retention == 0)
 		return 0;
-	return remove_old_variants(retained_since(variant_retention),
-							   given(Int32GetDatum(SMALL_BATCH)));
+	return run_batch(&delete_old_variants, ARGS(retained_since(variant_retention)), SMALL_BATCH,
+					 release_old_variants);
 }
 
 uint64
@@ -434,6 +439,6 @@ expire_old_proxies(void)
 {
 	if (proxy_retention == 0)
 		return 0;
-	return remove_old_aliases(retained_since(proxy_retention),
-							  given(Int64GetDatum(SMALL_BATCH)));
+	return run_batch(&old_aliases, ARGS(retained_since(proxy_retention)), SMALL_BATCH,
+					 remove_old_aliases);
 }
