@@ -2,6 +2,7 @@
 #
 #   make demo            install what is missing, build, show it on real pictures
 #   make test            install what is missing, build, test on a private server
+#   make test-versions   the same on PostgreSQL 15, 17 and 18, each in a chroot of its Debian release
 #   make bench           pictrepo beside pict-rs's statements
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
 #   make server          leave a private server running;  make server-stop  ends it
@@ -48,7 +49,7 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test bench chaos server server-stop setup
+SCRIPTED = demo test test-versions bench chaos server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -56,6 +57,9 @@ demo:
 
 test:
 	@test/run
+
+test-versions:
+	@test/versions/run
 
 bench:
 	@test/bench/run
