@@ -5,6 +5,7 @@
 #   make test-versions   the same on PostgreSQL 15, 17 and 18, each in a chroot of its Debian release
 #   make bench           pictrepo beside pict-rs's statements
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
+#   make memcheck        the regression tests on a server under valgrind
 #   make server          leave a private server running;  make server-stop  ends it
 #   make, make install   build and install for pg_config's server
 #   make installcheck    test on the running server that PGHOST, ... name
@@ -49,7 +50,7 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test test-versions bench chaos server server-stop setup
+SCRIPTED = demo test test-versions bench chaos memcheck server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -66,6 +67,9 @@ bench:
 
 chaos:
 	@test/chaos/run
+
+memcheck:
+	@test/memcheck/run
 
 server:
 	@test/setup

@@ -166,7 +166,9 @@ DROP FUNCTION counts;
 -- ----- duties -----
 
 SELECT duty FROM pictrepo.maintenance_status();
-SELECT duty, last_error FROM pictrepo.maintenance WHERE last_error IS NOT NULL;
+-- on a slow machine the worker may have given way to a test
+SELECT duty, last_error FROM pictrepo.maintenance
+WHERE last_error <> 'canceling statement due to lock timeout';
 SELECT pictrepo.run_maintenance() >= 0 AS done;
 SELECT pictrepo.run_maintenance('no such duty');
 SELECT pictrepo.run_maintenance('notify');
