@@ -91,6 +91,15 @@ SELECT pictrepo.set('404-alias', '\xff00');
 SELECT * FROM pictrepo.serve('unknown.png');
 SELECT pictrepo.set('404-alias', '');
 SELECT * FROM pictrepo.serve('unknown.png');
+-- as pict-rs stores it
+SELECT outcome FROM pictrepo.ingest('\x0404', '404.png', '{}', 'FFEEDDCC-bbaa-4900-8877-665544332211.png', 'token');
+SELECT pictrepo.set('404-alias', '\xffeeddccbbaa49008877665544332211' || convert_to('.png', 'UTF8'));
+SELECT * FROM pictrepo.serve('unknown.png');
+SELECT pictrepo.set('404-alias', 'FFEEDDCC-bbaa-4900-8877-665544332211.png');
+SELECT original_identifier FROM pictrepo.serve_variant('unknown.png', 'thumb');
+SELECT pictrepo.set('404-alias', '\xffeeddccbbaa49008877665544332211ff');
+SELECT * FROM pictrepo.serve('unknown.png');
+SELECT pictrepo.delete_alias('ffeeddcc-bbaa-4900-8877-665544332211.png', 'token');
 SELECT pictrepo.remove('404-alias');
 SELECT pictrepo.alias_accessed_at('one.png');
 SELECT identifier FROM pictrepo.serve('one.png', touch => true);

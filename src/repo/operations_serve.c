@@ -8,16 +8,39 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 
 #include "engine/arguments.h"
+#include "engine/identity.h"
 #include "engine/statements.h"
 
 /* What is served in place of an alias that is not known: the setting's value. */
 READS(fallback_alias, "SELECT value FROM pictrepo.settings WHERE key = '404-alias'");
 
-/* NULL: there is none, or it is no text. */
+/* An alias of bytes: a text, or as pict-rs stores it, a UUID and an extension. */
+static NullableDatum
+alias_of_bytes(const char *bytes, int length)
+{
+	StringInfoData alias;
+
+	initStringInfo(&alias);
+	if (!pg_verifymbstr(bytes, length, true))
+	{
+		if (length < UUID_LEN || !pg_verifymbstr(bytes + UUID_LEN, length - UUID_LEN, true))
+			return NULL_ARG;
+		appendStringInfoString(&alias, DatumGetCString(DirectFunctionCall1(uuid_out,
+																		   PointerGetDatum(bytes))));
+		bytes += UUID_LEN;
+		length -= UUID_LEN;
+	}
+	appendBinaryStringInfo(&alias, bytes, length);
+	return given(PointerGetDatum(normal_alias(cstring_to_text_with_len(alias.data, alias.len))));
+}
+
+/* NULL: there is none, or it is no alias. */
 static NullableDatum
 find_fallback(void)
 {
@@ -26,10 +49,7 @@ find_fallback(void)
 	if (run_statement(&fallback_alias, NULL) == 0)
 		return NULL_ARG;
 	value = DatumGetByteaPP(kept_value(0, 1).value);
-	if (!pg_verifymbstr(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), true))
-		return NULL_ARG;
-	return given(PointerGetDatum(cstring_to_text_with_len(VARDATA_ANY(value),
-														  VARSIZE_ANY_EXHDR(value))));
+	return alias_of_bytes(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
 typedef enum Found
