@@ -22,7 +22,7 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).
 # The install script is these files, one after the other.
 SQL_ORDER = header \
 	$(addprefix repo/,values hashes variants aliases proxies access details \
-		settings migrations uploads queue queue_schedules queue_upkeep full operations roles) \
+		settings migrations uploads queue queue_schedules queue_upkeep full operations samples roles) \
 	engine/worker footer
 SQL = $(SQL_ORDER:%=src/%.sql)
 SQL_FORGOTTEN = $(filter-out $(SQL) src/upgrade/%,$(wildcard src/*.sql src/*/*.sql))

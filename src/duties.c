@@ -14,6 +14,7 @@
 #include "engine/statements.h"
 #include "repo/operations.h"
 #include "repo/queue.h"
+#include "repo/samples.h"
 #include "repo/schedules.h"
 #include "repo/uploads.h"
 #include "repo/variants.h"
@@ -45,5 +46,6 @@ const Duty	duties[DUTIES] = {
 	[DUTY_PROXIES] = {
 		"proxies", &proxy_interval, 0, expire_old_proxies, .batch = SMALL_BATCH
 	},
+	[DUTY_SAMPLES] = {"samples", &sample_interval, 0, take_sample},
 	[DUTY_SWEEP] = {"sweep", &sweep_interval, 0, sweep_queues},
 };

@@ -22,6 +22,7 @@ typedef enum DutyNumber
 	DUTY_DEAD_JOBS,
 	DUTY_VARIANTS,
 	DUTY_PROXIES,
+	DUTY_SAMPLES,
 	DUTY_SWEEP,
 	DUTIES
 } DutyNumber;

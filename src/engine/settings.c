@@ -46,6 +46,8 @@ int			variant_interval = 60 * 1000;
 int			variant_retention = 0;
 int			proxy_interval = 60 * 1000;
 int			proxy_retention = 0;
+int			sample_interval = 0;
+int			sample_retention = 7 * 24 * 60 * 60;
 
 static const struct config_enum_entry notify_modes[] = {
 	{"coalesced", NOTIFY_COALESCED, false},
@@ -123,6 +125,12 @@ define_intervals(void)
 	define_int("pictrepo.proxy_retention",
 			   "Aliases of proxied urls that nobody looked at for this time are deleted; 0 keeps them.",
 			   &proxy_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("pictrepo.sample_interval",
+			   "How often the worker writes down what is in the queues; 0: never.",
+			   &sample_interval, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("pictrepo.sample_retention",
+			   "How long that is kept.",
+			   &sample_retention, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 }
 
 void

@@ -54,6 +54,8 @@ extern int	variant_interval;
 extern int	variant_retention;	/* s; 0: for ever */
 extern int	proxy_interval;
 extern int	proxy_retention;	/* s; 0: for ever */
+extern int	sample_interval;	/* ms; 0: never */
+extern int	sample_retention;	/* s */
 
 extern void define_settings(void);
 

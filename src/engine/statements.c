@@ -96,10 +96,18 @@ saved_plan(Statement *statement)
 	return statement->plan;
 }
 
+static void
+set_for_planning(const char *setting)
+{
+	(void) set_config_option(setting, "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
 /*
  * A plan may be made while a table is small, and used when it is large.  So it
  * is made as for a large one; returns the level to go back to, 0 when there is
- * a plan.
+ * a plan.  What cannot do without a scan that is off looks so expensive that
+ * the server would compile it, which takes longer than to run it.
  */
 static int
 begin_planning(const Statement *statement)
@@ -109,12 +117,11 @@ begin_planning(const Statement *statement)
 	if (statement->plan != NULL && SPI_plan_is_valid(statement->plan))
 		return 0;
 	guc_level = NewGUCNestLevel();
+	set_for_planning("jit");
 	if (!statement->whole_table)
 	{
-		(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-		(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+		set_for_planning("enable_seqscan");
+		set_for_planning("enable_bitmapscan");
 	}
 	return guc_level;
 }

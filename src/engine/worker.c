@@ -287,6 +287,13 @@ record_run(int number, TimestampTz start, uint64 rows, const char *error)
 	SpinLockRelease(&shared->mutex);
 }
 
+/* A duty without an interval is done when it is told to, and looks now and then. */
+static TimestampTz
+interval_of(const Duty *duty)
+{
+	return *duty->interval > 0 ? *duty->interval * INT64CONST(1000) : USECS_PER_HOUR;
+}
+
 static bool
 has_more_to_do(const Duty *duty, uint64 rows)
 {
@@ -311,7 +318,7 @@ run_duty(int number)
 	const Duty *duty = &duties[number];
 	MemoryContext context = CurrentMemoryContext;
 	TimestampTz start = GetCurrentTimestamp();
-	volatile TimestampTz next = start + *duty->interval * INT64CONST(1000);
+	volatile TimestampTz next = start + interval_of(duty);
 	volatile uint64 rows = 0;
 	char		error[sizeof(((DutyState *) NULL)->error)] = "";
 
@@ -400,7 +407,7 @@ reload_settings(void)
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
 	for (int i = 0; i < DUTIES; i++)
-		next_run[i] = Min(next_run[i], GetCurrentTimestamp() + *duties[i].interval * INT64CONST(1000));
+		next_run[i] = Min(next_run[i], GetCurrentTimestamp() + interval_of(&duties[i]));
 }
 
 static uint32
@@ -532,6 +539,7 @@ pictrepo_maintenance_status(PG_FUNCTION_ARGS)
 		duration->time = state.duration;
 		values[0] = CStringGetTextDatum(duties[i].name);
 		values[1] = IntervalPGetDatum(every);
+		nulls[1] = *duties[i].interval == 0;
 		values[2] = TimestampTzGetDatum(state.last_run);
 		values[3] = IntervalPGetDatum(duration);
 		nulls[2] = nulls[3] = state.last_run == 0;

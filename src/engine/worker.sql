@@ -19,7 +19,7 @@ COMMENT ON FUNCTION pictrepo.maintenance_status() IS 'what view maintenance show
 CREATE VIEW pictrepo.maintenance AS SELECT * FROM pictrepo.maintenance_status();
 COMMENT ON VIEW pictrepo.maintenance IS 'what the background worker of this database does, since the server started';
 COMMENT ON COLUMN pictrepo.maintenance.duty IS 'what it does';
-COMMENT ON COLUMN pictrepo.maintenance.every IS 'at least this often';
+COMMENT ON COLUMN pictrepo.maintenance.every IS 'at least this often; NULL: never';
 COMMENT ON COLUMN pictrepo.maintenance.last_run IS 'when it was begun last; NULL: not yet, or without shared_preload_libraries';
 COMMENT ON COLUMN pictrepo.maintenance.duration IS 'how long that took';
 COMMENT ON COLUMN pictrepo.maintenance.rows IS 'rows done, in all';

@@ -195,6 +195,8 @@ sub fill
 		SELECT pictrepo.set('key', '\\x00ff'), pictrepo.set('other key', '');
 		SELECT pictrepo.mark_migrated('a', 'b');
 		SELECT pictrepo.block_hash('blocked');
+		INSERT INTO pictrepo.samples VALUES ('2001-01-01', 2, 1);
+		INSERT INTO pictrepo.queue_samples VALUES ('2001-01-01', 'q', 1, 0, 1, 1);
 		SELECT pictrepo.configure_queue('q', retries => 2, backoff => '1 hour', max_running => 10);
 		SELECT pictrepo.pause_queue('paused');
 		INSERT INTO pictrepo.schedules (name, queue, job, every, first_run, next_run)

@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * samples.h
+ *		How things went, for graphs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_SAMPLES_H
+#define PICTREPO_SAMPLES_H
+
+/* ----- for the background worker ----- */
+
+extern uint64 take_sample(void);
+
+#endif
