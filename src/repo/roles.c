@@ -35,11 +35,12 @@ READS(functions_of_level,
 	  " ELSE 0 END",
 	  INT4OID);
 
-/* Views for everybody, tables for admins. */
+/* Views and samples for everybody, tables for admins. */
 READS(relations_of_level,
 	  "SELECT string_agg(c.oid::regclass::text, ', ') FROM pg_class c"
 	  " WHERE c.relnamespace = 'pictrepo'::regnamespace"
-	  " AND (c.relkind = 'v' OR (c.relkind IN ('r', 'p') AND $1 >= 2))",
+	  " AND (c.relkind = 'v' OR c.relname LIKE '%samples'"
+	  " OR (c.relkind IN ('r', 'p') AND $1 >= 2))",
 	  INT4OID);
 
 static int
