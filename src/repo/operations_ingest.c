@@ -116,18 +116,28 @@ WRITES(insert_details,
 	   "INSERT INTO pictrepo.details (identifier, details) VALUES ($1, $2) ON CONFLICT DO NOTHING",
 	   TEXTOID, JSONBOID);
 
-READS_NOW(details_of_file,
-		  "SELECT details FROM pictrepo.details WHERE identifier = $1", TEXTOID);
+WRITES(hold_details,
+	   "SELECT details FROM pictrepo.details WHERE identifier = $1 FOR KEY SHARE", TEXTOID);
 
 WRITES(delete_hash, "DELETE FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
-/* The first details of a file stay: those that are stored now. */
+/*
+ * The first details of a file stay: those that are stored now.  A file that is
+ * known already has another name, which may be going: with its details held,
+ * whoever would release the file waits, and sees ours.
+ */
 static NullableDatum
 store_details(NullableDatum identifier, NullableDatum details)
 {
-	if (run_statement(&insert_details, ARGS(identifier, details)) > 0)
-		return details;
-	return run_statement(&details_of_file, &identifier) > 0 ? kept_value(0, 1) : NULL_ARG;
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (run_statement(&insert_details, ARGS(identifier, details)) > 0)
+			return details;
+		if (run_statement(&hold_details, &identifier) > 0)
+			return kept_value(0, 1);
+		/* they went with the file's last other name: once more */
+	}
 }
 
 /* Within a call: store what can be stored, and release the file if it is not. */
