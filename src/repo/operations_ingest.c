@@ -66,10 +66,16 @@ WRITES(insert_hash,
 	   " VALUES ($1, $2, coalesce($3, now())) ON CONFLICT DO NOTHING",
 	   BYTEAOID, TEXTOID, TIMESTAMPTZOID);
 
-WRITES(hold_hash,
-	   "SELECT h.identifier, (SELECT d.details FROM pictrepo.details d WHERE d.identifier = h.identifier)"
-	   " FROM pictrepo.hashes h WHERE h.hash = $1 FOR KEY SHARE",
-	   BYTEAOID);
+WRITES(hold_hash, "SELECT FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE", BYTEAOID);
+
+/*
+ * Not asked of hold_hash: a file that moved while we waited for the lock would
+ * be the new one, and its details those of before.
+ */
+READS_NOW(stored_content,
+		  "SELECT h.identifier, d.details FROM pictrepo.hashes h"
+		  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier WHERE h.hash = $1",
+		  BYTEAOID);
 
 /*
  * The content is stored, by us or by somebody before, and stays until our
@@ -88,6 +94,7 @@ hold_content(Ingestion *ingestion)
 			break;
 		/* it was there a moment ago, and is gone: once more */
 	}
+	run_statement(&stored_content, &ingestion->hash);
 	ingestion->stored_identifier = kept_value(0, 1);
 	ingestion->stored_details = kept_value(0, 2);
 	return duplicate;
