@@ -145,12 +145,8 @@ split_args(const Statement *statement, const NullableDatum *args,
 	}
 }
 
-/*
- * Run a statement; returns how many rows it gave or changed.  The rows are in
- * SPI_tuptable until the next statement or end_call.
- */
-uint64
-run_statement(Statement *statement, const NullableDatum *args)
+static uint64
+run_with(Statement *statement, const NullableDatum *args, Snapshot snapshot)
 {
 	Datum		values[STATEMENT_MAX_ARGS];
 	char		nulls[STATEMENT_MAX_ARGS];
@@ -159,7 +155,8 @@ run_statement(Statement *statement, const NullableDatum *args)
 
 	split_args(statement, args, values, nulls);
 	guc_level = begin_planning(statement);
-	result = SPI_execute_plan(saved_plan(statement), values, nulls, statement->reads, 0);
+	result = SPI_execute_snapshot(saved_plan(statement), values, nulls, snapshot,
+								  InvalidSnapshot, statement->reads, true, 0);
 	end_planning(guc_level);
 	if (result < 0)
 		ereport(ERROR,
@@ -170,18 +167,23 @@ run_statement(Statement *statement, const NullableDatum *args)
 }
 
 /*
- * The same for a reading statement, of what is committed by now whatever the
- * isolation level.  For decisions that are taken with a lock held.
+ * Run a statement; returns how many rows it gave or changed.  The rows are in
+ * SPI_tuptable until the next statement or end_call.
+ */
+uint64
+run_statement(Statement *statement, const NullableDatum *args)
+{
+	return run_with(statement, args, InvalidSnapshot);
+}
+
+/*
+ * The same, of what is committed by now whatever the isolation level.  For
+ * decisions that are taken with a lock held.
  */
 uint64
 run_latest(Statement *statement, const NullableDatum *args)
 {
-	uint64		rows;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	rows = run_statement(statement, args);
-	PopActiveSnapshot();
-	return rows;
+	return run_with(statement, args, GetLatestSnapshot());
 }
 
 /* A value of the last statement's result; columns count from 1. */

@@ -32,6 +32,10 @@ max_argument(FunctionCallInfo fcinfo, int n)
 /*
  * Something was served now: write that unless a time is on record that is near
  * enough.  args are the key, with room for the time behind it.
+ *
+ * Where somebody is at the row, nothing is written: another one notes an access
+ * just now, or it goes.  So serving waits for nobody, and whoever removes an
+ * image does not meet a request that has one of its rows and wants another.
  */
 static Datum
 answer_touch(FunctionCallInfo fcinfo, Statement *read, Statement *write, NullableDatum *args)
@@ -50,7 +54,7 @@ answer_touch(FunctionCallInfo fcinfo, Statement *read, Statement *write, Nullabl
 
 		if (accessed.isnull ||
 			DatumGetTimestampTz(accessed.value) + (int64) access_resolution * 1000 <= now)
-			found = run_statement(write, args) > 0;
+			run_statement(write, args);
 	}
 	end_call(&call);
 	PG_RETURN_BOOL(found);
@@ -72,6 +76,15 @@ WRITES(set_alias_access,
 	   " SELECT FROM proxied UNION ALL SELECT FROM plain",
 	   TEXTOID, TIMESTAMPTZOID);
 
+WRITES(touch_alias,
+	   "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = $2 WHERE digest = ANY (ARRAY("
+	   "SELECT digest FROM pictrepo.proxies WHERE alias = $1 FOR NO KEY UPDATE SKIP LOCKED)))"
+	   " UPDATE pictrepo.aliases SET accessed = $2 WHERE alias = ("
+	   "SELECT a.alias FROM pictrepo.aliases a WHERE a.alias = $1"
+	   " AND NOT EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias)"
+	   " FOR NO KEY UPDATE OF a SKIP LOCKED)",
+	   TEXTOID, TIMESTAMPTZOID);
+
 PG_FUNCTION_INFO_V1(pictrepo_accessed_alias);
 
 /*
@@ -84,7 +97,7 @@ pictrepo_accessed_alias(PG_FUNCTION_ARGS)
 {
 	NullableDatum args[2] = {alias_argument(fcinfo, 0)};
 
-	return answer_touch(fcinfo, &access_of_alias_now, &set_alias_access, args);
+	return answer_touch(fcinfo, &access_of_alias_now, &touch_alias, args);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_set_accessed_alias);
@@ -171,6 +184,12 @@ WRITES(set_variant_access,
 	   "UPDATE pictrepo.variants SET accessed = $3 WHERE hash = $1 AND variant = $2",
 	   BYTEAOID, TEXTOID, TIMESTAMPTZOID);
 
+WRITES(touch_variant,
+	   "UPDATE pictrepo.variants SET accessed = $3 WHERE hash = $1 AND variant = ("
+	   "SELECT variant FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
+	   " FOR NO KEY UPDATE SKIP LOCKED)",
+	   BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+
 PG_FUNCTION_INFO_V1(pictrepo_accessed_variant);
 
 /*
@@ -183,7 +202,7 @@ pictrepo_accessed_variant(PG_FUNCTION_ARGS)
 {
 	NullableDatum args[3] = {hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)};
 
-	return answer_touch(fcinfo, &access_of_variant_now, &set_variant_access, args);
+	return answer_touch(fcinfo, &access_of_variant_now, &touch_variant, args);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_set_accessed_variant);

@@ -66,10 +66,16 @@ WRITES(insert_hash,
 	   " VALUES ($1, $2, coalesce($3, now())) ON CONFLICT DO NOTHING",
 	   BYTEAOID, TEXTOID, TIMESTAMPTZOID);
 
-WRITES(hold_hash,
-	   "SELECT h.identifier, (SELECT d.details FROM pictrepo.details d WHERE d.identifier = h.identifier)"
-	   " FROM pictrepo.hashes h WHERE h.hash = $1 FOR KEY SHARE",
-	   BYTEAOID);
+WRITES(hold_hash, "SELECT FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE", BYTEAOID);
+
+/*
+ * Not asked of hold_hash: a file that moved while we waited for the lock would
+ * be the new one, and its details those of before.
+ */
+READS_NOW(stored_content,
+		  "SELECT h.identifier, d.details FROM pictrepo.hashes h"
+		  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier WHERE h.hash = $1",
+		  BYTEAOID);
 
 /*
  * The content is stored, by us or by somebody before, and stays until our
@@ -88,6 +94,7 @@ hold_content(Ingestion *ingestion)
 			break;
 		/* it was there a moment ago, and is gone: once more */
 	}
+	run_statement(&stored_content, &ingestion->hash);
 	ingestion->stored_identifier = kept_value(0, 1);
 	ingestion->stored_details = kept_value(0, 2);
 	return duplicate;
@@ -116,18 +123,28 @@ WRITES(insert_details,
 	   "INSERT INTO pictrepo.details (identifier, details) VALUES ($1, $2) ON CONFLICT DO NOTHING",
 	   TEXTOID, JSONBOID);
 
-READS_NOW(details_of_file,
-		  "SELECT details FROM pictrepo.details WHERE identifier = $1", TEXTOID);
+WRITES(hold_details,
+	   "SELECT details FROM pictrepo.details WHERE identifier = $1 FOR KEY SHARE", TEXTOID);
 
 WRITES(delete_hash, "DELETE FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
-/* The first details of a file stay: those that are stored now. */
+/*
+ * The first details of a file stay: those that are stored now.  A file that is
+ * known already has another name, which may be going: with its details held,
+ * whoever would release the file waits, and sees ours.
+ */
 static NullableDatum
 store_details(NullableDatum identifier, NullableDatum details)
 {
-	if (run_statement(&insert_details, ARGS(identifier, details)) > 0)
-		return details;
-	return run_statement(&details_of_file, &identifier) > 0 ? kept_value(0, 1) : NULL_ARG;
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (run_statement(&insert_details, ARGS(identifier, details)) > 0)
+			return details;
+		if (run_statement(&hold_details, &identifier) > 0)
+			return kept_value(0, 1);
+		/* they went with the file's last other name: once more */
+	}
 }
 
 /* Within a call: store what can be stored, and release the file if it is not. */

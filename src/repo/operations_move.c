@@ -18,7 +18,15 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_migrate_identifier);
 
-/* Hashes before their variants, as whoever removes an image locks them. */
+/*
+ * Hashes in order and before their variants, as whoever removes images locks
+ * them: also those of the variants, which would else go while they move.
+ */
+WRITES(hold_hashes_of_file,
+	   "SELECT FROM pictrepo.hashes WHERE hash = ANY (ARRAY(" HASHES_OF_FILE "))"
+	   " ORDER BY hash FOR NO KEY UPDATE",
+	   TEXTOID);
+
 WRITES(move_in_hashes,
 	   "UPDATE pictrepo.hashes"
 	   " SET identifier = CASE WHEN identifier = $1 THEN $2 ELSE identifier END,"
@@ -57,6 +65,7 @@ pictrepo_migrate_identifier(PG_FUNCTION_ARGS)
 	if (DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, step[0].value, step[1].value)))
 		bad_argument(fcinfo, 1, "It is the old identifier.", NULL);
 	begin_call(&call, fcinfo);
+	run_statement(&hold_hashes_of_file, step);
 	moved = run_statement(&move_in_hashes, step);
 	moved += run_statement(&move_in_variants, step);
 	if (moved > 0)

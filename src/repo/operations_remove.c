@@ -7,12 +7,18 @@
  * latest snapshot: whoever stores an alias holds the hash as well.  A file that
  * nothing names any more is queued for removal in the same transaction.
  *
+ * All take their locks in one order, so that no two calls lock each other out:
+ * hashes (several by their bytes), aliases, urls, variants, claims, and in the
+ * end what stands for files.  So files are released when all else is done.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -27,24 +33,90 @@
 
 /* ----- files ----- */
 
-WRITES(release_all,
-	   "WITH superfluous AS MATERIALIZED (SELECT DISTINCT file FROM unnest($1) AS file"
-	   " WHERE file IS NOT NULL"
-	   " AND NOT EXISTS (SELECT FROM pictrepo.hashes h WHERE h.identifier = file)"
-	   " AND NOT EXISTS (SELECT FROM pictrepo.hashes h WHERE h.motion_identifier = file)"
-	   " AND NOT EXISTS (SELECT FROM pictrepo.variants v WHERE v.identifier = file)),"
-	   " known AS (DELETE FROM pictrepo.details d USING superfluous s WHERE d.identifier = s.file)"
-	   " SELECT pictrepo.push_many('cleanup', array_agg(jsonb_build_object('Identifier',"
-	   " jsonb_build_object('identifier', file)) ORDER BY file))"
-	   " FROM superfluous HAVING count(*) > 0",
+/*
+ * Whoever names a file that is known already holds its details, and is waited
+ * for.  In order, as two releases may have several files in common.
+ */
+WRITES(lock_details,
+	   "SELECT FROM pictrepo.details WHERE identifier = ANY ($1) ORDER BY identifier FOR UPDATE",
 	   TEXTARRAYOID);
 
-/* Of these files, those that nothing names any more lose their details and go. */
+/* Those that something names still, and the others */
+READS(sort_files,
+	  "SELECT array_agg(file ORDER BY file) FILTER (WHERE named),"
+	  " array_agg(file ORDER BY file) FILTER (WHERE NOT named)"
+	  " FROM (SELECT file, EXISTS (SELECT FROM pictrepo.hashes h WHERE h.identifier = file"
+	  " UNION ALL SELECT FROM pictrepo.hashes h WHERE h.motion_identifier = file"
+	  " UNION ALL SELECT FROM pictrepo.variants v WHERE v.identifier = file) AS named"
+	  " FROM (SELECT DISTINCT file COLLATE \"C\" AS file FROM unnest($1) AS file) given"
+	  " WHERE file IS NOT NULL) files",
+	  TEXTARRAYOID);
+
+WRITES(delete_details,
+	   "DELETE FROM pictrepo.details WHERE identifier = ANY ($1)", TEXTARRAYOID);
+
+WRITES(queue_removals,
+	   "SELECT pictrepo.push_many('cleanup', array_agg(jsonb_build_object('Identifier',"
+	   " jsonb_build_object('identifier', file)) ORDER BY place))"
+	   " FROM unnest($1) WITH ORDINALITY AS files (file, place)",
+	   TEXTARRAYOID);
+
+/* no user takes this with the pg_advisory_* functions */
+#define FILE_LOCK_CLASS 0x706b
+
+/* Until the transaction ends, nobody else finds out whether something names the files. */
+static void
+lock_files(Datum files)
+{
+	Datum	   *file;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(files), TEXTOID, -1, false, TYPALIGN_INT,
+					  &file, NULL, &count);
+	for (int i = 0; i < count; i++)
+	{
+		text	   *name = DatumGetTextPP(file[i]);
+		uint64		hash = hash_bytes_extended((unsigned char *) VARDATA_ANY(name),
+											   VARSIZE_ANY_EXHDR(name), 0);
+		LOCKTAG		tag;
+
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash,
+							 FILE_LOCK_CLASS);
+		(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	}
+}
+
+/*
+ * Of these files, those that nothing names any more lose their details and go.
+ *
+ * What names a file may be going just now in a transaction that sees our own
+ * name still, so that each would leave the file to the other.  So whoever is
+ * not the only one looks again with the file locked: the one who looks last
+ * sees that the others are gone.
+ */
 void
 release_files(NullableDatum files)
 {
-	if (!files.isnull)
-		run_statement(&release_all, &files);
+	NullableDatum named;
+	NullableDatum superfluous;
+
+	if (files.isnull)
+		return;
+	run_latest(&lock_details, &files);
+	run_latest(&sort_files, &files);
+	named = kept_value(0, 1);
+	superfluous = kept_value(0, 2);
+	if (!named.isnull)
+	{
+		lock_files(named.value);
+		run_latest(&sort_files, &files);
+		superfluous = kept_value(0, 2);
+	}
+	if (!superfluous.isnull)
+	{
+		run_latest(&delete_details, &superfluous);
+		run_statement(&queue_removals, &superfluous);
+	}
 }
 
 void
@@ -52,6 +124,25 @@ release_file(NullableDatum file)
 {
 	release_files(given(PointerGetDatum(construct_array(&file.value, 1, TEXTOID, -1, false,
 														TYPALIGN_INT))));
+}
+
+/* Files to be released when all else is done; in the call's memory. */
+typedef ArrayBuildState *Files;
+
+/* Those that the last statement gave, one a row */
+static void
+note_files(Files *files)
+{
+	for (uint64 i = 0; i < SPI_processed; i++)
+		*files = accumArrayResult(*files, result_value(i, 1).value, false, TEXTOID,
+								  CurrentMemoryContext);
+}
+
+static void
+release_noted(Files files)
+{
+	if (files != NULL)
+		release_files(given(makeArrayResult(files, CurrentMemoryContext)));
 }
 
 /* ----- images ----- */
@@ -85,26 +176,36 @@ lock_image(NullableDatum alias)
 	}
 }
 
-READS_NOW(files_of_image,
-		  "SELECT array_agg(file) FROM ("
-		  "SELECT identifier AS file FROM pictrepo.hashes WHERE hash = $1"
-		  " UNION ALL SELECT motion_identifier FROM pictrepo.hashes WHERE hash = $1"
-		  " UNION ALL SELECT identifier FROM pictrepo.variants WHERE hash = $1) files"
-		  " WHERE file IS NOT NULL",
-		  BYTEAOID);
+/*
+ * What goes is what counts, not what was there before: variants expire and
+ * move without their hash.
+ */
+WRITES(delete_images,
+	   "WITH variant AS (DELETE FROM pictrepo.variants WHERE hash = ANY ($1) RETURNING identifier),"
+	   " image AS (DELETE FROM pictrepo.hashes WHERE hash = ANY ($1)"
+	   " RETURNING identifier, motion_identifier)"
+	   " SELECT identifier FROM variant UNION ALL SELECT identifier FROM image"
+	   " UNION ALL SELECT motion_identifier FROM image WHERE motion_identifier IS NOT NULL",
+	   BYTEAARRAYOID);
 
-WRITES(delete_image, "DELETE FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+WRITES(delete_aliases,
+	   "WITH gone AS (DELETE FROM pictrepo.aliases WHERE hash = ANY ($1) RETURNING alias)"
+	   " SELECT alias FROM gone ORDER BY alias",
+	   BYTEAARRAYOID);
 
-/* The hash is locked: it goes with all that belongs to it. */
+/* The hashes are locked and have no aliases: they go with all that belongs to them. */
 static void
-remove_image(NullableDatum hash)
+remove_images(NullableDatum hashes, Files *files)
 {
-	NullableDatum files;
+	run_statement(&delete_images, &hashes);
+	note_files(files);
+}
 
-	run_statement(&files_of_image, &hash);
-	files = kept_value(0, 1);
-	run_statement(&delete_image, &hash);
-	release_files(files);
+static NullableDatum
+only_hash(NullableDatum hash)
+{
+	return given(PointerGetDatum(construct_array(&hash.value, 1, BYTEAOID, -1, false,
+												 TYPALIGN_INT)));
 }
 
 WRITES(delete_alias_of_image, "DELETE FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
@@ -119,11 +220,11 @@ has_aliases(NullableDatum hash)
 
 /* The hash is locked: an alias of it goes, and with the last one the image. */
 static void
-remove_alias(NullableDatum alias, NullableDatum hash)
+remove_alias(NullableDatum alias, NullableDatum hash, Files *files)
 {
 	run_statement(&delete_alias_of_image, &alias);
 	if (!has_aliases(hash))
-		remove_image(hash);
+		remove_images(only_hash(hash), files);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_delete_alias);
@@ -142,6 +243,7 @@ pictrepo_delete_alias(PG_FUNCTION_ARGS)
 	NullableDatum alias = alias_argument(fcinfo, 0);
 	NullableDatum token = token_argument(fcinfo, 1);
 	const char *outcome = "missing";
+	Files		files = NULL;
 	NullableDatum hash;
 	RepoCall	call;
 
@@ -153,15 +255,13 @@ pictrepo_delete_alias(PG_FUNCTION_ARGS)
 		outcome = DatumGetBool(result_value(0, 1).value) ? "deleted" : "forbidden";
 	}
 	if (strcmp(outcome, "deleted") == 0)
-		remove_alias(alias, hash);
+		remove_alias(alias, hash, &files);
+	release_noted(files);
 	end_call(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(outcome));
 }
 
 /* ----- moderation ----- */
-
-READS_NOW(aliases_of_image,
-		  "SELECT alias FROM pictrepo.aliases WHERE hash = $1 ORDER BY alias", BYTEAOID);
 
 WRITES(insert_block,
 	   "INSERT INTO pictrepo.blocked (hash) VALUES ($1) ON CONFLICT DO NOTHING", BYTEAOID);
@@ -179,6 +279,7 @@ pictrepo_purge(PG_FUNCTION_ARGS)
 {
 	NullableDatum alias = alias_argument(fcinfo, 0);
 	bool		block = DatumGetBool(any_argument(fcinfo, 1).value);
+	Files		files = NULL;
 	NullableDatum hash;
 	RepoCall	call;
 
@@ -187,11 +288,14 @@ pictrepo_purge(PG_FUNCTION_ARGS)
 	hash = lock_image(alias);
 	if (!hash.isnull)
 	{
+		NullableDatum image = only_hash(hash);
+
 		if (block)
 			run_statement(&insert_block, &hash);
-		run_statement(&aliases_of_image, &hash);
+		run_statement(&delete_aliases, &image);
 		give_result_rows(fcinfo);
-		remove_image(hash);
+		remove_images(image, &files);
+		release_noted(files);
 	}
 	end_call(&call);
 	PG_RETURN_NULL();
@@ -242,35 +346,58 @@ pictrepo_blocked_hashes(PG_FUNCTION_ARGS)
 
 /* ----- lost files ----- */
 
-READS_NOW(hashes_of_file, "SELECT hash FROM pictrepo.hashes WHERE identifier = $1", TEXTOID);
+/* All that name the file in any way, before any of them goes */
+WRITES(lock_hashes_of_file,
+	   "WITH locked AS MATERIALIZED (SELECT hash FROM pictrepo.hashes WHERE hash = ANY (ARRAY("
+	   HASHES_OF_FILE ")) ORDER BY hash FOR UPDATE)"
+	   " SELECT array_agg(hash) FROM locked",
+	   TEXTOID);
 
-WRITES(lock_hash_of_file,
-	   "SELECT FROM pictrepo.hashes WHERE hash = $1 AND identifier = $2 FOR UPDATE", BYTEAOID, TEXTOID);
+READS_NOW(images_of_file,
+		  "SELECT array_agg(hash) FROM pictrepo.hashes WHERE hash = ANY ($2) AND identifier = $1",
+		  TEXTOID, BYTEAARRAYOID);
 
 WRITES(forget_motion,
-	   "UPDATE pictrepo.hashes SET motion_identifier = NULL WHERE motion_identifier = $1", TEXTOID);
+	   "UPDATE pictrepo.hashes SET motion_identifier = NULL"
+	   " WHERE hash = ANY ($2) AND motion_identifier = $1",
+	   TEXTOID, BYTEAARRAYOID);
 
-WRITES(forget_variant, "DELETE FROM pictrepo.variants WHERE identifier = $1", TEXTOID);
+WRITES(forget_variant,
+	   "DELETE FROM pictrepo.variants WHERE hash = ANY ($2) AND identifier = $1",
+	   TEXTOID, BYTEAARRAYOID);
 
 WRITES(forget_details, "DELETE FROM pictrepo.details WHERE identifier = $1", TEXTOID);
 
-/* Images whose file is lost: how many there were. */
+/* Images whose file is lost, of locked hashes: how many there were. */
 static uint64
-remove_images_of(NullableDatum file)
+remove_images_of(const NullableDatum *file_and_hashes, Files *files)
 {
-	uint64		found = run_statement(&hashes_of_file, &file);
-	NullableDatum *hashes = palloc_array(NullableDatum, found + 1);
-	uint64		removed = 0;
+	NullableDatum images;
 
-	for (uint64 i = 0; i < found; i++)
-		hashes[i] = kept_value(i, 1);
-	for (uint64 i = 0; i < found; i++)
-		if (run_statement(&lock_hash_of_file, ARGS(hashes[i], file)) > 0)
-		{
-			remove_image(hashes[i]);
-			removed++;
-		}
-	return removed;
+	run_statement(&images_of_file, file_and_hashes);
+	images = kept_value(0, 1);
+	if (images.isnull)
+		return 0;
+	run_statement(&delete_aliases, &images);
+	remove_images(images, files);
+	return 1;
+}
+
+/* What names the file: how much there was. */
+static uint64
+forget_names(NullableDatum file, Files *files)
+{
+	NullableDatum file_and_hashes[2] = {file};
+	uint64		forgotten;
+
+	run_statement(&lock_hashes_of_file, &file);
+	file_and_hashes[1] = kept_value(0, 1);
+	if (file_and_hashes[1].isnull)
+		return 0;
+	forgotten = remove_images_of(file_and_hashes, files);
+	forgotten += run_statement(&forget_motion, file_and_hashes);
+	forgotten += run_statement(&forget_variant, file_and_hashes);
+	return forgotten;
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_forget_missing);
@@ -284,13 +411,13 @@ Datum
 pictrepo_forget_missing(PG_FUNCTION_ARGS)
 {
 	NullableDatum file = identifier_argument(fcinfo, 0);
+	Files		files = NULL;
 	uint64		forgotten;
 	RepoCall	call;
 
 	begin_call(&call, fcinfo);
-	forgotten = remove_images_of(file);
-	forgotten += run_statement(&forget_motion, &file);
-	forgotten += run_statement(&forget_variant, &file);
+	forgotten = forget_names(file, &files);
+	release_noted(files);
 	forgotten += run_statement(&forget_details, &file);
 	end_call(&call);
 	PG_RETURN_BOOL(forgotten > 0);
@@ -359,7 +486,7 @@ WRITES(lock_old_alias,
 
 /* Delete an alias if it is old still, now that nobody can touch it. */
 static bool
-remove_old_alias(NullableDatum alias, NullableDatum before)
+remove_old_alias(NullableDatum alias, NullableDatum before, Files *files)
 {
 	NullableDatum hash;
 	NullableDatum old;
@@ -371,7 +498,7 @@ remove_old_alias(NullableDatum alias, NullableDatum before)
 	old = result_value(0, 1);
 	if (old.isnull || !DatumGetBool(old.value))
 		return false;
-	remove_alias(alias, hash);
+	remove_alias(alias, hash, files);
 	return true;
 }
 
@@ -382,6 +509,7 @@ remove_old_aliases(void)
 	uint64		found = SPI_processed;
 	NullableDatum *aliases = palloc_array(NullableDatum, found + 1);
 	NullableDatum before = found > 0 ? kept_value(0, 2) : NULL_ARG;
+	Files		files = NULL;
 	uint64		removed = 0;
 
 	for (uint64 i = 0; i < found; i++)
@@ -389,8 +517,9 @@ remove_old_aliases(void)
 	for (uint64 i = 0; i < found; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		removed += remove_old_alias(aliases[i], before);
+		removed += remove_old_alias(aliases[i], before, &files);
 	}
+	release_noted(files);
 	return removed;
 }
 
