@@ -42,7 +42,7 @@ my @functions =
 
 my %only_admin = map { $_ => 1 } qw(
   configure_queue pause_queue resume_queue requeue_dead start_worker run_maintenance
-  schedule_job unschedule_job);
+  schedule_job unschedule_job export import import_lines);
 
 # The lowest level that may call a function: 1 reader, 2 writer, 3 admin, 4 none.
 sub level_of
