@@ -25,7 +25,7 @@ typedef struct DocumentError
 {
 	bool		malformed;		/* not JSON at all, rather than a bad member */
 	bool		too_long;		/* a member that would be good if it were shorter */
-	char		message[512];	/* in UTF-8 */
+	char		message[768];	/* in UTF-8 */
 } DocumentError;
 
 /* A check of a parsed document; false with the error filled in. */

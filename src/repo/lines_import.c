@@ -413,6 +413,20 @@ check_length(const LineArgument *argument, Datum line)
 				errdetail("A line has %zu bytes, at most %d are allowed.", length, LINE_MAX_BYTES));
 }
 
+/*
+ * The message may show a character of the details that the server's encoding
+ * has not.
+ */
+static char *
+server_message(DocumentError *error)
+{
+	if (GetDatabaseEncoding() != PG_UTF8)
+		for (char *byte = error->message; *byte != '\0'; byte++)
+			if (IS_HIGHBIT_SET(*byte))
+				*byte = '?';
+	return error->message;
+}
+
 static void
 read_with_json_c(const LineArgument *argument, const LineSource *source, Line *line)
 {
@@ -423,7 +437,7 @@ read_with_json_c(const LineArgument *argument, const LineSource *source, Line *l
 				 error.malformed ? ERRCODE_INVALID_TEXT_REPRESENTATION :
 				 error.too_long ? ERRCODE_STRING_DATA_RIGHT_TRUNCATION :
 				 ERRCODE_INVALID_PARAMETER_VALUE,
-				 pg_any_to_server(error.message, strlen(error.message), PG_UTF8));
+				 server_message(&error));
 }
 
 /*

@@ -230,7 +230,7 @@ sub plain
 	my ($text) = @_;
 
 	$text =~ s/\b(?!01900000-|11111111-)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/UUID/g;
-	$text =~ s/\b20[2-9]\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?\+00(:00)?/TIME/g;
+	$text =~ s/\b20[2-9]\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(\+00(:00)?|Z)/TIME/g;
 	$text =~ s/\bAwA[\w-]{10,}/SLUG/g;
 	$text =~ s/(health-value,)"[^"]*"/$1TIME/g;
 	return $text;
