@@ -190,7 +190,7 @@ static const Member blocked_members[] = {
 };
 
 /* what a line of kind bytes has instead of members */
-static const Member bytes_value = HEX("bytes", REQUIRED, 2, INT_MAX);
+static const Member bytes_value = HEX("bytes", REQUIRED, 0, INT_MAX);
 
 static const struct
 {

@@ -57,8 +57,8 @@ READS(image_lines,
 	  " FROM pictrepo.aliases a WHERE a.hash = h.hash),"
 	  " 'variants', (SELECT coalesce(json_agg(json_build_object('variant', v.variant,"
 	  " 'identifier', v.identifier, 'accessed', " TIME("v.accessed") ","
-	  " 'details', " DETAILS_OF("v.identifier") ") ORDER BY v.variant), '[]')"
-	  " FROM pictrepo.variants v WHERE v.hash = h.hash)))::text, h.created_at, h.hash"
+	  " 'details', " DETAILS_OF("v.identifier") ")), '[]')"
+	  " FROM (SELECT * FROM pictrepo.variants WHERE hash = h.hash ORDER BY variant) v)))::text, h.created_at, h.hash"
 	  " FROM pictrepo.hashes h WHERE (h.created_at, h.hash) > ($1, $2)"
 	  " ORDER BY h.created_at, h.hash" A_FEW,
 	  TIMESTAMPTZOID, BYTEAOID);
@@ -231,6 +231,10 @@ fetch_lines(Export *export, FunctionCallInfo fcinfo)
 	RepoCall	call;
 
 	begin_call(&call, fcinfo);
+
+	/* the planner does not know that it is a few lines only */
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	(void) set_config_option("intervalstyle", "iso_8601", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	export->count = export->next = 0;
@@ -265,6 +269,8 @@ pictrepo_export(PG_FUNCTION_ARGS)
 		export->context = AllocSetContextCreate(funcctx->multi_call_memory_ctx, "pictrepo export",
 												ALLOCSET_DEFAULT_SIZES);
 		funcctx->user_fctx = export;
+		for (int i = 0; i < lengthof(sources); i++)
+			forget_plan(sources[i]);
 	}
 	funcctx = SRF_PERCALL_SETUP();
 	export = funcctx->user_fctx;

@@ -123,14 +123,20 @@ READS(other_variant,
 	  " WHERE v.hash = $2 AND v.variant = g ->> 'variant' AND v.identifier <> g ->> 'identifier' LIMIT 1",
 	  JSONBOID, BYTEAOID);
 
-/* Of the files that the image has here. */
 #define GIVEN_DETAILS \
 	"(SELECT $1 ->> 'identifier' AS identifier, $1 -> 'details' AS details" \
 	" UNION ALL SELECT $1 ->> 'motion_identifier', $1 -> 'motion_details'" \
 	" UNION ALL SELECT v ->> 'identifier', v -> 'details'" \
 	" FROM jsonb_array_elements(nullif($1 -> 'variants', 'null')) AS v) AS given"
 
-WRITES(insert_image_details,
+WRITES(insert_all_details,
+	   "INSERT INTO pictrepo.details (identifier, details)"
+	   " SELECT given.identifier, given.details FROM " GIVEN_DETAILS " WHERE given.details <> 'null'"
+	   " ORDER BY given.identifier COLLATE \"C\" ON CONFLICT DO NOTHING",
+	   JSONBOID);
+
+/* Only of the files that the image has here, which may be others */
+WRITES(insert_held_details,
 	   "INSERT INTO pictrepo.details (identifier, details)"
 	   " SELECT given.identifier, given.details FROM " GIVEN_DETAILS
 	   " WHERE given.details <> 'null' AND given.identifier IN"
@@ -240,8 +246,8 @@ import_image(const Line *line, NullableDatum image)
 	}
 	add_missing(&insert_urls, &other_url, args, line->urls, &merging);
 	add_missing(&insert_variants, &other_variant, args, line->variants, &merging);
-	add_missing(&insert_image_details, &other_image_details, args,
-				line->details, &merging);
+	add_missing(merging.conflicts ? &insert_held_details : &insert_all_details, &other_image_details,
+				args, line->details, &merging);
 	if (merging.conflicts)
 		return conflict;
 	if (merging.created)
