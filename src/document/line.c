@@ -569,13 +569,24 @@ check_kind(json_object *document, void *found, DocumentError *error)
 					  " queue, schedule, job, dead_job, blocked or bytes");
 }
 
+/* At least as deep as the line is nested: json-c asks for memory for it. */
+static int
+depth_to_expect(const LineSource *source)
+{
+	int			depth = 1;
+
+	for (size_t i = 0; i < source->length && depth < LINE_MAX_DEPTH; i++)
+		depth += source->json[i] == '{' || source->json[i] == '[';
+	return depth;
+}
+
 bool
 check_line(const LineSource *source, Line *line, DocumentError *error)
 {
 	DocumentSource document = {
 		.json = source->json,
 		.length = source->length,
-		.max_depth = LINE_MAX_DEPTH,
+		.max_depth = depth_to_expect(source),
 		.any_bytes = source->any_bytes
 	};
 	Walk		walk = {.source = source, .line = line};

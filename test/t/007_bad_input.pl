@@ -18,12 +18,12 @@ use Test::More;
 my %ALLOWED = map { $_ => 1 } qw(ok 22004 22023 22001 23503 22P02 P0002 42704);
 
 my $TOTAL = 24_000;		# calls
-my $EARLY = 8_000;		# of them, after which each was made once and all caches are full
+my $EARLY = 12_000;		# of them, after which each was made once and all caches are full
 my $BATCH = 500;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "log_statement = none\nlog_min_error_statement = panic\n");
+$node->append_conf('postgresql.conf', "log_statement = none\nlog_min_error_statement = panic\nwork_mem = 64kB\n");
 $node->start;
 fill($node, 'postgres');
 
