@@ -20,6 +20,7 @@ static bool
 malformed(DocumentError *error, size_t position, const char *why)
 {
 	error->malformed = true;
+	error->too_long = false;
 	snprintf(error->message, sizeof(error->message), "At byte %zu: %s.", position, why);
 	return false;
 }
@@ -27,7 +28,7 @@ malformed(DocumentError *error, size_t position, const char *why)
 bool
 bad_member(DocumentError *error, const char *member, const char *must)
 {
-	error->malformed = false;
+	error->malformed = error->too_long = false;
 	snprintf(error->message, sizeof(error->message), "Member \"%s\" must be %s.",
 			 member, must);
 	return false;
@@ -50,7 +51,7 @@ bad_public_member(DocumentError *error, const char *member, const char *must, js
 	const char *json = json_object_to_json_string_ext(value,
 													  JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 
-	error->malformed = false;
+	error->malformed = error->too_long = false;
 	snprintf(error->message, sizeof(error->message), "Member \"%s\" must be %s, not %.*s.",
 			 member, must, clip(json, SHOWN_MAX), json);
 	return false;
@@ -107,44 +108,66 @@ parser_flags(void)
  * document like any other, and a NULL pointer in json-c's eyes.
  */
 static bool
-parse(json_tokener *tokener, const char *json, size_t length,
+parse(json_tokener *tokener, const DocumentSource *source,
 	  json_object **document, DocumentError *error)
 {
-	json_tokener_set_flags(tokener, parser_flags());
-	*document = json_tokener_parse_ex(tokener, json, (int) length);
+	int			flags = parser_flags();
+	bool		whole;
+
+	if (source->any_bytes)
+		flags &= ~JSON_TOKENER_VALIDATE_UTF8;
+	json_tokener_set_flags(tokener, flags);
+	*document = json_tokener_parse_ex(tokener, source->json, (int) source->length);
 
 	/* a number or a literal ends only where something follows it */
-	if (json_tokener_get_error(tokener) == json_tokener_continue)
+	whole = json_tokener_get_error(tokener) == json_tokener_continue;
+	if (whole)
 		*document = json_tokener_parse_ex(tokener, "", 1);
 
 	if (json_tokener_get_error(tokener) != json_tokener_success)
-		return malformed(error, json_tokener_get_parse_end(tokener),
+		return malformed(error, whole ? source->length : json_tokener_get_parse_end(tokener),
 						 json_tokener_error_desc(json_tokener_get_error(tokener)));
 	return true;
+}
+
+/* Parse a document and hand it to the reader, whose answer is ours. */
+bool
+read_document(const DocumentSource *source, DocumentReader reader, void *found,
+			  DocumentError *error)
+{
+	json_tokener *tokener;
+	json_object *document = NULL;
+	bool		good;
+
+	if (source->length >= INT_MAX)
+		return malformed(error, 0, "the document is too large");
+
+	/* json-c takes a zero byte for the end of its input */
+	if (memchr(source->json, '\0', source->length) != NULL)
+		return malformed(error, strlen(source->json), "zero byte");
+
+	tokener = json_tokener_new_ex(source->max_depth);
+	if (tokener == NULL)
+		return malformed(error, 0, "out of memory");
+
+	good = parse(tokener, source, &document, error) && reader(document, found, error);
+
+	json_object_put(document);
+	json_tokener_free(tokener);
+	return good;
+}
+
+static bool
+run_check(json_object *document, void *check, DocumentError *error)
+{
+	return (*(DocumentCheck *) check) (document, error);
 }
 
 /* Parse and check a document; length is without a terminator. */
 bool
 check_document(const char *json, size_t length, DocumentCheck check, DocumentError *error)
 {
-	json_tokener *tokener;
-	json_object *document = NULL;
-	bool		good;
+	DocumentSource source = {.json = json, .length = length, .max_depth = DOCUMENT_MAX_DEPTH};
 
-	if (length >= INT_MAX)
-		return malformed(error, 0, "the document is too large");
-
-	/* json-c takes a zero byte for the end of its input */
-	if (memchr(json, '\0', length) != NULL)
-		return malformed(error, strlen(json), "zero byte");
-
-	tokener = json_tokener_new_ex(DOCUMENT_MAX_DEPTH);
-	if (tokener == NULL)
-		return malformed(error, 0, "out of memory");
-
-	good = parse(tokener, json, length, &document, error) && check(document, error);
-
-	json_object_put(document);
-	json_tokener_free(tokener);
-	return good;
+	return read_document(&source, run_check, &check, error);
 }

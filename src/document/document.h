@@ -24,7 +24,8 @@ struct json_object;
 typedef struct DocumentError
 {
 	bool		malformed;		/* not JSON at all, rather than a bad member */
-	char		message[512];	/* in UTF-8 */
+	bool		too_long;		/* a member that would be good if it were shorter */
+	char		message[768];	/* in UTF-8 */
 } DocumentError;
 
 /* A check of a parsed document; false with the error filled in. */
@@ -32,6 +33,20 @@ typedef bool (*DocumentCheck) (struct json_object *document, DocumentError *erro
 
 extern bool check_document(const char *json, size_t length, DocumentCheck check,
 						   DocumentError *error);
+
+/* What is parsed, and how strictly, for a check that notes what it finds */
+typedef struct DocumentSource
+{
+	const char *json;
+	size_t		length;			/* without a terminator */
+	int			max_depth;
+	bool		any_bytes;		/* texts need not be UTF-8 */
+} DocumentSource;
+
+typedef bool (*DocumentReader) (struct json_object *document, void *found, DocumentError *error);
+
+extern bool read_document(const DocumentSource *source, DocumentReader reader, void *found,
+						  DocumentError *error);
 
 /* The checks */
 extern bool check_details(struct json_object *document, DocumentError *error);

@@ -39,7 +39,7 @@ forget_broken_rows(void)
 }
 
 /* Would the same happen to any row?  Then it is an error like any other. */
-static bool
+bool
 concerns_all_rows(const ErrorData *error)
 {
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))

@@ -12,6 +12,7 @@
 
 extern uint64 run_batch(Statement *statement, const NullableDatum *args, int limit,
 						uint64 (*take) (void));
+extern bool concerns_all_rows(const ErrorData *error);
 extern char *broken_row_error(void);
 extern void forget_broken_rows(void);
 

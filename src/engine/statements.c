@@ -104,6 +104,18 @@ set_for_planning(const char *setting)
 }
 
 /*
+ * For what is run rarely and goes through whole tables: the next run has a plan
+ * for the tables as they are then.
+ */
+void
+forget_plan(Statement *statement)
+{
+	if (statement->plan != NULL)
+		SPI_freeplan(statement->plan);
+	statement->plan = NULL;
+}
+
+/*
  * A plan may be made while a table is small, and used when it is large.  So it
  * is made as for a large one; returns the level to go back to, 0 when there is
  * a plan.  What cannot do without a scan that is off looks so expensive that

@@ -65,6 +65,7 @@ given(Datum value)
 
 extern void begin_call(RepoCall *call, FunctionCallInfo fcinfo);
 extern void end_call(RepoCall *call);
+extern void forget_plan(Statement *statement);
 extern uint64 run_statement(Statement *statement, const NullableDatum *args);
 extern uint64 run_latest(Statement *statement, const NullableDatum *args);
 extern NullableDatum result_value(uint64 row, int column);

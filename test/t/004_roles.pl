@@ -42,7 +42,7 @@ my @functions =
 
 my %only_admin = map { $_ => 1 } qw(
   configure_queue pause_queue resume_queue requeue_dead start_worker run_maintenance
-  schedule_job unschedule_job);
+  schedule_job unschedule_job export import import_lines);
 
 # The lowest level that may call a function: 1 reader, 2 writer, 3 admin, 4 none.
 sub level_of
@@ -233,7 +233,7 @@ sub plain
 	my ($text) = @_;
 
 	$text =~ s/\b(?!01900000-|11111111-)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/UUID/g;
-	$text =~ s/\b20[2-9]\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?\+00(:00)?/TIME/g;
+	$text =~ s/\b20[2-9]\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(\+00(:00)?|Z)/TIME/g;
 	$text =~ s/\bAwA[\w-]{10,}/SLUG/g;
 	$text =~ s/(health-value,)"[^"]*"/$1TIME/g;
 	return $text;

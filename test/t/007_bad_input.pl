@@ -22,7 +22,7 @@ my $BATCH = 500;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "log_statement = none\nlog_min_error_statement = panic\n");
+$node->append_conf('postgresql.conf', "log_statement = none\nlog_min_error_statement = panic\nwork_mem = 64kB\n");
 $node->start;
 fill($node, 'postgres');
 
@@ -46,6 +46,8 @@ my %good = (
 	jobs => q{ARRAY['1', '2']::jsonb[]},
 	details => q{'{"width": 1}'},
 	queue => q{'q'},
+	line => q{'{"setting": {"key": "imported", "value": "00ff"}}'},
+	lines => q{ARRAY['{"setting": {"key": "imported", "value": "00ff"}}', '{}', NULL]},
 	page_limit => '3',
 	max_jobs => '2',
 	unique_keys => 'NULL',

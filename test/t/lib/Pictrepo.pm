@@ -151,6 +151,10 @@ my %arguments = (
 	page_by_date => q{'2001-01-02'},
 	aliases_created => q{'2001-01-01', 'infinity'},
 
+	export => q{},
+	import => q{'{"setting": {"key": "imported", "value": "00ff"}}'},
+	import_lines => q{ARRAY['{"setting": {"key": "imported", "value": "00ff"}}']},
+
 	health_check => q{},
 	status => q{},
 	identifier_from_alias => q{'alias.png'},

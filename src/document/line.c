@@ -1,0 +1,596 @@
+/*-------------------------------------------------------------------------
+ *
+ * line.c
+ *		A line of an export: what it is about, and whether it is well formed.
+ *
+ * A line is an object with one member, which says by its name what the line is
+ * about.  The tables below say what there is to each.  No error shows a value:
+ * there are delete tokens among them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <ctype.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <json-c/json.h>
+
+#include "document/document.h"
+#include "document/line.h"
+
+/*
+ * Jobs may be nested as deep as the server can read them, which is less than
+ * this.
+ */
+#define LINE_MAX_DEPTH 10000
+
+#define PATH_MAX_BYTES 160
+
+typedef enum MemberType
+{
+	IS_TEXT,
+	IS_HEX,
+	IS_UUID,
+	IS_TIME,
+	IS_TIME_OR_INFINITY,
+	IS_INTERVAL,
+	IS_WHOLE,
+	IS_BOOL,
+	IS_DETAILS,
+	IS_UPLOAD_RESULT,
+	IS_VERSION,
+	IS_ANYTHING,
+	IS_LIST,
+} MemberType;
+
+typedef struct Member
+{
+	const char *name;
+	MemberType	type;
+	bool		required;		/* else it may be null, or not be there */
+	int64_t		least;			/* bytes, or the number itself */
+	int64_t		most;
+	const struct Member *members;	/* of the objects in a list */
+	size_t		counter;		/* where in a Line they are counted */
+} Member;
+
+#define REQUIRED true
+#define TEXT(name, required, most) {name, IS_TEXT, required, 1, most}
+#define HEX(name, required, least, most) {name, IS_HEX, required, least, most}
+#define WHOLE(name, required, least, most) {name, IS_WHOLE, required, least, most}
+#define LIST(name, members, counter) {name, IS_LIST, false, 0, 0, members, offsetof(Line, counter)}
+
+static const Member url_members[] = {
+	TEXT("url", REQUIRED, 65536),
+	{"accessed", IS_TIME},
+	{NULL}
+};
+
+static const Member alias_members[] = {
+	TEXT("alias", REQUIRED, 255),
+	TEXT("delete_token", REQUIRED, 255),
+	{"created_at", IS_TIME},
+	{"accessed", IS_TIME},
+	LIST("urls", url_members, urls),
+	{NULL}
+};
+
+static const Member variant_members[] = {
+	TEXT("variant", REQUIRED, 1024),
+	TEXT("identifier", REQUIRED, 1024),
+	{"accessed", IS_TIME},
+	{"details", IS_DETAILS},
+	{NULL}
+};
+
+static const Member header_members[] = {
+	{"version", IS_VERSION, REQUIRED},
+	{NULL}
+};
+
+static const Member image_members[] = {
+	HEX("hash", REQUIRED, 1, 128),
+	{"created_at", IS_TIME},
+	TEXT("identifier", REQUIRED, 1024),
+	TEXT("motion_identifier", false, 1024),
+	TEXT("blurhash", false, 1024),
+	{"details", IS_DETAILS},
+	{"motion_details", IS_DETAILS},
+	LIST("aliases", alias_members, aliases),
+	LIST("variants", variant_members, variants),
+	{NULL}
+};
+
+static const Member details_members[] = {
+	TEXT("identifier", REQUIRED, 1024),
+	{"details", IS_DETAILS, REQUIRED},
+	{NULL}
+};
+
+static const Member setting_members[] = {
+	TEXT("key", REQUIRED, 80),
+	HEX("value", REQUIRED, 0, 65536),
+	{NULL}
+};
+
+static const Member migration_members[] = {
+	TEXT("old_identifier", REQUIRED, 1024),
+	TEXT("new_identifier", REQUIRED, 1024),
+	{NULL}
+};
+
+static const Member upload_members[] = {
+	{"id", IS_UUID, REQUIRED},
+	{"created_at", IS_TIME_OR_INFINITY},
+	{"result", IS_UPLOAD_RESULT},
+	{NULL}
+};
+
+static const Member queue_members[] = {
+	TEXT("queue", REQUIRED, 80),
+	WHOLE("retries", false, 0, INT_MAX),
+	{"backoff", IS_INTERVAL},
+	{"backoff_max", IS_INTERVAL},
+	WHOLE("max_running", false, 0, INT_MAX),
+	{"paused", IS_BOOL},
+	{NULL}
+};
+
+static const Member schedule_members[] = {
+	TEXT("name", REQUIRED, 70),
+	TEXT("queue", REQUIRED, 80),
+	{"job", IS_ANYTHING, REQUIRED},
+	{"every", IS_INTERVAL},
+	TEXT("cron", false, 500),
+	TEXT("time_zone", REQUIRED, 255),
+	WHOLE("priority", false, INT_MIN, INT_MAX),
+	WHOLE("retry", false, 0, INT_MAX),
+	{"first_run", IS_TIME, REQUIRED},
+	{"next_run", IS_TIME_OR_INFINITY, REQUIRED},
+	{"last_run", IS_TIME_OR_INFINITY},
+	{"error", IS_TEXT, false, 0, INT_MAX},
+	{NULL}
+};
+
+static const Member job_members[] = {
+	{"id", IS_UUID, REQUIRED},
+	TEXT("queue", REQUIRED, 80),
+	{"job", IS_ANYTHING, REQUIRED},
+	WHOLE("priority", false, INT_MIN, INT_MAX),
+	{"run_at", IS_TIME_OR_INFINITY},
+	{"queue_time", IS_TIME_OR_INFINITY},
+	WHOLE("attempt", false, INT_MIN, INT_MAX),
+	WHOLE("retry", false, 0, INT_MAX),
+	TEXT("unique_key", false, 80),
+	{"upload", IS_UUID},
+	{"error", IS_TEXT, false, 0, INT_MAX},
+	{NULL}
+};
+
+static const Member dead_job_members[] = {
+	{"id", IS_UUID, REQUIRED},
+	TEXT("queue", REQUIRED, 80),
+	{"job", IS_ANYTHING, REQUIRED},
+	WHOLE("priority", false, INT_MIN, INT_MAX),
+	{"queue_time", IS_TIME_OR_INFINITY},
+	{"died_at", IS_TIME_OR_INFINITY},
+	WHOLE("attempt", false, INT_MIN, INT_MAX),
+	TEXT("unique_key", false, 80),
+	{"upload", IS_UUID},
+	{"error", IS_TEXT, false, 0, INT_MAX},
+	{NULL}
+};
+
+static const Member blocked_members[] = {
+	HEX("hash", REQUIRED, 1, 128),
+	{"blocked_at", IS_TIME_OR_INFINITY},
+	{NULL}
+};
+
+/* what a line of kind bytes has instead of members */
+static const Member bytes_value = HEX("bytes", REQUIRED, 0, INT_MAX);
+
+static const struct
+{
+	const char *name;
+	const Member *members;
+}			kinds[LINE_KINDS] = {
+	[LINE_HEADER] = {"pictrepo", header_members},
+	[LINE_BYTES] = {"bytes", NULL},
+	[LINE_IMAGE] = {"image", image_members},
+	[LINE_DETAILS] = {"details", details_members},
+	[LINE_SETTING] = {"setting", setting_members},
+	[LINE_MIGRATION] = {"migration", migration_members},
+	[LINE_UPLOAD] = {"upload", upload_members},
+	[LINE_QUEUE] = {"queue", queue_members},
+	[LINE_SCHEDULE] = {"schedule", schedule_members},
+	[LINE_JOB] = {"job", job_members},
+	[LINE_DEAD_JOB] = {"dead_job", dead_job_members},
+	[LINE_BLOCKED] = {"blocked", blocked_members},
+};
+
+/* What a check goes through the line with */
+typedef struct Walk
+{
+	const LineSource *source;
+	Line	   *line;
+	DocumentError *error;
+} Walk;
+
+const char *
+line_kind_name(LineKind kind)
+{
+	return kinds[kind].name;
+}
+
+/* ----- values ----- */
+
+static bool
+too_long(Walk *walk, const char *path, const char *must)
+{
+	bad_member(walk->error, path, must);
+	walk->error->too_long = true;
+	return false;
+}
+
+/* How long a text is when it is stored, or at least that long. */
+static int64_t
+stored_length(const Walk *walk, json_object *text)
+{
+	const char *bytes = json_object_get_string(text);
+	int64_t		length = json_object_get_string_len(text);
+	int64_t		characters = 0;
+
+	if (!walk->source->count_characters)
+		return length;
+	for (int64_t i = 0; i < length; i++)
+		characters += (bytes[i] & 0xC0) != 0x80;
+	return characters;
+}
+
+static bool
+check_text_member(Walk *walk, const char *path, const Member *member, json_object *value)
+{
+	char		must[64];
+
+	snprintf(must, sizeof(must), "a text of %d to %d bytes", (int) member->least, (int) member->most);
+	if (!json_object_is_type(value, json_type_string) ||
+		json_object_get_string_len(value) < member->least)
+		return bad_member(walk->error, path, must);
+	if (stored_length(walk, value) > member->most)
+		return too_long(walk, path, must);
+	return true;
+}
+
+static bool
+check_hex_member(Walk *walk, const char *path, const Member *member, json_object *value)
+{
+	char		must[64];
+	const char *digits;
+	int64_t		length;
+
+	snprintf(must, sizeof(must), "%d to %d bytes in hex", (int) member->least, (int) member->most);
+	if (!json_object_is_type(value, json_type_string))
+		return bad_member(walk->error, path, must);
+	digits = json_object_get_string(value);
+	length = json_object_get_string_len(value);
+	for (int64_t i = 0; i < length; i++)
+		if (!isxdigit((unsigned char) digits[i]))
+			return bad_member(walk->error, path, must);
+	if (length % 2 != 0 || length < 2 * member->least)
+		return bad_member(walk->error, path, must);
+	if (length / 2 > member->most)
+		return too_long(walk, path, must);
+	return true;
+}
+
+/*
+ * Does the text have the shape?  There, 0 stands for a digit, x for a hex
+ * digit, and all else for itself; what is left of the text is the answer, NULL
+ * if it has not.
+ */
+static const char *
+after_shape(const char *text, const char *shape)
+{
+	for (; *shape != '\0'; shape++, text++)
+	{
+		if (*shape == '0' ? !isdigit((unsigned char) *text) :
+			*shape == 'x' ? !isxdigit((unsigned char) *text) : *shape != *text)
+			return NULL;
+	}
+	return text;
+}
+
+/* The value as a C string; NULL when it is none. */
+static const char *
+plain_string(json_object *value)
+{
+	const char *text;
+
+	if (!json_object_is_type(value, json_type_string))
+		return NULL;
+	text = json_object_get_string(value);
+	return strlen(text) == (size_t) json_object_get_string_len(value) ? text : NULL;
+}
+
+static bool
+is_uuid(json_object *value)
+{
+	const char *text = plain_string(value);
+
+	text = text != NULL ? after_shape(text, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx") : NULL;
+	return text != NULL && *text == '\0';
+}
+
+/*
+ * As in RFC 3339, with up to two more digits for the year and "BC" behind it
+ * all where the server needs them.  Whether there is such a day is for the
+ * server to say.
+ */
+static bool
+is_time(json_object *value)
+{
+	const char *text = plain_string(value);
+	size_t		digits;
+
+	if (text == NULL)
+		return false;
+	digits = strspn(text, "0123456789");
+	if (digits < 4 || digits > 6)
+		return false;
+	text = after_shape(text + digits, "-00-00T00:00:00");
+	if (text == NULL)
+		return false;
+	if (*text == '.')
+	{
+		digits = strspn(text + 1, "0123456789");
+		if (digits < 1 || digits > 9)
+			return false;
+		text += 1 + digits;
+	}
+	if (*text == 'Z')
+		text++;
+	else if (*text == '+')
+		text = after_shape(text, "+00:00");
+	else
+		text = after_shape(text, "-00:00");
+	return text != NULL && (*text == '\0' || strcmp(text, " BC") == 0);
+}
+
+static bool
+is_time_or_infinity(json_object *value)
+{
+	const char *text = plain_string(value);
+
+	return text != NULL && (strcmp(text, "infinity") == 0 || strcmp(text, "-infinity") == 0 ||
+							is_time(value));
+}
+
+/* In the letters of ISO 8601; the server says whether it is one. */
+static bool
+is_interval(json_object *value)
+{
+	const char *text = plain_string(value);
+
+	return text != NULL && text[0] == 'P' && strlen(text) <= 100 &&
+		text[strspn(text, "PYMWDTHS0123456789.-")] == '\0';
+}
+
+static int
+nesting(json_object *value)
+{
+	int			deepest = 0;
+
+	if (json_object_is_type(value, json_type_object))
+	{
+		json_object_object_foreach(value, name, member)
+		{
+			int			depth = nesting(member);
+
+			(void) name;
+			deepest = depth > deepest ? depth : deepest;
+		}
+		return deepest + 1;
+	}
+	if (json_object_is_type(value, json_type_array))
+	{
+		for (size_t i = 0; i < json_object_array_length(value); i++)
+		{
+			int			depth = nesting(json_object_array_get_idx(value, i));
+
+			deepest = depth > deepest ? depth : deepest;
+		}
+		return deepest + 1;
+	}
+	return 0;
+}
+
+/* A document that the extension understands: the rules of its own functions. */
+static bool
+check_embedded(Walk *walk, const char *path, DocumentCheck check, json_object *value)
+{
+	DocumentError inner;
+
+	if (nesting(value) > DOCUMENT_MAX_DEPTH)
+		return bad_member(walk->error, path, "nested less deeply");
+	if (check(value, &inner))
+		return true;
+	walk->error->malformed = walk->error->too_long = false;
+	snprintf(walk->error->message, sizeof(walk->error->message), "In member \"%s\": %.*s",
+			 path, (int) (sizeof(walk->error->message) - PATH_MAX_BYTES - 32), inner.message);
+	return false;
+}
+
+/* ----- members ----- */
+
+static bool check_object(Walk *walk, const char *path, const Member *members, json_object *object);
+
+static bool
+check_list(Walk *walk, const char *path, const Member *member, json_object *value)
+{
+	size_t		length;
+
+	if (!json_object_is_type(value, json_type_array))
+		return bad_member(walk->error, path, "a list");
+	length = json_object_array_length(value);
+	*(size_t *) ((char *) walk->line + member->counter) += length;
+	for (size_t i = 0; i < length; i++)
+	{
+		char		element[PATH_MAX_BYTES];
+
+		snprintf(element, sizeof(element), "%.100s[%zu]", path, i + 1);
+		if (!check_object(walk, element, member->members, json_object_array_get_idx(value, i)))
+			return false;
+	}
+	return true;
+}
+
+static bool
+check_whole(Walk *walk, const char *path, const Member *member, json_object *value)
+{
+	char		must[64];
+
+	if (json_object_is_type(value, json_type_int) &&
+		json_object_get_int64(value) >= member->least &&
+		json_object_get_int64(value) <= member->most)
+		return true;
+	snprintf(must, sizeof(must), "a whole number from %d to %d", (int) member->least, (int) member->most);
+	return bad_member(walk->error, path, must);
+}
+
+static bool
+check_member(Walk *walk, const char *path, const Member *member, json_object *value)
+{
+	switch (member->type)
+	{
+		case IS_TEXT:
+			return check_text_member(walk, path, member, value);
+		case IS_HEX:
+			return check_hex_member(walk, path, member, value);
+		case IS_UUID:
+			return is_uuid(value) || bad_member(walk->error, path, "a UUID");
+		case IS_TIME:
+			return is_time(value) ||
+				bad_member(walk->error, path, "a time such as \"2024-02-29T12:00:00.000000Z\"");
+		case IS_TIME_OR_INFINITY:
+			return is_time_or_infinity(value) ||
+				bad_member(walk->error, path, "a time such as \"2024-02-29T12:00:00.000000Z\", or \"infinity\"");
+		case IS_INTERVAL:
+			return is_interval(value) ||
+				bad_member(walk->error, path, "an interval such as \"P1DT2H30M\"");
+		case IS_WHOLE:
+			return check_whole(walk, path, member, value);
+		case IS_BOOL:
+			return json_object_is_type(value, json_type_boolean) ||
+				bad_member(walk->error, path, "true or false");
+		case IS_DETAILS:
+			walk->line->details++;
+			return check_embedded(walk, path, check_details, value);
+		case IS_UPLOAD_RESULT:
+			return check_embedded(walk, path, check_upload_result, value);
+		case IS_VERSION:
+			return (json_object_is_type(value, json_type_int) &&
+					json_object_get_int64(value) == LINES_VERSION) ||
+				bad_member(walk->error, path, "a version that is known here");
+		case IS_ANYTHING:
+			return true;
+		case IS_LIST:
+			return check_list(walk, path, member, value);
+	}
+	return false;
+}
+
+/* Has the object no members but these? */
+static bool
+check_names(Walk *walk, const char *path, const Member *members, json_object *object)
+{
+	json_object_object_foreach(object, name, value)
+	{
+		const Member *member = members;
+
+		(void) value;
+		while (member->name != NULL && strcmp(member->name, name) != 0)
+			member++;
+		if (member->name == NULL)
+			return bad_member(walk->error, path, "without members that are not known");
+	}
+	return true;
+}
+
+static bool
+check_object(Walk *walk, const char *path, const Member *members, json_object *object)
+{
+	if (!json_object_is_type(object, json_type_object))
+		return bad_member(walk->error, path, "an object");
+	if (!check_names(walk, path, members, object))
+		return false;
+	for (const Member *member = members; member->name != NULL; member++)
+	{
+		char		inner[PATH_MAX_BYTES];
+		json_object *value;
+		bool		there = json_object_object_get_ex(object, member->name, &value);
+
+		snprintf(inner, sizeof(inner), "%.120s.%s", path, member->name);
+		if (!there && member->required)
+			return bad_member(walk->error, inner, "there");
+
+		/* null is a document, and else it stands for nothing */
+		if (there && (value != NULL || member->required) &&
+			!check_member(walk, inner, member, value))
+			return false;
+	}
+	return true;
+}
+
+/* The line's only member says what it is about. */
+static bool
+check_kind(json_object *document, void *found, DocumentError *error)
+{
+	Walk	   *walk = found;
+
+	walk->error = error;
+	if (!json_object_is_type(document, json_type_object) || json_object_object_length(document) != 1)
+		return bad_member(error, "$", "an object with one member, such as \"image\"");
+	for (int kind = 0; kind < LINE_KINDS; kind++)
+	{
+		json_object *value;
+
+		if (!json_object_object_get_ex(document, kinds[kind].name, &value))
+			continue;
+		walk->line->kind = kind;
+		if (kind == LINE_BYTES)
+			return check_member(walk, kinds[kind].name, &bytes_value, value);
+		return check_object(walk, kinds[kind].name, kinds[kind].members, value);
+	}
+	return bad_member(error, "$",
+					  "an object with one member: pictrepo, image, details, setting, migration, upload,"
+					  " queue, schedule, job, dead_job, blocked or bytes");
+}
+
+/* At least as deep as the line is nested: json-c asks for memory for it. */
+static int
+depth_to_expect(const LineSource *source)
+{
+	int			depth = 1;
+
+	for (size_t i = 0; i < source->length && depth < LINE_MAX_DEPTH; i++)
+		depth += source->json[i] == '{' || source->json[i] == '[';
+	return depth;
+}
+
+bool
+check_line(const LineSource *source, Line *line, DocumentError *error)
+{
+	DocumentSource document = {
+		.json = source->json,
+		.length = source->length,
+		.max_depth = depth_to_expect(source),
+		.any_bytes = source->any_bytes
+	};
+	Walk		walk = {.source = source, .line = line};
+
+	memset(line, 0, sizeof(*line));
+	return read_document(&document, check_kind, &walk, error);
+}

@@ -1,0 +1,60 @@
+/*-------------------------------------------------------------------------
+ *
+ * line.h
+ *		A line of an export: what it is about, and whether it is well formed.
+ *
+ * Like all of document/, this needs no server.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_LINE_H
+#define PICTREPO_LINE_H
+
+#include "document/document.h"
+
+/* the version of the format that is written and read */
+#define LINES_VERSION 1
+
+typedef enum LineKind
+{
+	LINE_HEADER,
+	LINE_BYTES,
+	LINE_IMAGE,
+	LINE_DETAILS,
+	LINE_SETTING,
+	LINE_MIGRATION,
+	LINE_UPLOAD,
+	LINE_QUEUE,
+	LINE_SCHEDULE,
+	LINE_JOB,
+	LINE_DEAD_JOB,
+	LINE_BLOCKED,
+} LineKind;
+
+#define LINE_KINDS (LINE_BLOCKED + 1)
+
+/* What was found; how much of an image there is to do */
+typedef struct Line
+{
+	LineKind	kind;
+	size_t		aliases;
+	size_t		urls;
+	size_t		variants;
+	size_t		details;
+} Line;
+
+typedef struct LineSource
+{
+	const char *json;			/* in UTF-8, or as any_bytes says */
+	size_t		length;			/* without a terminator */
+	bool		any_bytes;		/* what a line of kind bytes holds */
+	bool		count_characters;	/* stored, a character takes an unknown number of bytes, so
+									 * that limits are only checked roughly */
+} LineSource;
+
+extern bool check_line(const LineSource *source, Line *line, DocumentError *error);
+
+/* the member that says what a line is about */
+extern const char *line_kind_name(LineKind kind);
+
+#endif
