@@ -25,6 +25,11 @@ CREATE TABLE pictrs.aliases (
 );
 CREATE INDEX ON pictrs.aliases (hash);
 CREATE TABLE pictrs.details (identifier text PRIMARY KEY, json jsonb NOT NULL);
+CREATE TABLE pictrs.proxies (
+	url text PRIMARY KEY,
+	alias text NOT NULL REFERENCES pictrs.aliases (alias),
+	accessed timestamp NOT NULL DEFAULT now()
+);
 CREATE TYPE pictrs.job_status AS ENUM ('new', 'running');
 CREATE TABLE pictrs.job_queue (
 	id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
