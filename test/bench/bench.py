@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 
 from libraries import LIBRARIES
-from measure import PER_SECOND, LeftOut
+from measure import PER_SECOND, Failed, LeftOut
 from options import BACKLOG, CLIENTS, ONLY, PROXIES, ROWS, SIZES
 from plots import draw
 from queue_works import QUEUE_WORKS
@@ -102,6 +102,8 @@ def measure_once(bench, results, work, contestant, round):
         measured = work.contestants[contestant](bench)
     except LeftOut as reason:
         results.leave_out(work, contestant, str(reason))
+        results.failed |= isinstance(reason, Failed)
+        print(f"round {round}: {work.title}, {contestant} is left out: {reason}", flush=True)
         return
     results.add(work, bench.rows, contestant, measured)
     show(round, work, contestant, measured)
@@ -136,6 +138,8 @@ def main(directory):
         text = report(db, results, draw(directory))
     (directory / "report.md").write_text(text, encoding="utf-8")
     print("\n" + text)
+    if results.failed:
+        sys.exit("Something failed that should have worked.")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from measure import PER_SECOND, LeftOut, left_behind, pgbench, script, traces
+from measure import PER_SECOND, Failed, LeftOut, left_behind, pgbench, script, traces
 from options import BACKLOG, CLIENTS, QUEUES, SECONDS, WARM_UP
 from peers import PGQ_PUSH
 
@@ -35,7 +35,7 @@ class Library:
             self.prepared = True
             try:
                 self.prepare(bench)
-            except LeftOut as reason:
+            except LeftOut as reason:  # a Failed too: its set-up may want another Node.js, say
                 self.missing = str(reason)
         if self.missing:
             raise LeftOut(self.missing)
@@ -81,7 +81,7 @@ class NodeLibrary(Library):
                                 capture_output=True, text=True)
         if result.returncode != 0:
             errors = [line for line in result.stderr.splitlines() if "Error" in line]
-            raise LeftOut((errors or ["it failed"])[0].strip())
+            raise Failed((errors or ["it failed"])[0].strip())
         return json.loads(result.stdout)
 
     def rate(self, work, clients=CLIENTS, before=None, **order):

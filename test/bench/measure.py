@@ -25,6 +25,10 @@ class LeftOut(Exception):
     """A contestant that can't take part, and why."""
 
 
+class Failed(LeftOut):
+    """What should have worked."""
+
+
 def script(*commands):
     """A pgbench script of statements and meta-commands."""
     return "".join(command + ("\n" if "\\" in command else ";\n") for command in commands)
@@ -56,7 +60,8 @@ def pgbench(bench, text, clients=CLIENTS, seconds=SECONDS, times=None):
         env={**os.environ, "PGOPTIONS": "-c timezone=UTC"}, capture_output=True, text=True)
     path.unlink()
     if result.returncode != 0 or "aborted" in result.stderr:
-        sys.exit(f"pgbench failed:\n{text}\n{result.stderr}")
+        print(f"pgbench failed:\n{text}\n{result.stderr}", file=sys.stderr)
+        raise Failed(f"pgbench: {result.stderr.strip().splitlines()[-2:][0]}")
     rates = [float(rate) for rate in re.findall(r"^progress: .*?([\d.]+) tps", result.stderr, re.M)]
     rate = float(re.search(r"tps = ([\d.]+)", result.stdout)[1])
     if not times and len(rates) > WARM_UP and sum(rates[WARM_UP:]) > 0:

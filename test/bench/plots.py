@@ -17,6 +17,8 @@ COLORS = {
 }
 RATE = "per second"
 LATENCY_WORKERS = "32 idle workers"
+# pgq is a queue of another kind, and a plot should not hide that.
+LABELS = {"pgq": "pgq: events, one reader"}
 
 
 class Raw:
@@ -51,7 +53,7 @@ class Raw:
 
 def line(name, points, dots=True):
     base, _, variant = name.partition(",")
-    return Line(name, points, COLORS.get(base, "#57606a"), dashed=bool(variant), strong=name == "pictrepo", dots=dots)
+    return Line(LABELS.get(name, name), points, COLORS.get(base, "#57606a"), dashed=bool(variant), strong=name == "pictrepo", dots=dots)
 
 
 def lines(series, dots=True):

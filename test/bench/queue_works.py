@@ -107,11 +107,12 @@ MANY_JOBS = (
 )
 
 ANY_QUEUE = rf"\set n random(1, {QUEUES})"
-# One job lies ahead in each.
+# Some jobs lie ahead in each.
 MANY_QUEUES = (
     *EMPTY_QUEUES,
-    f"SELECT count(pictrepo.push('q' || n, '1')) FROM generate_series(1, {QUEUES}) n",
-    f"INSERT INTO pictrs.job_queue (queue, job) SELECT 'q' || n, '1' FROM generate_series(1, {QUEUES}) n",
+    f"SELECT count(pictrepo.push('q' || n % {QUEUES} + 1, '1')) FROM generate_series(1, 5 * {QUEUES}) n",
+    "INSERT INTO pictrs.job_queue (queue, job)"
+    f" SELECT 'q' || n % {QUEUES} + 1, '1' FROM generate_series(1, 5 * {QUEUES}) n",
 )
 
 # ---------------------------------------------------------------------------

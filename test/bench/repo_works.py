@@ -5,7 +5,7 @@ from moving import export_rate, import_rate
 from options import FEW_ROUNDS, ROUNDS
 from peers import (EMPTY, PICTRS_INGEST, PICTRS_OLDER_ALIASES, PICTRS_OLDER_VARIANTS, PICTRS_PAGE,
                    pictrs_accessed, pictrs_delete, pictrs_serve)
-from queue_works import EMPTY_QUEUES, MANY_JOBS
+from queue_works import MANY_JOBS, START
 from work import FLOOR, PICTREPO, PICTRS, Work
 
 ANY_IMAGE = r"\set n random(1, :rows)"
@@ -21,11 +21,11 @@ DOOMED = "'doomed' || :n"
 
 
 def supply(count):
-    """Images to delete; nobody need be told of them."""
+    """Images to delete."""
     numbers = f"generate_series(0, :clients * {count} - 1) n"
     content = "sha256(('doomed' || n)::bytea)"
     return (
-        *EMPTY_QUEUES,
+        *START,
         f"INSERT INTO pictrepo.hashes (hash, identifier) SELECT {content}, 'doomed' || n FROM {numbers}"
         " ON CONFLICT DO NOTHING",
         f"INSERT INTO pictrepo.aliases (alias, hash, delete_token) SELECT 'doomed' || n, {content}, 't'"

@@ -21,14 +21,15 @@ class Results:
         self.libraries = libraries
         self.cases = {}
         self.left_out = {}
+        self.failed = False
 
     def add(self, work, rows, contestant, measured):
         self.cases.setdefault(Case(work, rows), {}).setdefault(contestant, []).append(measured)
 
     def leave_out(self, work, contestant, reason):
-        """A library is left out as a whole, others of one work."""
-        of = "" if contestant in self.libraries else f" ({work.title})"
-        self.left_out[contestant + of] = reason
+        """A library that is not there is left out as a whole, others of one work."""
+        library = self.libraries.get(contestant)
+        self.left_out[contestant if library and library.missing else f"{contestant} ({work.title})"] = reason
 
     def of(self, measure, rows=None):
         """Cases and contestants of which that was measured: (case, contestant, its rounds)."""

@@ -13,8 +13,8 @@ STYLE = """\
 .axis { stroke: #656c76 } }"""
 
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 20, 46
-LEGEND = 190
-HEAD = 62  # title, and what it is about
+LEGEND = 220
+HEAD = 70  # title, and what it is about
 
 
 def shown(value):
@@ -129,7 +129,7 @@ def legend(lines, left, top):
     return "".join(parts)
 
 
-def drawing(title, about, charts, columns=1, width=860, height=400):
+def drawing(title, about, charts, columns=1, width=900, height=400):
     """The charts side by side, and what their lines mean, in one legend."""
     rows = -(-len(charts) // columns)
     each = (width - LEGEND) / columns

@@ -64,7 +64,8 @@ async function latency () {
   const delivery = new Delivery()
   await boss.start()
   for (let n = 0; n < order.clients; n++) {
-    await boss.work('q', { pollingIntervalSeconds: 0.5 }, async ([job]) => delivery.take(job.data.number))
+    await boss.work('q', { pollingIntervalSeconds: 0.5, batchSize: 100 },
+      async jobs => jobs.forEach(job => delivery.take(job.data.number)))
     await sleep(500 / order.clients)
   }
   return delivery.push(number => boss.send('q', { number }))
