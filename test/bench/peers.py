@@ -115,6 +115,9 @@ PICTRS_PAGE = (
         OR (created_at = :at AND hash > '~')
         ORDER BY created_at, hash OFFSET 19 LIMIT 1""")
 
+# Where no position is given: the newest, with nothing before them.
+PICTRS_FIRST_PAGE = "SELECT hash FROM pictrs.hashes ORDER BY created_at DESC, hash DESC LIMIT 21"
+
 # Its order is the newest first.
 PICTRS_OLDER_VARIANTS = """SELECT count(*) FROM (SELECT accessed, hash, variant FROM pictrs.variants
     WHERE accessed < '2030-01-01' ORDER BY accessed DESC LIMIT 100) v"""
@@ -130,8 +133,18 @@ BARE_CLAIM = """UPDATE bare.jobs SET taken = true WHERE id = (SELECT id FROM bar
         WHERE NOT taken ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id"""
 BARE_COMPLETE = "DELETE FROM bare.jobs WHERE id = "
 
-# Does nothing, and is in every server: what a call of a C function costs at least.
+# What a call of a C function costs at least; bare.nothing looks at what it is given.
 EMPTY = "SELECT pg_backend_pid()"
+
+
+def empty_of(argument):
+    return f"SELECT * FROM bare.nothing({argument})"
+
+
+# What serve() does, by hand.
+JOIN = """SELECT h.hash, h.identifier, d.details, h.motion_identifier, h.blurhash, false
+    FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash
+    LEFT JOIN pictrepo.details d ON d.identifier = h.identifier WHERE a.alias = """
 
 # ---------------------------------------------------------------------------
 # Peers with SQL calls of their own

@@ -13,7 +13,7 @@ from svg import Chart, Line, Linear, Log, drawing
 COLORS = {
     "pictrepo": "#2f81f7", "pict-rs": "#e8590c", "bare tables": "#8b949e", "pgq": "#2da44e",
     "graphile-worker": "#a371f7", "pg-boss": "#d4a72c", "empty function": "#8b949e",
-    "NOTIFY to every worker": "#db61a2", "polling": "#8b949e",
+    "the same join by hand": "#db61a2", "NOTIFY to every worker": "#db61a2", "polling": "#8b949e",
 }
 RATE = "per second"
 LATENCY_WORKERS = "32 idle workers"
@@ -148,7 +148,7 @@ def growth(raw, at_once=8):
     if not charts:
         return None
     return drawing("How it grows with the number of images", f"time of a call, {at_once} clients; less is better",
-                   charts, columns=2, height=230)
+                   charts, columns=3, height=250)
 
 
 PLOTS = {

@@ -3,8 +3,9 @@
 from measure import rate, reading, script
 from moving import export_rate, import_rate
 from options import FEW_ROUNDS, ROUNDS
-from peers import (EMPTY, PICTRS_INGEST, PICTRS_OLDER_ALIASES, PICTRS_OLDER_VARIANTS, PICTRS_PAGE,
-                   pictrs_accessed, pictrs_delete, pictrs_serve)
+from peers import (EMPTY, JOIN, PICTRS_FIRST_PAGE, PICTRS_INGEST, PICTRS_OLDER_ALIASES,
+                   PICTRS_OLDER_VARIANTS, PICTRS_PAGE, empty_of, pictrs_accessed, pictrs_delete,
+                   pictrs_serve)
 from queue_works import MANY_JOBS, START
 from work import FLOOR, PICTREPO, PICTRS, Work
 
@@ -45,21 +46,25 @@ def supply(count):
 
 def page(depth, title):
     """A page as deep as that, from 0, the newest, to 1, the last one."""
-    # A page is 20 hashes; one minute lies between two of them.
-    at = rf"\set minute 20 + (:rows - 20) * (1.0 - {depth})"
-    time = "'2020-01-01 00:00:30'::timestamp + :minute * interval '1 minute'"
-    page = [command.replace(":at", f"({time})") for command in PICTRS_PAGE]
-    return Work("page", f"the {title} page of 20 hashes", {
-        PICTREPO: reading(at, f"SELECT pictrepo.hash_page_by_date({time}, 20)"),
-        PICTRS: reading(at, *page),
-    }, at=depth, grows=depth == 1, rounds=ROUNDS if depth in (0, 1) else FEW_ROUNDS)
+    if depth == 0:
+        contestants = {PICTREPO: reading("SELECT pictrepo.hash_page(NULL, 20)"),
+                       PICTRS: reading(PICTRS_FIRST_PAGE)}
+    else:
+        # One minute lies between two hashes.
+        at = rf"\set minute 20 + (:rows - 20) * (1.0 - {depth})"
+        time = "'2020-01-01 00:00:30'::timestamp + :minute * interval '1 minute'"
+        contestants = {PICTREPO: reading(at, f"SELECT pictrepo.hash_page_by_date({time}, 20)"),
+                       PICTRS: reading(at, *(query.replace(":at", f"({time})") for query in PICTRS_PAGE))}
+    return Work("page", f"a page of 20 hashes: {title}", contestants, at=depth, grows=depth == 1,
+                rounds=ROUNDS if depth in (0, 1) else FEW_ROUNDS)
 
 
 REPO_WORKS = [
     Work("serve", "serve an alias", {
         PICTREPO: reading(ANY_IMAGE, f"SELECT * FROM pictrepo.serve({ALIAS})"),
         PICTRS: reading(ANY_IMAGE, *pictrs_serve(ALIAS)),
-        FLOOR: reading(ANY_IMAGE, EMPTY),
+        "the same join by hand": reading(ANY_IMAGE, JOIN + ALIAS),
+        FLOOR: reading(ANY_IMAGE, empty_of(ALIAS)),
     }, grows=True),
     Work("touch", "serve a proxied alias and note the access", {
         PICTREPO: rate(script(ANY_PROXY, f"SELECT * FROM pictrepo.serve({ALIAS}, touch => true)")),
@@ -75,11 +80,11 @@ REPO_WORKS = [
         PICTREPO: rate(script(*NEXT_OF_SUPPLY, f"SELECT pictrepo.delete_alias({DOOMED}, 't')"), times=SUPPLY),
         PICTRS: rate(script(*NEXT_OF_SUPPLY, *pictrs_delete(DOOMED)), times=SUPPLY_OF_PICTRS),
     }, before_each=supply(SUPPLY)),
-    page(0, "first"),
-    page(0.25, "first quarter's last"),
-    page(0.5, "middle"),
-    page(0.75, "third quarter's last"),
-    page(1, "last"),
+    page(0, "the first"),
+    page(0.25, "after a quarter"),
+    page(0.5, "in the middle"),
+    page(0.75, "after three quarters"),
+    page(1, "the last"),
     Work("outdated", "the 100 variants served longest ago", {
         PICTREPO: reading("SELECT count(*) FROM pictrepo.older_variants('2030-01-01', 100)"),
         PICTRS: reading(PICTRS_OLDER_VARIANTS),

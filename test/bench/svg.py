@@ -131,16 +131,20 @@ def legend(lines, left, top):
 
 def drawing(title, about, charts, columns=1, width=900, height=400):
     """The charts side by side, and what their lines mean, in one legend."""
-    rows = -(-len(charts) // columns)
-    each = (width - LEGEND) / columns
+    rows, used = -(-len(charts) // columns), len(charts) % columns
+    each = (width - LEGEND) / columns if columns == 1 else width / columns
     above = HEAD + (20 if any(chart.title for chart in charts) else 0)
     parts = [text(24, 32, title, "text", 18, weight=600), text(24, 52, about, "faint", 13)]
     for number, chart in enumerate(charts):
         row, column = divmod(number, columns)
-        parts.append(chart.draw(column * each + 10, above + row * (height + 20), each, height))
+        parts.append(chart.draw(column * each + (10 if columns == 1 else 0), above + row * (height + 20), each, height))
     named = {line.name: line for chart in charts for line in chart.lines}
-    parts.append(legend(named.values(), width - LEGEND + 10, above + TOP + 10))
-    total = above + rows * (height + 20)
+    # Beside the one chart, in the place of a last one that is not there, or below.
+    left, top = (width - LEGEND + 10, above + TOP + 10) if columns == 1 else (24, above + rows * (height + 20) + 10)
+    if used:
+        left, top = used * each + 40, above + (rows - 1) * (height + 20) + TOP + 10
+    total = above + rows * (height + 20) + (24 * len(named) + 10 if columns > 1 and not used else 0)
+    parts.append(legend(named.values(), left, top))
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {total}" width="{width}" height="{total}"'
             f' {FONT} role="img" aria-label="{escape(title)}">\n<style>\n{STYLE}\n</style>\n'
             f'<rect class="page" width="{width}" height="{total}" rx="6"/>\n' + "\n".join(parts) + "\n</svg>\n")
