@@ -21,7 +21,8 @@ INSERT INTO pictrs.hashes (hash, identifier, created_at)
 INSERT INTO pictrs.aliases (alias, hash, token)
 	SELECT 'a' || n, encode(sha256(int8send(n)), 'base64'), 't' FROM generate_series(:first, :last) n;
 INSERT INTO pictrs.variants (hash, variant, identifier, accessed)
-	SELECT encode(sha256(int8send(n)), 'base64'), 'v', 'vf' || n, '2020-01-01'::timestamp + n * interval '1 minute'
+	SELECT encode(sha256(int8send(n)), 'base64'), 'v', 'vf' || n,
+		'2020-01-01'::timestamp + n * interval '1 minute'
 	FROM generate_series(:first, :last) n;
 INSERT INTO pictrs.details
 	SELECT 'f' || n, '{"width": 640, "height": 480}' FROM generate_series(:first, :last) n;

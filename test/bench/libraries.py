@@ -21,7 +21,10 @@ PROGRAMS = Path(__file__).parents[2] / "build" / "peers"
 
 
 class Library:
-    """A queue of somebody else's. `version` and `missing` (why it can't take part) are known once prepared."""
+    """A queue of somebody else's.
+
+    version, and missing, why it can't take part, are known once it is prepared.
+    """
     name = ""
     tables = ()
     version = None
@@ -115,8 +118,9 @@ class Graphile(NodeLibrary):
     def fill(bench):
         """A backlog; its own call takes many jobs at once."""
         for _ in range(0, BACKLOG, 10_000):
-            bench.db.execute("""SELECT count(*) FROM graphile_worker.add_jobs(array_fill(ROW('job', '{}'::json,
-                NULL, NULL, NULL, NULL, NULL, NULL)::graphile_worker.job_spec, ARRAY[10000]))""")
+            bench.db.execute("""SELECT count(*) FROM graphile_worker.add_jobs(array_fill(
+                ROW('job', '{}'::json, NULL, NULL, NULL, NULL, NULL, NULL)::graphile_worker.job_spec,
+                ARRAY[10000]))""")
         bench.db.execute("VACUUM ANALYZE graphile_worker._private_jobs")
 
 
@@ -128,7 +132,8 @@ class PgBoss(NodeLibrary):
 
     @staticmethod
     def fill(bench):
-        bench.db.execute(f"INSERT INTO pgboss.job (name, data) SELECT 'q', '{{}}' FROM generate_series(1, {BACKLOG})")
+        bench.db.execute("INSERT INTO pgboss.job (name, data)"
+                         f" SELECT 'q', '{{}}' FROM generate_series(1, {BACKLOG})")
         bench.db.execute("VACUUM ANALYZE pgboss.job")
 
     def make_queues(self, bench):

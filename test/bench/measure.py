@@ -78,8 +78,6 @@ def rate(text, clients=CLIENTS, units=1, times=None):
     def measure(bench):
         before = traces(bench)
         run = pgbench(bench, text, clients, times=times)
-        # A session's counts are there when it has ended.
-        bench.wait_for_sessions_to_end("pgbench")
         return {PER_SECOND: units * run.rate,
                 **left_behind(bench, before, units * run.transactions)}
     return measure
@@ -87,6 +85,8 @@ def rate(text, clients=CLIENTS, units=1, times=None):
 
 def traces(bench):
     """How far the log has come, and how many row versions have died."""
+    # A session's counts are there when it has ended.
+    bench.wait_for_sessions_to_end()
     # Else what the preparations did would be counted late.
     bench.db.execute("SELECT pg_stat_force_next_flush()")
     return [float(value) for value in bench.db.execute(

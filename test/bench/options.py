@@ -21,15 +21,16 @@ def words(name):
 
 SECONDS = number("SECONDS_EACH", 1, 5)
 WARM_UP = 1  # s before what counts; pgbench tells of whole seconds
-PUSHING = number("PUSHING", 1.5, 6)  # s at one job every 20 ms
+PUSHING = number("PUSHING", 1, 6)  # s at one job every 20 ms
 ROUNDS = int(number("ROUNDS", 2, 3))
-FEW_ROUNDS = int(number("FEW_ROUNDS", 1, 2))  # of what takes long, or fills in between
+FEW_ROUNDS = int(number("FEW_ROUNDS", 1, 2))  # of what takes long, or is not the main thing
+ONLY = words("ONLY")
+BETWEEN = FEW_ROUNDS if FULL or ONLY else 0  # of a step between others that the picture does without
 CLIENTS = int(number("CLIENTS", 8, 8))
-HELD = number("HELD", 12, 60)
-IDLE = number("IDLE", 4, 20)
+HELD = number("HELD", 8, 60)
+IDLE = number("IDLE", 3, 20)
 ROWS = int(number("ROWS", 100_000, 1_000_000))
 BACKLOG = int(number("BACKLOG", ROWS, ROWS))
 PROXIES = 300_000  # or one for each image
 QUEUES = 1000
-SIZES = sorted({int(size) for size in words("SIZES")} or {10_000, 100_000}) if not switched("NO_SIZES") else []
-ONLY = words("ONLY")
+SIZES = {int(size) for size in words("SIZES")} or {10_000, 100_000}  # beside ROWS; for how it grows

@@ -55,7 +55,11 @@ CREATE TRIGGER queue_status AFTER INSERT OR UPDATE OF status ON pictrs.job_queue
 
 -- Bare tables: the floor, for whoever can do without everything else
 CREATE SCHEMA bare;
-CREATE TABLE bare.jobs (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, job jsonb NOT NULL, taken bool NOT NULL DEFAULT false);
+CREATE TABLE bare.jobs (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	job jsonb NOT NULL,
+	taken bool NOT NULL DEFAULT false
+);
 
 -- A C function that does next to nothing, for what a call costs
 CREATE FUNCTION bare.nothing(text) RETURNS int LANGUAGE internal STABLE AS 'textoctetlen';

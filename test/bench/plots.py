@@ -36,12 +36,13 @@ class Raw:
             return list(csv.DictReader(file))
 
     def over(self, workload, axis, measure=RATE, title=""):
-        """For each contestant the median at each place on an axis; at the one size unless that is the axis."""
+        """For each contestant the median at each place on an axis; of one size unless that is the axis."""
+        size = None if axis == "images" else str(self.main_size())
         places = defaultdict(lambda: defaultdict(list))
         for row in self.rows:
-            if (row["workload"], row["measure"]) == (workload, measure) and title in row["work"] and row[axis]:
-                if axis == "images" or int(row["images"]) == self.main_size():
-                    places[row["contestant"]][float(row[axis])].append(float(row["value"]))
+            if ((row["workload"], row["measure"]) == (workload, measure) and title in row["work"]
+                    and row[axis] and size in (None, row["images"])):
+                places[row["contestant"]][float(row[axis])].append(float(row["value"]))
         return {name: sorted((at, median(values)) for at, values in points.items())
                 for name, points in places.items()}
 
@@ -53,7 +54,8 @@ class Raw:
 
 def line(name, points, dots=True):
     base, _, variant = name.partition(",")
-    return Line(LABELS.get(name, name), points, COLORS.get(base, "#57606a"), dashed=bool(variant), strong=name == "pictrepo", dots=dots)
+    return Line(LABELS.get(name, name), points, COLORS.get(base, "#57606a"),
+                dashed=bool(variant), strong=name == "pictrepo", dots=dots)
 
 
 def lines(series, dots=True):
@@ -80,7 +82,8 @@ def batches(raw):
     series = raw.over("batch", "at")
     if len(set(values(series, 0))) < 2:
         return None
-    return drawing("Job throughput over the size of batches", "one client, so many jobs at a time; more is better",
+    return drawing("Job throughput over the size of batches",
+                   "one client, so many jobs at a time; more is better",
                    [Chart(lines(series), Log("jobs at a time", [], sorted(set(values(series, 0)))),
                           Log("jobs per second", values(series, 1)))])
 
@@ -126,7 +129,7 @@ def pages(raw, at_once=8):
         return None
     places = sorted(set(values(series, 0)))
     x = Linear("place of the page", [1], most=1)
-    x.ticks = places
+    x.ticks = [place for place in places if place == 0 or place > 0.01]
     return drawing(f"Time of a page over its depth, {raw.main_size():,} hashes",
                    f"20 hashes and where the page before begins, {at_once} clients; less is better",
                    [Chart(lines(series), x, Log("milliseconds", values(series, 1)),
@@ -144,10 +147,12 @@ def growth(raw, at_once=8):
         series = milliseconds(raw.over(workload, "images", title=title), at_once)
         sizes = sorted(set(values(series, 0)))
         if len(sizes) > 1:
-            charts.append(Chart(lines(series), Log("images", [], sizes), Log("milliseconds", values(series, 1)), name))
+            charts.append(Chart(lines(series), Log("images", [], sizes),
+                                Log("milliseconds", values(series, 1)), name))
     if not charts:
         return None
-    return drawing("How it grows with the number of images", f"time of a call, {at_once} clients; less is better",
+    return drawing("How it grows with the number of images",
+                   f"time of a call, {at_once} clients; less is better",
                    charts, columns=3, height=250)
 
 

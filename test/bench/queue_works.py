@@ -2,7 +2,7 @@
 
 from libraries import GRAPHILE, PG_BOSS, PGQ
 from measure import at_the_end, no_snapshot, old_snapshot, rate, script, seconds_of
-from options import BACKLOG, CLIENTS, FEW_ROUNDS, HELD, QUEUES, ROUNDS
+from options import BACKLOG, BETWEEN, CLIENTS, FEW_ROUNDS, HELD, QUEUES, ROUNDS
 from peers import (BARE_CLAIM, BARE_COMPLETE, BARE_PUSH, EMPTY, GRAPHILE_PUSH, GSET, PGQ_PUSH,
                    PICTRS_HEARTBEAT, PICTRS_PUSH, PICTRS_WORKER, pictrs_cycle)
 from waiting import idle, latency, library_latency
@@ -85,7 +85,8 @@ def batch(size):
     if size == 1:
         contestants[PICTRS] = rate(PICTRS_CYCLE, clients=1)
     return Work("batch", f"the jobs of one client, {size:,} at a time", contestants,
-                before_each=START, at=size, rounds=ROUNDS if size == 1000 else FEW_ROUNDS)
+                before_each=START, at=size,
+                rounds=ROUNDS if size == 1000 else FEW_ROUNDS if size == 1 else BETWEEN)
 
 
 # ---------------------------------------------------------------------------
@@ -147,7 +148,7 @@ def waiting(size):
     return Work("latency", f"from push to job in hand, {size} idle worker{'s' * (size > 1)}", {
         **{name: latency(kind, size) for name, kind in WAITERS.items()},
         **{name: library_latency(library, size) for name, library in WAITING_LIBRARIES.items()},
-    }, before_each=EMPTY_QUEUES, at=size, rounds=FEW_ROUNDS)
+    }, before_each=EMPTY_QUEUES, at=size, rounds=FEW_ROUNDS if size in (8, 32) else BETWEEN)
 
 
 QUEUE_WORKS = [

@@ -2,7 +2,7 @@
 
 from measure import rate, reading, script
 from moving import export_rate, import_rate
-from options import FEW_ROUNDS, ROUNDS
+from options import BETWEEN, FEW_ROUNDS, ROUNDS
 from peers import (EMPTY, JOIN, PICTRS_FIRST_PAGE, PICTRS_INGEST, PICTRS_OLDER_ALIASES,
                    PICTRS_OLDER_VARIANTS, PICTRS_PAGE, empty_of, pictrs_accessed, pictrs_delete,
                    pictrs_serve)
@@ -31,15 +31,15 @@ def supply(count):
         " ON CONFLICT DO NOTHING",
         f"INSERT INTO pictrepo.aliases (alias, hash, delete_token) SELECT 'doomed' || n, {content}, 't'"
         f" FROM {numbers} ON CONFLICT DO NOTHING",
-        f"INSERT INTO pictrepo.variants (hash, variant, identifier) SELECT {content}, 'v', 'v' || n FROM {numbers}"
-        " ON CONFLICT DO NOTHING",
-        f"INSERT INTO pictrepo.details SELECT 'doomed' || n, '{{\"width\": 640, \"height\": 480}}' FROM {numbers}"
-        " ON CONFLICT DO NOTHING",
+        "INSERT INTO pictrepo.variants (hash, variant, identifier)"
+        f" SELECT {content}, 'v', 'v' || n FROM {numbers} ON CONFLICT DO NOTHING",
+        "INSERT INTO pictrepo.details"
+        f" SELECT 'doomed' || n, '{{\"width\": 640, \"height\": 480}}' FROM {numbers} ON CONFLICT DO NOTHING",
         f"INSERT INTO pictrs.hashes (hash, identifier) SELECT encode({content}, 'base64'), 'doomed' || n"
         f" FROM {numbers} ON CONFLICT DO NOTHING",
-        f"INSERT INTO pictrs.aliases (alias, hash, token) SELECT 'doomed' || n, encode({content}, 'base64'), 't'"
-        f" FROM {numbers} ON CONFLICT DO NOTHING",
-        f"INSERT INTO pictrs.variants (hash, variant, identifier)"
+        "INSERT INTO pictrs.aliases (alias, hash, token)"
+        f" SELECT 'doomed' || n, encode({content}, 'base64'), 't' FROM {numbers} ON CONFLICT DO NOTHING",
+        "INSERT INTO pictrs.variants (hash, variant, identifier)"
         f" SELECT encode({content}, 'base64'), 'v', 'v' || n FROM {numbers} ON CONFLICT DO NOTHING",
     )
 
@@ -56,7 +56,7 @@ def page(depth, title):
         contestants = {PICTREPO: reading(at, f"SELECT pictrepo.hash_page_by_date({time}, 20)"),
                        PICTRS: reading(at, *(query.replace(":at", f"({time})") for query in PICTRS_PAGE))}
     return Work("page", f"a page of 20 hashes: {title}", contestants, at=depth, grows=depth == 1,
-                rounds=ROUNDS if depth in (0, 1) else FEW_ROUNDS)
+                rounds=ROUNDS if depth in (0, 1) else FEW_ROUNDS if depth in (0.001, 0.5) else BETWEEN)
 
 
 REPO_WORKS = [
@@ -81,6 +81,7 @@ REPO_WORKS = [
         PICTRS: rate(script(*NEXT_OF_SUPPLY, *pictrs_delete(DOOMED)), times=SUPPLY_OF_PICTRS),
     }, before_each=supply(SUPPLY)),
     page(0, "the first"),
+    page(0.001, "soon after the first"),
     page(0.25, "after a quarter"),
     page(0.5, "in the middle"),
     page(0.75, "after three quarters"),

@@ -17,25 +17,7 @@ from work import PICTREPO
 SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "wal_level", "shared_buffers", "max_wal_size",
             "checkpoint_timeout", "autovacuum", "jit", "max_connections")
 
-NOTES = f"""\
-## How to read it
-
-- One private server, the same settings for all, the durability settings too; contestants take turns, round after round.
-  A rate is the median of the rounds; a ratio is pictrepo's rate by the other's, with that of its worst and best round.
-- The clients run on the machine of the server and take their share of it: ratios say more than rates.
-- WAL bytes and dead rows are the server's own counts, for each job or call.
-- *pict-rs*: the statements that pict-rs 0.5 sends, in its order, in its tables with its indexes and triggers, by pgbench.
-  To take a job it sends LISTEN, a reset and a claim, to serve an alias it reads three times. Its delete ends here when
-  the files are queued to be removed, as pictrepo's does.
-- *bare tables*: insert, update and delete by pgbench, without retries, heartbeats, priorities or waiting: the floor.
-  *empty function*: what any call costs.
-- *graphile-worker*, *pg-boss*: their own libraries on Node.js, with as many jobs at once as the others have clients, so what
-  JavaScript costs is in it; graphile-worker's push is its SQL function. pg-boss keeps completed jobs for its archive.
-  In batches graphile-worker uses its local queue and completes together.
-- *pgq*: events, not jobs. One consumer takes whole batches, as a ticker cuts them (every 50 ms here): there is no claim of
-  one job, no completion, retry order or priority of one, no second consumer beside the first, and no wake-up; a job waits
-  for the next tick. So its rate is that of events inserted by all clients and read by one consumer.
-"""
+METHOD = Path(__file__).with_name("method.md")
 
 
 def table(header, rows):
@@ -83,15 +65,20 @@ def circumstances(db, results):
         f" {platform.system()} {platform.release().partition('-')[0]}",
         f"- PostgreSQL {version}; " + ", ".join([f"pictrepo {extension}", *versions(results)]),
         f"- Settings: {settings}",
-        f"- {ROWS:,} images, {min(ROWS, PROXIES):,} proxied urls; {CLIENTS} clients where nothing else is said",
-        f"- {ROUNDS} rounds of {SECONDS:g} s after {WARM_UP} s of warm-up, {FEW_ROUNDS} of what is a step between"
-        f" others; once {HELD:g} s beside an old snapshot, {IDLE:g} s of waiting",
+        f"- {ROWS:,} images, {min(ROWS, PROXIES):,} proxied urls;"
+        f" {CLIENTS} clients where nothing else is said",
+        f"- {ROUNDS} rounds of {SECONDS:g} s after {WARM_UP} s of warm-up, {FEW_ROUNDS} of what is a step"
+        f" between others; once {HELD:g} s beside an old snapshot, {IDLE:g} s of waiting",
         *(f"- Left out: {name}: {reason}" for name, reason in results.left_out.items()), ""]
 
 
 # ---------------------------------------------------------------------------
 # Tables
 # ---------------------------------------------------------------------------
+
+def by(one, other):
+    return one / other if other else float("inf")
+
 
 def ratio(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
@@ -109,20 +96,27 @@ def rate_row(case, contestant, rounds, own):
     row = [case.work.title, contestant, number(rounds, PER_SECOND), "", "",
            number(rounds, WAL), number(rounds, DEAD, 2)]
     if own and contestant != PICTREPO:
-        row[3:5] = [ratio(middle(own, PER_SECOND) / middle(rounds, PER_SECOND)),
-                    spread([a[PER_SECOND] / b[PER_SECOND] for a, b in zip(own, rounds)])]
+        row[3:5] = [ratio(by(middle(own, PER_SECOND), middle(rounds, PER_SECOND))),
+                    spread([by(a[PER_SECOND], b[PER_SECOND]) for a, b in zip(own, rounds)])]
     return row
 
 
 def rates(results, names):
     rows = [rate_row(case, contestant, rounds, results.cases[case].get(PICTREPO))
             for case, contestant, rounds in results.of(PER_SECOND, ROWS) if case.work.name in names]
-    return table(["work", "contestant", "per second", "pictrepo's ratio", "worst to best round", WAL, DEAD], rows)
+    return table(["work", "contestant", PER_SECOND, "pictrepo's ratio", "worst to best round", WAL, DEAD],
+                 rows)
+
+
+def times_own(contestants, contestant, name):
+    if contestant == PICTREPO or PICTREPO not in contestants:
+        return ""
+    return ratio(middle(contestants[contestant], name) / middle(contestants[PICTREPO], name))
 
 
 def latencies(results):
     rows = [[number(rounds, WORKERS), contestant, *(number(rounds, name, 2) for name in (P50, P99)),
-             ratio(middle(rounds, P99) / middle(results.cases[case][PICTREPO], P99)) if contestant != PICTREPO else "",
+             times_own(results.cases[case], contestant, P99),
              *(number(rounds, name, 2) for name in (P50_SENT, P99_SENT, WOKEN))]
             for case, contestant, rounds in results.of(P99)]
     return table(["idle workers", "push's commit to job in hand", P50, P99, "times pictrepo's p99",
@@ -138,7 +132,8 @@ def idling(results):
 
 def growth(results):
     """Each work at each size in one row."""
-    grown = [(case, contestant, rounds) for case, contestant, rounds in results.of(PER_SECOND) if case.work.grows]
+    grown = [(case, contestant, rounds) for case, contestant, rounds in results.of(PER_SECOND)
+             if case.work.grows]
     sizes = sorted({case.rows for case, _, _ in grown})
     if len(sizes) < 2:
         return []
@@ -150,7 +145,8 @@ def growth(results):
 
 
 def goals(results):
-    rows = [[what, goal, ratio(value), "yes" if reached else "**no**"] for what, goal, value, reached in bars(results)]
+    rows = [[what, goal, ratio(value), "yes" if reached else "**no**"]
+            for what, goal, value, reached in bars(results)]
     return table(["goal", "at least or most", "here", "reached"], rows)
 
 
@@ -160,7 +156,8 @@ REPO = ("serve", "touch", "ingest", "delete", "page", "outdated", "count", "expo
 
 def report(db, results, plots):
     return "\n".join([
-        "# The bench", "", *circumstances(db, results), NOTES,
+        "# The bench", "", *circumstances(db, results),
+        METHOD.read_text(encoding="utf-8"),
         *section("What it must reach", goals(results)),
         *section("In pictures", [line for name, title in plots for line in (f"![{title}]({name})", "")]),
         *section("The queue", rates(results, QUEUE)),

@@ -49,6 +49,7 @@ class Log:
         if ticks:
             self.low, self.high, self.ticks = log10(min(ticks)), log10(max(ticks)), ticks
             return
+        values = [value for value in values if value > 0]
         self.low, self.high = floor(log10(min(values))), ceil(log10(max(values)) - 1e-9)
         self.high = max(self.high, self.low + 1)
         self.ticks = [10.0 ** power for power in range(self.low, self.high + 1)]
@@ -97,7 +98,8 @@ class Chart:
         yield f'<line class="axis" x1="{self.left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>'
 
     def titles(self):
-        yield text(self.left + self.width / 2, self.top + self.height + 38, self.x.title, "faint", 12, "middle")
+        yield text(self.left + self.width / 2, self.top + self.height + 38, self.x.title,
+                   "faint", 12, "middle")
         yield text(self.left - LEFT + 14, self.top - 10, self.y.title, "faint", 12)
         if self.title:
             yield text(self.left - LEFT + 14, self.top - 30, self.title, "text", 14, weight=600)
@@ -132,19 +134,24 @@ def legend(lines, left, top):
 def drawing(title, about, charts, columns=1, width=900, height=400):
     """The charts side by side, and what their lines mean, in one legend."""
     rows, used = -(-len(charts) // columns), len(charts) % columns
-    each = (width - LEGEND) / columns if columns == 1 else width / columns
+    each = (width - LEGEND) / columns if columns == 1 else (width - 10) / columns
     above = HEAD + (20 if any(chart.title for chart in charts) else 0)
     parts = [text(24, 32, title, "text", 18, weight=600), text(24, 52, about, "faint", 13)]
     for number, chart in enumerate(charts):
         row, column = divmod(number, columns)
-        parts.append(chart.draw(column * each + (10 if columns == 1 else 0), above + row * (height + 20), each, height))
+        parts.append(chart.draw(column * each + 10, above + row * (height + 20), each, height))
     named = {line.name: line for chart in charts for line in chart.lines}
     # Beside the one chart, in the place of a last one that is not there, or below.
-    left, top = (width - LEGEND + 10, above + TOP + 10) if columns == 1 else (24, above + rows * (height + 20) + 10)
-    if used:
-        left, top = used * each + 40, above + (rows - 1) * (height + 20) + TOP + 10
-    total = above + rows * (height + 20) + (24 * len(named) + 10 if columns > 1 and not used else 0)
-    parts.append(legend(named.values(), left, top))
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {total}" width="{width}" height="{total}"'
-            f' {FONT} role="img" aria-label="{escape(title)}">\n<style>\n{STYLE}\n</style>\n'
-            f'<rect class="page" width="{width}" height="{total}" rx="6"/>\n' + "\n".join(parts) + "\n</svg>\n")
+    total = above + rows * (height + 20)
+    if columns == 1:
+        parts.append(legend(named.values(), width - LEGEND + 10, above + TOP + 10))
+    elif used:
+        parts.append(legend(named.values(), used * each + 40, total - height + 10))
+    else:
+        parts.append(legend(named.values(), 24, total + 10))
+        total += 24 * len(named) + 10
+    size = f'width="{width}" height="{total}"'
+    return "\n".join([
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {total}" {size} {FONT}'
+        f' role="img" aria-label="{escape(title)}">',
+        f"<style>\n{STYLE}\n</style>", f'<rect class="page" {size} rx="6"/>', *parts, "</svg>\n"])

@@ -286,7 +286,7 @@ class Team:
         # A backend that waits does not see that its client has gone.
         bench.db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                          " WHERE application_name = %s", [APPLICATION])
-        bench.wait_for_sessions_to_end(APPLICATION)
+        bench.wait_for_sessions_to_end()
 
     def sessions(self):
         if hasattr(self, "ear"):
