@@ -6,7 +6,9 @@ const PgBoss = require('pg-boss')
 const { order, sleep, Count, Delivery, run } = require('./load')
 
 const AHEAD = 100 // jobs, as with the others
-const boss = new PgBoss({ max: order.clients + 1, supervise: false, schedule: false })
+// Each queue is a table: many of them are kept apart, so as not to be in the way of the others.
+const schema = order.queues > 1 ? 'pgboss_many' : 'pgboss'
+const boss = new PgBoss({ schema, max: order.clients + 1, supervise: false, schedule: false })
 boss.on('error', error => console.error(error))
 
 const payload = { Ingest: 1 }
