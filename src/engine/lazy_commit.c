@@ -4,10 +4,11 @@
  *		Commits that need not wait for the disk.
  *
  * When a crash takes a claim back, the job is given out again, as if its
- * worker had died.  So a transaction that wrote nothing but claims commits
+ * worker had died; when it takes the time of an access, that is older than it
+ * might be.  So a transaction that wrote nothing but these commits
  * without waiting for its WAL to be flushed.  Whether that is all it wrote
- * shows in the end of its WAL: where it stands before a claim it must have
- * been left by the claim before, and at the commit by the last one.
+ * shows in the end of its WAL: where it stands before such a write it must have
+ * been left by the one before, and at the commit by the last one.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,7 +30,9 @@ static bool nothing_else = false;
 void
 begin_losable_write(void)
 {
-	nothing_else = XactLastRecEnd == losable_end;
+	/* what a page was tidied up by while reading needs no commit */
+	nothing_else = XactLastRecEnd == losable_end ||
+		!TransactionIdIsValid(GetTopTransactionIdIfAny());
 }
 
 void

@@ -172,7 +172,7 @@ define_settings(void)
 							 NULL, &cursor_mode, cursor_mode, cursor_modes,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("pictrepo.synchronous_claims",
-							 "Whether claims wait for the disk.",
+							 "Whether claims and access times wait for the disk.",
 							 NULL, &synchronous_claims, synchronous_claims,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 

@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "engine/arguments.h"
+#include "engine/lazy_commit.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 
@@ -54,7 +55,11 @@ answer_touch(FunctionCallInfo fcinfo, Statement *read, Statement *write, Nullabl
 
 		if (accessed.isnull ||
 			DatumGetTimestampTz(accessed.value) + (int64) access_resolution * 1000 <= now)
+		{
+			begin_losable_write();
 			run_statement(write, args);
+			end_losable_write();
+		}
 	}
 	end_call(&call);
 	PG_RETURN_BOOL(found);

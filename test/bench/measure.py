@@ -14,14 +14,19 @@ from statistics import mean
 
 import psycopg
 
-from options import CLIENTS, HELD, READING, ROWS, SECONDS
+from options import CLIENTS, HELD, SECONDS, WARM_UP
 
 PER_SECOND = "per second"
-WAL = "WAL bytes per call"
-VERSIONS = "row versions per call"
+WAL = "WAL bytes"
+DEAD = "dead rows"
 
-# Variables that a script may use; have: whether the client has a job's id yet.
-VARIABLES = {"rows": ROWS, "at": "2020-01-01 00:20:30", "clients": CLIENTS, "have": 0, "id": "none"}
+
+class LeftOut(Exception):
+    """A contestant that can't take part, and why."""
+
+
+class Failed(LeftOut):
+    """What should have worked."""
 
 
 def script(*commands):
@@ -37,51 +42,67 @@ class Run:
     rates: list
 
 
-def pgbench(bench, text, clients=CLIENTS, seconds=SECONDS):
+def variables(bench, clients):
+    """What a script may use. have: whether the client has a job's id yet; turn: how often it was its turn."""
+    return {"rows": bench.rows, "clients": clients, "have": 0, "id": "none", "turn": 0}
+
+
+def pgbench(bench, text, clients=CLIENTS, seconds=SECONDS, times=None):
+    """Run a script for so many seconds after the warm-up, or so many times for each client."""
     path = bench.directory / "script.sql"
     path.write_text(text, encoding="utf-8")
+    length = f"--transactions={times}" if times else f"--time={WARM_UP + max(1, round(seconds))}"
     result = subprocess.run(
         ["pgbench", "--no-vacuum", "--protocol=prepared", f"--client={clients}",
-         f"--jobs={min(2, clients)}", f"--time={max(1, round(seconds))}", "--progress=1",
-         *(f"--define={name}={value}" for name, value in VARIABLES.items()), f"--file={path}"],
+         f"--jobs={min(2, clients)}", length, "--progress=1",
+         *(f"--define={name}={value}" for name, value in variables(bench, clients).items()),
+         f"--file={path}"],
         env={**os.environ, "PGOPTIONS": "-c timezone=UTC"}, capture_output=True, text=True)
-    if result.returncode != 0:
-        sys.exit(f"pgbench failed:\n{text}\n{result.stderr}")
-    return Run(int(re.search(r"actually processed: (\d+)", result.stdout)[1]),
-               float(re.search(r"tps = ([\d.]+)", result.stdout)[1]),
-               [float(rate) for rate in re.findall(r"^progress: .*?([\d.]+) tps", result.stderr, re.M)])
+    path.unlink()
+    if result.returncode != 0 or "aborted" in result.stderr:
+        print(f"pgbench failed:\n{text}\n{result.stderr}", file=sys.stderr)
+        raise Failed(f"pgbench: {result.stderr.strip().splitlines()[-2:][0]}")
+    rates = [float(rate) for rate in re.findall(r"^progress: .*?([\d.]+) tps", result.stderr, re.M)]
+    rate = float(re.search(r"tps = ([\d.]+)", result.stdout)[1])
+    if not times and len(rates) > WARM_UP and sum(rates[WARM_UP:]) > 0:
+        rates = rates[WARM_UP:]
+        rate = mean(rates)
+    return Run(int(re.search(r"actually processed: (\d+)", result.stdout)[1]), rate, rates)
 
 
-def rate(text, clients=CLIENTS, seconds=SECONDS, units=1):
-    """How often a script runs per second, or with so many units of work in each run of it."""
+def rate(text, clients=CLIENTS, units=1, times=None):
+    """How often a script runs per second, or with so many units of work in each run of it.
+
+    And what each unit leaves behind: bytes of the log, and dead rows.
+    """
     def measure(bench):
-        return {PER_SECOND: units * pgbench(bench, text, clients, seconds).rate}
+        before = traces(bench)
+        run = pgbench(bench, text, clients, times=times)
+        return {PER_SECOND: units * run.rate,
+                **left_behind(bench, before, units * run.transactions)}
     return measure
 
 
-def reading(*commands):
-    return rate(script(*commands), seconds=READING)
-
-
-def updates_of(bench, table):
+def traces(bench):
+    """How far the log has come, and how many row versions have died."""
+    # A session's counts are there when it has ended.
+    bench.wait_for_sessions_to_end()
     # Else what the preparations did would be counted late.
     bench.db.execute("SELECT pg_stat_force_next_flush()")
-    return bench.db.execute(
-        "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relid = %s::regclass", [table]).fetchone()[0]
+    return [float(value) for value in bench.db.execute(
+        "SELECT pg_current_wal_insert_lsn() - '0/0', sum(n_tup_upd + n_tup_del)"
+        " FROM pg_stat_user_tables").fetchone()]
 
 
-def writes(text, table):
-    """A rate, and what each call leaves behind in the log and in a table."""
+def left_behind(bench, before, units):
+    return {name: (after - start) / units
+            for name, start, after in zip((WAL, DEAD), before, traces(bench))}
+
+
+def reading(*commands):
+    """A rate alone: what only reads leaves nothing behind."""
     def measure(bench):
-        position = bench.db.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
-        updates = updates_of(bench, table)
-        run = pgbench(bench, text)
-        # A session's counts are there when it has ended.
-        bench.wait_for_sessions_to_end("pgbench")
-        written = bench.db.execute(
-            "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s)", [position]).fetchone()[0]
-        return {PER_SECOND: run.rate, WAL: float(written) / run.transactions,
-                VERSIONS: (updates_of(bench, table) - updates) / run.transactions}
+        return {PER_SECOND: pgbench(bench, script(*commands)).rate}
     return measure
 
 
@@ -100,11 +121,16 @@ def no_snapshot():
     yield
 
 
-def at_the_end(text, beside=no_snapshot):
-    """The rate in the last quarter of a long run."""
+def at_the_end(rates_of, beside=no_snapshot):
+    """The rate in the last quarter of a long run; rates_of(bench, seconds) gives it for each second."""
     def measure(bench):
         with beside():
-            rates = pgbench(bench, text, seconds=HELD).rates
+            rates = rates_of(bench, HELD)
         bench.keep("held.csv", ["second", PER_SECOND], enumerate(rates, 1))
         return {PER_SECOND: mean(rates[len(rates) * 3 // 4:])}
     return measure
+
+
+def seconds_of(text):
+    """A script's rate in each second, for at_the_end."""
+    return lambda bench, seconds: pgbench(bench, text, seconds=seconds).rates

@@ -25,6 +25,11 @@ CREATE TABLE pictrs.aliases (
 );
 CREATE INDEX ON pictrs.aliases (hash);
 CREATE TABLE pictrs.details (identifier text PRIMARY KEY, json jsonb NOT NULL);
+CREATE TABLE pictrs.proxies (
+	url text PRIMARY KEY,
+	alias text NOT NULL REFERENCES pictrs.aliases (alias),
+	accessed timestamp NOT NULL DEFAULT now()
+);
 CREATE TYPE pictrs.job_status AS ENUM ('new', 'running');
 CREATE TABLE pictrs.job_queue (
 	id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -50,4 +55,11 @@ CREATE TRIGGER queue_status AFTER INSERT OR UPDATE OF status ON pictrs.job_queue
 
 -- Bare tables: the floor, for whoever can do without everything else
 CREATE SCHEMA bare;
-CREATE TABLE bare.jobs (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, job jsonb NOT NULL, taken bool NOT NULL DEFAULT false);
+CREATE TABLE bare.jobs (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	job jsonb NOT NULL,
+	taken bool NOT NULL DEFAULT false
+);
+
+-- A C function that does next to nothing, for what a call costs
+CREATE FUNCTION bare.nothing(text) RETURNS int LANGUAGE internal STABLE AS 'textoctetlen';

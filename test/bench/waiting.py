@@ -12,7 +12,7 @@ from workers import APPLICATION, Team
 WORKERS = "workers"
 P50, P99 = "p50 ms", "p99 ms"
 P50_SENT, P99_SENT = "p50 ms from sending", "p99 ms from sending"
-WOKEN = "woken per job"
+WOKEN = "sessions woken per job"
 
 CPU = "CPU %"
 WAKES = "process wake-ups per second"
@@ -62,16 +62,13 @@ async def wait_for_the_last(pushed, taken, team):
 
 
 def times_woken(db):
-    """How often the server called a waiting session to look; None where it does not tell."""
-    if db.execute("SELECT FROM pg_attribute WHERE attrelid = to_regclass('pictrepo.queue_stats')"
-                  " AND attname = 'woken'").rowcount == 0:
-        return None
+    """How often the server called a waiting session to look."""
     row = db.execute("SELECT woken FROM pictrepo.queue_stats WHERE queue = 'q'").fetchone()
-    return row and row[0]
+    return row[0] if row else 0
 
 
 async def deliver(bench, kind, size):
-    """The times of each job: sent, known to be committed, taken. And how many were woken."""
+    """The times of each job: sent, known to be committed, taken. And how many sessions were woken."""
     team = Team(kind, size)
     pusher = kind(team, 0)
     await team.prepare(pusher)
@@ -79,14 +76,25 @@ async def deliver(bench, kind, size):
     taken = {}
     team.run(lambda worker: work(worker, taken))
     await asyncio.sleep(0.3)  # until they all wait
-    woken = times_woken(bench.db)
+    before = team.woken, times_woken(bench.db)
     pushed = await push_steadily(pusher)
     await wait_for_the_last(pushed, taken, team)
-    if woken is not None:
-        woken = times_woken(bench.db) - woken
+    woken = times_woken(bench.db) - before[1] if kind.counted else team.woken - before[0]
     pusher.session.close()
     await team.dismiss(bench)
     return [(*pushed[job], taken[job]) for job in pushed], woken
+
+
+def summary(bench, size, times, woken=None):
+    """times: of each job, ms from its commit and from its sending to when it was in hand."""
+    from_commit, from_sending = zip(*times)
+    bench.keep("latency.csv", ["ms from commit", "ms from sending"], times)
+    measured = {WORKERS: size,
+                P50: percentile(from_commit, 50), P99: percentile(from_commit, 99),
+                P50_SENT: percentile(from_sending, 50), P99_SENT: percentile(from_sending, 99)}
+    if woken is not None:
+        measured[WOKEN] = woken / len(times)
+    return measured
 
 
 def latency(kind, size):
@@ -97,19 +105,19 @@ def latency(kind, size):
     it is committed: that counts as nothing.
     """
     def measure(bench):
-        if not kind.is_there(bench.db):
-            return None
+        kind.need(bench.db)
         jobs, woken = asyncio.run(deliver(bench, kind, size))
-        from_commit = [1000 * max(0, taken - known) for _, known, taken in jobs]
-        from_sending = [1000 * (taken - sent) for sent, _, taken in jobs]
-        bench.keep("latency.csv", ["ms from commit", "ms from sending"], zip(from_commit, from_sending))
-        measured = {WORKERS: size,
-                    P50: percentile(from_commit, 50), P99: percentile(from_commit, 99),
-                    P50_SENT: percentile(from_sending, 50), P99_SENT: percentile(from_sending, 99)}
-        if woken is not None and kind.counted:
-            measured[WOKEN] = woken / len(jobs)
-        return measured
+        times = [(1000 * max(0, taken - known), 1000 * (taken - sent)) for sent, known, taken in jobs]
+        return summary(bench, size, times, woken)
     return measure
+
+
+def library_latency(library, size):
+    """The same by a library's own workers, in one process with who pushes."""
+    def measure(bench):
+        times = library.run("latency", size, PUSHING, every=EVERY)["latencies"]
+        return summary(bench, size, times)
+    return library.measure(measure)
 
 
 # ---------------------------------------------------------------------------
@@ -188,7 +196,6 @@ async def idle_for(bench, kind, size):
 def idle(kind, size):
     """What workers cost that wait and wait."""
     def measure(bench):
-        if not kind.is_there(bench.db):
-            return None
+        kind.need(bench.db)
         return asyncio.run(idle_for(bench, kind, size))
     return measure

@@ -11,6 +11,7 @@ import time
 import psycopg
 from psycopg.pq import ExecStatus
 
+from measure import LeftOut
 from peers import (BARE_CLAIM, BARE_COMPLETE, BARE_PUSH, PICTRS_CLAIM, PICTRS_COMPLETE,
                    PICTRS_LISTEN, PICTRS_PUSH, PICTRS_RESET)
 
@@ -71,8 +72,8 @@ class Worker:
     counted = False  # whether pictrepo.queue_stats tells of them
 
     @staticmethod
-    def is_there(db):
-        return True
+    def need(db):
+        """Raises LeftOut where this server has no such thing."""
 
     def __init__(self, team, start):
         self.team = team
@@ -113,9 +114,10 @@ class PopWaitWorker(PopWorker):
     """Blocks in pop_wait."""
 
     @staticmethod
-    def is_there(db):
-        return db.execute("SELECT FROM pg_proc WHERE pronamespace = 'pictrepo'::regnamespace"
-                          " AND proname = 'pop_wait'").rowcount > 0
+    def need(db):
+        if db.execute("SELECT FROM pg_proc WHERE pronamespace = 'pictrepo'::regnamespace"
+                      " AND proname = 'pop_wait'").rowcount == 0:
+            raise LeftOut("there is no pop_wait")
 
     async def take(self):
         call = "CALL pictrepo.pop_wait('q', NULL, '1 min', NULL, NULL, NULL, NULL)"
@@ -142,7 +144,7 @@ class PictrsWorker(Worker):
         super().__init__(team, start)
         self.pause = self.PAUSE * start
         if not hasattr(team, "ear"):
-            team.ear = Ear()
+            team.ear = Ear(team)
 
     async def take(self):
         while True:
@@ -151,13 +153,15 @@ class PictrsWorker(Worker):
             if rows := await self.session.ask("EXECUTE claim"):
                 return rows[0][0]
             await self.team.ear.wait(self.pause)
+            self.team.woken += 1
             self.pause = self.PAUSE
 
 
 class Ear:
     """pict-rs's listening connection, and its workers that wait for what it hears."""
 
-    def __init__(self):
+    def __init__(self, team):
+        self.team = team
         self.session = Session(self.hear)
         self.turn = asyncio.Lock()
         self.news = asyncio.Semaphore(0)
@@ -168,6 +172,7 @@ class Ear:
             await self.session.ask(PICTRS_LISTEN)
 
     def hear(self, payload):
+        self.team.woken += 1
         job = payload.split(" ")[0]
         if job in self.known:
             return
@@ -181,6 +186,40 @@ class Ear:
             await asyncio.wait_for(self.news.acquire(), seconds)
         except asyncio.TimeoutError:
             pass
+
+
+class NotifyWorker(Worker):
+    """Listens on a connection of its own, so that every notification wakes all of them."""
+    statements = {
+        "push": "WITH pushed AS (" + BARE_PUSH + " RETURNING id)"
+                " SELECT id, pg_notify('bare_jobs', id::text) FROM pushed",
+        "claim": BARE_CLAIM,
+        "complete (bigint)": BARE_COMPLETE + "$1",
+    }
+
+    def __init__(self, team, start):
+        super().__init__(team, start)
+        self.session.heard = self.hear
+        self.news = asyncio.Event()
+
+    async def prepare(self):
+        await super().prepare()
+        if self in self.team.workers:
+            await self.session.ask("LISTEN bare_jobs")
+
+    def hear(self, payload):
+        self.team.woken += 1
+        self.news.set()
+
+    async def take(self):
+        while True:
+            self.news.clear()
+            if rows := await self.session.ask("EXECUTE claim"):
+                return rows[0][0]
+            if self in self.team.workers:
+                await self.news.wait()
+            else:
+                await asyncio.sleep(0.01)
 
 
 class PollingWorker(Worker):
@@ -199,6 +238,7 @@ class PollingWorker(Worker):
     async def take(self):
         while not (rows := await self.session.ask("EXECUTE claim")):
             await asyncio.sleep(self.pause)
+            self.team.woken += 1
             self.pause = self.PAUSE
         return rows[0][0]
 
@@ -214,6 +254,7 @@ class Team:
     """Workers of one kind, all at it until the team is dismissed."""
 
     def __init__(self, kind, size):
+        self.woken = 0  # how often one of their sessions was called, or looked by itself
         self.workers = [kind(self, number / size) for number in range(size)]
         self.tasks = []
 
@@ -245,7 +286,7 @@ class Team:
         # A backend that waits does not see that its client has gone.
         bench.db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                          " WHERE application_name = %s", [APPLICATION])
-        bench.wait_for_sessions_to_end(APPLICATION)
+        bench.wait_for_sessions_to_end()
 
     def sessions(self):
         if hasattr(self, "ear"):
