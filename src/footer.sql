@@ -17,3 +17,5 @@ SELECT pg_catalog.pg_extension_config_dump('pictrepo.job_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.dead_jobs', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.schedules', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.blocked', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.transfers', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.transfer_errors', '');
