@@ -477,8 +477,8 @@ READS_NOW(is_unfinished,
 		  TEXTOID, TEXTOID);
 
 READS_NOW(state_of_table,
-		  "SELECT reached, rows_read, source_rows FROM pictrepo.transfers"
-		  " WHERE direction = $1 AND schema = $2 AND relation = $3 AND finished IS NULL",
+		  "SELECT reached, rows_read, source_rows, finished IS NULL FROM pictrepo.transfers"
+		  " WHERE direction = $1 AND schema = $2 AND relation = $3",
 		  TEXTOID, TEXTOID, TEXTOID);
 
 WRITES(note_batch,
@@ -495,8 +495,12 @@ WRITES(note_bad_rows,
 	   TEXTOID, TEXTOID, TEXTOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
 
 WRITES(note_end,
-	   "UPDATE pictrepo.transfers SET source_rows = $4, target_rows = $5,"
-	   " updated = clock_timestamp(), finished = clock_timestamp()"
+	   "UPDATE pictrepo.transfers SET finished = clock_timestamp()"
+	   " WHERE direction = $1 AND schema = $2 AND relation = $3",
+	   TEXTOID, TEXTOID, TEXTOID);
+
+WRITES(note_counts,
+	   "UPDATE pictrepo.transfers SET source_rows = $4, target_rows = $5"
 	   " WHERE direction = $1 AND schema = $2 AND relation = $3",
 	   TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID);
 
@@ -588,23 +592,33 @@ report_progress(const Transfer *transfer, int64 source_rows)
 									current_table(transfer)->name, transfer->rows_read, source_rows));
 }
 
+/* 55000: somebody removed the rows that say how far it is. */
+static void
+refuse_forgotten(const Transfer *transfer)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("pictrepo.transfers knows nothing of this %s any more", transfer->kind->direction),
+			errhint("Call %s again.", transfer->kind->name));
+}
+
 /* Where is the current table?  False: it is done. */
 static bool
 begin_table(Transfer *transfer)
 {
 	RepoCall	call;
-	bool		found;
+	bool		unfinished;
 
 	begin_call(&call, transfer->fcinfo);
-	found = run_statement(&state_of_table, ARGS(TABLE_ARGS(transfer))) > 0;
-	if (found)
-	{
-		remember_reached(transfer, result_value(0, 1));
-		transfer->rows_read = DatumGetInt64(result_value(0, 2).value);
+	if (run_statement(&state_of_table, ARGS(TABLE_ARGS(transfer))) == 0)
+		refuse_forgotten(transfer);
+	remember_reached(transfer, result_value(0, 1));
+	transfer->rows_read = DatumGetInt64(result_value(0, 2).value);
+	unfinished = DatumGetBool(result_value(0, 4).value);
+	if (unfinished)
 		report_progress(transfer, DatumGetInt64(result_value(0, 3).value));
-	}
 	end_call(&call);
-	return found;
+	return unfinished;
 }
 
 static NullableDatum
@@ -629,10 +643,7 @@ note_progress(Transfer *transfer, uint64 stored)
 					  ARGS(TABLE_ARGS(transfer), given(Int64GetDatum(batch->read)),
 						   given(Int64GetDatum((int64) stored)), given(Int64GetDatum(batch->bad)),
 						   batch->reached)) == 0)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("pictrepo.transfers knows nothing of this %s any more", transfer->kind->direction),
-				errhint("Call %s again.", transfer->kind->name));
+		refuse_forgotten(transfer);
 	if (batch->bad > 0)
 		run_statement(&note_bad_rows,
 					  ARGS(TABLE_ARGS(transfer),
@@ -642,19 +653,32 @@ note_progress(Transfer *transfer, uint64 stored)
 	end_call(&call);
 }
 
-/* Count both sides. */
 static void
 finish_table(Transfer *transfer)
 {
-	int64		source_rows = count_rows(transfer, transfer->kind->reads_pictrs);
-	int64		target_rows = count_rows(transfer, !transfer->kind->reads_pictrs);
 	RepoCall	call;
 
 	begin_call(&call, transfer->fcinfo);
-	run_statement(&note_end,
-				  ARGS(TABLE_ARGS(transfer), given(Int64GetDatum(source_rows)),
-					   given(Int64GetDatum(target_rows))));
+	run_statement(&note_end, ARGS(TABLE_ARGS(transfer)));
 	end_call(&call);
+}
+
+/* After the last table, in its transaction: count both sides of all. */
+static void
+compare_counts(Transfer *transfer)
+{
+	for (transfer->table = 0; transfer->table < PICTRS_TABLES; transfer->table++)
+	{
+		int64		source_rows = count_rows(transfer, transfer->kind->reads_pictrs);
+		int64		target_rows = count_rows(transfer, !transfer->kind->reads_pictrs);
+		RepoCall	call;
+
+		begin_call(&call, transfer->fcinfo);
+		run_statement(&note_counts,
+					  ARGS(TABLE_ARGS(transfer), given(Int64GetDatum(source_rows)),
+						   given(Int64GetDatum(target_rows))));
+		end_call(&call);
+	}
 }
 
 /* ----- the whole ----- */
@@ -669,10 +693,12 @@ end_transaction(void)
 	EnsurePortalSnapshotExists();
 }
 
-static void
+/* All that is left of the current table; true: it was the last one. */
+static bool
 transfer_table(Transfer *transfer)
 {
 	bool		more = true;
+	bool		is_last = transfer->table == PICTRS_TABLES - 1;
 
 	while (more && begin_table(transfer))
 	{
@@ -680,8 +706,11 @@ transfer_table(Transfer *transfer)
 		note_progress(transfer, write_batch(transfer));
 		if (!more)
 			finish_table(transfer);
+		if (!more && is_last)
+			compare_counts(transfer);
 		end_transaction();
 	}
+	return is_last;
 }
 
 /*
@@ -789,8 +818,9 @@ run_transfer(FunctionCallInfo fcinfo, const TransferKind *kind)
 	prepare(&transfer);
 	begin_transfer(&transfer, resume);
 	end_transaction();
-	for (transfer.table = 0; transfer.table < PICTRS_TABLES; transfer.table++)
-		transfer_table(&transfer);
+	transfer.table = 0;
+	while (!transfer_table(&transfer))
+		transfer.table++;
 	result = answer(&transfer);
 	unlock_transfer(&transfer);
 	MemoryContextDelete(transfer.batch_memory);

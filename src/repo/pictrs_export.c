@@ -266,8 +266,8 @@ PG_FUNCTION_INFO_V1(pictrepo_export_pictrs);
  *
  * The caller needs INSERT and SELECT on the tables, or CREATE.  22004, 22001;
  * 22023, also for a schema of the system or ours; 42P01, 42703, 42804 other
- * tables than pict-rs's; 42501; 55006 another session is at it; 2D000 in a
- * transaction block; 25006 on a standby.
+ * tables than pict-rs's; 42501; 55006 another session is at it; 55000 its rows
+ * in transfers were removed; 2D000 in a transaction block; 25006 on a standby.
  */
 Datum
 pictrepo_export_pictrs(PG_FUNCTION_ARGS)

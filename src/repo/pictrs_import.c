@@ -412,7 +412,8 @@ PG_FUNCTION_INFO_V1(pictrepo_import_pictrs);
  *
  * The caller needs SELECT on the tables.  22004, 22023, 22001; 3F000 no such
  * schema; 42P01, 42703, 42804 other tables than pict-rs's; 42501; 55006 another
- * session is at it; 2D000 in a transaction block; 25006 on a standby.
+ * session is at it; 55000 its rows in transfers were removed; 2D000 in a
+ * transaction block; 25006 on a standby.
  */
 Datum
 pictrepo_import_pictrs(PG_FUNCTION_ARGS)
