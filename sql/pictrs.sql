@@ -4,6 +4,10 @@
 SET timezone = 'Asia/Kathmandu';
 SET client_min_messages = warning;
 
+-- what other scripts have left
+TRUNCATE pictrepo.hashes, pictrepo.variants, pictrepo.aliases, pictrepo.proxies, pictrepo.details, pictrepo.settings,
+	pictrepo.store_migrations, pictrepo.uploads, pictrepo.job_queue, pictrepo.variant_claims;
+
 -- The tables as pict-rs 0.5 makes them. What the worker would clean up, and
 -- jobs that it would take from their workers, are of the future here.
 CREATE SCHEMA "pict rs";
@@ -146,10 +150,8 @@ SELECT * FROM differences('pict rs', 'back');
 \d back.job_queue
 
 -- and in again, somewhere else
-BEGIN;
 TRUNCATE pictrepo.hashes, pictrepo.variants, pictrepo.aliases, pictrepo.proxies, pictrepo.details, pictrepo.settings,
 	pictrepo.store_migrations, pictrepo.uploads, pictrepo.job_queue, pictrepo.variant_claims;
-COMMIT;
 CALL pictrepo.import_pictrs('back');
 DROP SCHEMA back CASCADE;
 CALL pictrepo.export_pictrs('back');
