@@ -23,7 +23,7 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).
 SQL_ORDER = header \
 	$(addprefix repo/,values hashes variants aliases proxies access details \
 		settings migrations uploads queue queue_schedules queue_upkeep full operations lines \
-		samples roles) \
+		pictrs samples roles) \
 	engine/worker footer
 SQL = $(SQL_ORDER:%=src/%.sql)
 SQL_FORGOTTEN = $(filter-out $(SQL) src/upgrade/%,$(wildcard src/*.sql src/*/*.sql))
@@ -41,7 +41,7 @@ SHLIB_LINK = $(shell pkg-config --libs json-c 2>/dev/null)
 
 # The first script creates the extension for the others.
 REGRESS = install values hashes variants aliases settings details migrations \
-	queue schedules engine proxies access uploads full operations lines roles hostile comments
+	queue schedules engine proxies access uploads full operations lines pictrs roles hostile comments
 REGRESS_OPTS = --outputdir=build/regress
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=build/isolation --load-extension=$(EXTENSION)

@@ -19,3 +19,5 @@ SELECT pg_catalog.pg_extension_config_dump('pictrepo.schedules', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.blocked', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.samples', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.queue_samples', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.transfers', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.transfer_errors', '');

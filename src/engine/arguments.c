@@ -222,22 +222,36 @@ document_argument(FunctionCallInfo fcinfo, int n)
 	return fcinfo->args[n];
 }
 
+/* Does a document pass a check?  If not, the error says why, in the server's encoding. */
+bool
+passes_check(Datum document, DocumentCheck check, DocumentError *error)
+{
+	Jsonb	   *jsonb = DatumGetJsonbP(document);
+	char	   *json = JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb));
+	char	   *utf8 = pg_server_to_any(json, strlen(json), PG_UTF8);
+	char	   *message;
+
+	if (check_document(utf8, strlen(utf8), check, error))
+		return true;
+	message = pg_any_to_server(error->message, strlen(error->message), PG_UTF8);
+	if (message != error->message)
+		strlcpy(error->message, message, sizeof(error->message));
+	return false;
+}
+
 /* A document that the extension must understand. */
 NullableDatum
 checked_document_argument(FunctionCallInfo fcinfo, int n, DocumentCheck check)
 {
 	NullableDatum document = document_argument(fcinfo, n);
-	Jsonb	   *jsonb = DatumGetJsonbP(document.value);
-	char	   *json = JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb));
-	char	   *utf8 = pg_server_to_any(json, strlen(json), PG_UTF8);
 	DocumentError error;
 
-	if (!check_document(utf8, strlen(utf8), check, &error))
+	if (!passes_check(document.value, check, &error))
 		ereport(ERROR,
 				errcode(error.malformed ? ERRCODE_INVALID_TEXT_REPRESENTATION :
 						ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("invalid value for argument \"%s\"", argument_name(fcinfo, n)),
-				errdetail("%s", pg_any_to_server(error.message, strlen(error.message), PG_UTF8)));
+				errdetail("%s", error.message));
 	return document;
 }
 

@@ -46,6 +46,7 @@ extern NullableDatum token_argument(FunctionCallInfo fcinfo, int n);
 extern NullableDatum time_argument(FunctionCallInfo fcinfo, int n);
 extern NullableDatum document_argument(FunctionCallInfo fcinfo, int n);
 extern NullableDatum checked_document_argument(FunctionCallInfo fcinfo, int n, DocumentCheck check);
+extern bool passes_check(Datum document, DocumentCheck check, DocumentError *error);
 extern NullableDatum worker_argument(FunctionCallInfo fcinfo, int n);
 extern NullableDatum limit_argument(FunctionCallInfo fcinfo, int n, int least, int most);
 extern Datum *array_argument(FunctionCallInfo fcinfo, int n, Oid type, int *count, bool **nulls);

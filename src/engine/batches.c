@@ -66,28 +66,22 @@ report_broken_row(ErrorData *error)
 	FreeErrorData(error);
 }
 
-/* Run it in a subtransaction; how many rows, or -1 and what was wrong. */
-static int64
-try_batch(Statement *statement, const NullableDatum *args, int limit, int skip,
-		  uint64 (*take) (void), ErrorData **error)
+/*
+ * Do some work in a subtransaction; false: it failed, nothing of it is left,
+ * and the error says why.
+ */
+bool
+try_work(void (*work) (void *), void *what, ErrorData **error)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	NullableDatum all[STATEMENT_MAX_ARGS];
-	volatile int64 rows = -1;
-
-	for (int i = 0; i < statement->nargs - 2; i++)
-		all[i] = args[i];
-	all[statement->nargs - 2] = given(Int32GetDatum(limit));
-	all[statement->nargs - 1] = given(Int32GetDatum(skip));
+	volatile bool done = true;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		rows = run_statement(statement, all);
-		if (take != NULL)
-			rows = take();
+		work(what);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -96,14 +90,50 @@ try_batch(Statement *statement, const NullableDatum *args, int limit, int skip,
 		*error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		rows = -1;
+		done = false;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	if (rows < 0 && concerns_all_rows(*error))
+	return done;
+}
+
+typedef struct Batch
+{
+	Statement  *statement;
+	const NullableDatum *args;
+	uint64		(*take) (void);
+	uint64		rows;
+} Batch;
+
+static void
+run_whole(void *what)
+{
+	Batch	   *batch = what;
+
+	batch->rows = run_statement(batch->statement, batch->args);
+	if (batch->take != NULL)
+		batch->rows = batch->take();
+}
+
+/* Run it in a subtransaction; how many rows, or -1 and what was wrong. */
+static int64
+try_batch(Statement *statement, const NullableDatum *args, int limit, int skip,
+		  uint64 (*take) (void), ErrorData **error)
+{
+	NullableDatum all[STATEMENT_MAX_ARGS];
+	Batch		batch = {.statement = statement, .args = all, .take = take};
+
+	for (int i = 0; i < statement->nargs - 2; i++)
+		all[i] = args[i];
+	all[statement->nargs - 2] = given(Int32GetDatum(limit));
+	all[statement->nargs - 1] = given(Int32GetDatum(skip));
+
+	if (try_work(run_whole, &batch, error))
+		return batch.rows;
+	if (concerns_all_rows(*error))
 		ReThrowError(*error);
-	return rows;
+	return -1;
 }
 
 /* One row at a time, over those that are broken. */

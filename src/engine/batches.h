@@ -10,6 +10,7 @@
 
 #include "engine/statements.h"
 
+extern bool try_work(void (*work) (void *), void *what, ErrorData **error);
 extern uint64 run_batch(Statement *statement, const NullableDatum *args, int limit,
 						uint64 (*take) (void));
 extern bool concerns_all_rows(const ErrorData *error);

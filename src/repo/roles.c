@@ -30,7 +30,7 @@ READS(functions_of_level,
 	  " AND $1 >= CASE"
 	  " WHEN p.proname IN ('configure_queue', 'pause_queue', 'resume_queue', 'requeue_dead',"
 	  " 'start_worker', 'run_maintenance', 'schedule_job', 'unschedule_job',"
-	  " 'export', 'import', 'import_lines') THEN 2"
+	  " 'export', 'import', 'import_lines', 'import_pictrs', 'export_pictrs') THEN 2"
 	  " WHEN p.proname = 'variant_waiter' OR p.proname LIKE 'serve%' THEN 0"
 	  " WHEN p.provolatile = 'v' OR p.proname = 'delete_token' THEN 1"
 	  " ELSE 0 END",

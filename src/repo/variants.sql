@@ -5,6 +5,7 @@ CREATE TABLE pictrepo.variants (
 	variant text COLLATE "C" NOT NULL CHECK (octet_length(variant) BETWEEN 1 AND 1024),
 	identifier text COLLATE "C" NOT NULL CHECK (octet_length(identifier) BETWEEN 1 AND 1024),
 	accessed timestamptz DEFAULT now() CHECK (isfinite(accessed)),
+	id uuid,
 	PRIMARY KEY (hash, variant)
 );
 CREATE INDEX variants_accessed_index ON pictrepo.variants (accessed, hash, variant);
@@ -14,6 +15,8 @@ COMMENT ON COLUMN pictrepo.variants.hash IS 'the content';
 COMMENT ON COLUMN pictrepo.variants.variant IS 'the processing arguments';
 COMMENT ON COLUMN pictrepo.variants.identifier IS 'path of the processed file in the store';
 COMMENT ON COLUMN pictrepo.variants.accessed IS 'when it was last served; NULL when its access time was removed';
+COMMENT ON COLUMN pictrepo.variants.id IS
+	'pict-rs''s id of the variant, where it came from there: export_pictrs gives it back; pictrepo makes no use of it';
 COMMENT ON INDEX pictrepo.variants_accessed_index IS 'variants by age of their last access';
 
 CREATE TABLE pictrepo.variant_claims (

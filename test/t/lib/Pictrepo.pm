@@ -159,6 +159,8 @@ my %arguments = (
 	status => q{},
 	identifier_from_alias => q{'alias.png'},
 	aliases_from_alias => q{'alias.png'},
+	import_pictrs => q{'pictrs'},
+	export_pictrs => q{'pictrs'},
 	grant_access => q{'pg_monitor', 'reader'},
 );
 
@@ -213,6 +215,10 @@ sub fill
 			VALUES ('$READY', 'q', '"ready"', 7, '2001-01-01', '2001-01-01', 'taken', '$UPLOAD');
 		INSERT INTO pictrepo.dead_jobs (id, queue, job, priority, queue_time, died_at, attempt, error)
 			VALUES ('$DEAD', 'q', '"dead"', 1, '2001-01-01', '2001-01-01', 3, 'why');
+		INSERT INTO pictrepo.transfers (direction, schema, relation, source_rows, rows_read, bad, reached, started, updated)
+			VALUES ('import', 'pictrs', 'hashes', 2, 1, 1, '{key}', '2001-01-01', '2001-01-01');
+		INSERT INTO pictrepo.transfer_errors (direction, schema, relation, place, key, message)
+			VALUES ('import', 'pictrs', 'hashes', 1, 'key', 'hash: it is not base64');
 	});
 	return;
 }

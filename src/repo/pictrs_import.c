@@ -1,0 +1,434 @@
+/*-------------------------------------------------------------------------
+ *
+ * pictrs_import.c
+ *		Taking over what is in pict-rs 0.5's own tables.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "access/detoast.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "common/base64.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "document/document.h"
+#include "engine/arguments.h"
+#include "engine/identity.h"
+#include "engine/settings.h"
+#include "engine/slug.h"
+#include "repo/pictrs.h"
+
+/* characters of base64 that pict-rs's hash has, which has no padding */
+#define PICTRS_HASH_TEXT (PICTRS_HASH_LEN / 3 * 4)
+
+/* ----- values: what pict-rs has, made what we have; or why that cannot be ----- */
+
+typedef const char *(*Convert) (NullableDatum *value, int most);
+
+static const char *
+check_size(Size size, int least, int most)
+{
+	if (size < (Size) least)
+		return "it is empty";
+	if (size > (Size) most)
+		return psprintf("it has %zu bytes, at most %d are allowed", size, most);
+	return NULL;
+}
+
+static const char *
+take_any(NullableDatum *value, int most)
+{
+	return NULL;
+}
+
+static const char *
+take_text(NullableDatum *value, int most)
+{
+	return check_size(VARSIZE_ANY_EXHDR(DatumGetPointer(value->value)), 1, most);
+}
+
+/* Standard base64, exactly as pict-rs writes it, so that it can be written again. */
+static bytea *
+bytes_of_base64(const char *base64)
+{
+	int			length = strlen(base64);
+	int			size = pg_b64_dec_len(length);
+	bytea	   *bytes = palloc(VARHDRSZ + size);
+
+	length = pg_b64_decode(base64, length, (void *) VARDATA(bytes), size);
+	if (length < 0 || strcmp(to_base64(VARDATA(bytes), length), base64) != 0)
+		return NULL;
+	SET_VARSIZE(bytes, VARHDRSZ + length);
+	return bytes;
+}
+
+static const char *
+take_hash(NullableDatum *value, int most)
+{
+	bytea	   *hash = bytes_of_base64(TextDatumGetCString(value->value));
+
+	if (hash == NULL)
+		return "it is not base64";
+	value->value = PointerGetDatum(hash);
+	return check_size(VARSIZE(hash) - VARHDRSZ, 1, most);
+}
+
+static const char *
+take_hex(NullableDatum *value, int most)
+{
+	char	   *hex = TextDatumGetCString(value->value);
+	int			length = strlen(hex);
+	bytea	   *bytes = palloc(VARHDRSZ + length / 2);
+
+	if (strspn(hex, "0123456789abcdefABCDEF") != length || length % 2 != 0)
+		return "it is not hex";
+	SET_VARSIZE(bytes, VARHDRSZ + length / 2);
+	hex_decode(hex, length, VARDATA(bytes));
+	value->value = PointerGetDatum(bytes);
+	return check_size(length / 2, 0, most);
+}
+
+/* UTC without saying so, and so the same number as with a time zone. */
+static const char *
+take_time(NullableDatum *value, int most)
+{
+	return TIMESTAMP_NOT_FINITE(DatumGetTimestamp(value->value)) ? "it is infinite" : NULL;
+}
+
+/*
+ * An alias in another form than the normal one would never be found: not here,
+ * and in pict-rs just as little.
+ */
+static const char *
+take_alias(NullableDatum *value, int most)
+{
+	const char *why = take_text(value, most);
+	text	   *alias = DatumGetTextPP(value->value);
+	text	   *normal;
+
+	if (why != NULL)
+		return why;
+	normal = normal_alias(alias);
+	if (VARSIZE_ANY_EXHDR(normal) != VARSIZE_ANY_EXHDR(alias) ||
+		memcmp(VARDATA_ANY(normal), VARDATA_ANY(alias), VARSIZE_ANY_EXHDR(alias)) != 0)
+		return psprintf("it is not in its normal form, \"%s\", under which it would be looked for",
+						text_to_cstring(normal));
+	return NULL;
+}
+
+static const char *
+take_document(NullableDatum *value, int most)
+{
+	Size		size = VARSIZE_ANY_EXHDR(DatumGetPointer(value->value));
+
+	if (size > (Size) max_document_size * 1024)
+		return psprintf("it has %zu bytes as jsonb, at most %d kB are allowed", size, max_document_size);
+	return NULL;
+}
+
+static const char *
+take_checked(NullableDatum *value, DocumentCheck check)
+{
+	const char *why = take_document(value, 0);
+	DocumentError error;
+
+	if (why != NULL || passes_check(value->value, check, &error))
+		return why;
+	return pstrdup(error.message);
+}
+
+static const char *
+take_details(NullableDatum *value, int most)
+{
+	return take_checked(value, check_details);
+}
+
+static const char *
+take_result(NullableDatum *value, int most)
+{
+	return take_checked(value, check_upload_result);
+}
+
+/* ----- rows ----- */
+
+/* Whoever held it is not known, and nobody now: the worker of such rows */
+static pg_uuid_t nobody;
+
+/*
+ * pict-rs lets a job run as often as retry says; here it is how often it may
+ * run again.  A running job of a worker that is no more gets ready again: with
+ * as many runs left as before in pict-rs, with one less here.  So a waiting job
+ * has one retry less here, a running one as many.
+ *
+ * A job that failed is running in pict-rs until its heartbeat has timed out,
+ * and has no worker.
+ */
+static const char *
+take_job(NullableDatum *row)
+{
+	NullableDatum *worker = &row[3];
+	char	   *status = TextDatumGetCString(row[4].value);
+	int			runs = DatumGetInt32(row[8].value);
+
+	if (runs < 1)
+		return "retry: it has no run left, pict-rs never runs it";
+	if (strcmp(status, "new") == 0)
+		row[8].value = Int32GetDatum(runs - 1);
+	else if (strcmp(status, "running") != 0)
+		return psprintf("status: \"%s\" is neither new nor running", status);
+	else if (row[6].isnull)
+		return "heartbeat: a running job has none";
+	else if (worker->isnull)
+		*worker = given(UUIDPGetDatum(&nobody));
+	return NULL;
+}
+
+/* The key of a claim is the hash and, without anything between, the variant. */
+static const char *
+take_claim(NullableDatum *row)
+{
+	char	   *key = TextDatumGetCString(row[0].value);
+	NullableDatum heartbeat = row[1];
+	bytea	   *hash = NULL;
+	const char *why;
+
+	if (strlen(key) >= PICTRS_HASH_TEXT)
+		hash = bytes_of_base64(pnstrdup(key, PICTRS_HASH_TEXT));
+	if (hash == NULL)
+		return "key: it does not begin with a hash in base64";
+	row[0] = given(PointerGetDatum(hash));
+	row[1] = given(CStringGetTextDatum(key + PICTRS_HASH_TEXT));
+	why = take_text(&row[1], VARIANT_MAX);
+	if (why != NULL)
+		return psprintf("key: of the variant, %s", why);
+	row[2] = given(UUIDPGetDatum(&nobody));
+	row[3] = heartbeat;
+	return NULL;
+}
+
+/* ----- tables ----- */
+
+WRITES(import_hashes,
+	   "INSERT INTO pictrepo.hashes (hash, identifier, motion_identifier, created_at, blurhash)"
+	   " SELECT * FROM unnest($1, $2, $3, $4, $5) ON CONFLICT (hash) DO NOTHING",
+	   BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID);
+
+WRITES(import_variants,
+	   "INSERT INTO pictrepo.variants (id, hash, variant, identifier, accessed)"
+	   " SELECT * FROM unnest($1, $2, $3, $4, $5) ON CONFLICT (hash, variant) DO NOTHING",
+	   UUIDARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID);
+
+/* When they were made pict-rs does not say; hardly before their content came. */
+WRITES(import_aliases,
+	   "INSERT INTO pictrepo.aliases (alias, hash, delete_token, created_at)"
+	   " SELECT a.alias, a.hash, a.token,"
+	   " coalesce((SELECT h.created_at FROM pictrepo.hashes h WHERE h.hash = a.hash), now())"
+	   " FROM unnest($1, $2, $3) AS a (alias, hash, token) ON CONFLICT (alias) DO NOTHING",
+	   TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID);
+
+WRITES(import_proxies,
+	   "INSERT INTO pictrepo.proxies (digest, url, alias, accessed)"
+	   " SELECT pictrepo.url_digest(p.url), p.url, p.alias, p.accessed"
+	   " FROM unnest($1, $2, $3) AS p (url, alias, accessed) ON CONFLICT (digest) DO NOTHING",
+	   TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID);
+
+WRITES(import_details,
+	   "INSERT INTO pictrepo.details (identifier, details)"
+	   " SELECT * FROM unnest($1, $2) ON CONFLICT (identifier) DO NOTHING",
+	   TEXTARRAYOID, JSONBARRAYOID);
+
+WRITES(import_settings,
+	   "INSERT INTO pictrepo.settings (key, value)"
+	   " SELECT * FROM unnest($1, $2) ON CONFLICT (key) DO NOTHING",
+	   TEXTARRAYOID, BYTEAARRAYOID);
+
+WRITES(import_store_migrations,
+	   "INSERT INTO pictrepo.store_migrations (old_identifier, new_identifier)"
+	   " SELECT * FROM unnest($1, $2) ON CONFLICT (old_identifier) DO NOTHING",
+	   TEXTARRAYOID, TEXTARRAYOID);
+
+WRITES(import_uploads,
+	   "INSERT INTO pictrepo.uploads (id, result, created_at)"
+	   " SELECT * FROM unnest($1, $2, $3) ON CONFLICT (id) DO NOTHING",
+	   UUIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID);
+
+/* pict-rs takes the oldest job first, and none waits for its time. */
+WRITES(import_jobs,
+	   "INSERT INTO pictrepo.job_queue (id, queue, job, worker, status, queue_time, run_at,"
+	   " heartbeat, unique_key, retry, attempt)"
+	   " SELECT j.id, j.queue, j.job, j.worker, j.status::pictrepo.job_status, j.queue_time,"
+	   " least(j.queue_time, clock_timestamp()), j.heartbeat, j.unique_key, j.retry,"
+	   " CASE j.status WHEN 'running' THEN 1 ELSE 0 END"
+	   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+	   " AS j (id, queue, job, worker, status, queue_time, heartbeat, unique_key, retry)"
+	   " ON CONFLICT (id) DO NOTHING",
+	   UUIDARRAYOID, TEXTARRAYOID, JSONBARRAYOID, UUIDARRAYOID, TEXTARRAYOID,
+	   TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID);
+
+WRITES(import_claims,
+	   "INSERT INTO pictrepo.variant_claims (hash, variant, worker, heartbeat)"
+	   " SELECT * FROM unnest($1, $2, $3, $4) ON CONFLICT (hash, variant) DO NOTHING",
+	   BYTEAARRAYOID, TEXTARRAYOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID);
+
+typedef struct ImportColumn
+{
+	Convert		convert;
+	int			most;			/* bytes */
+	bool		nullable;
+} ImportColumn;
+
+typedef struct ImportTable
+{
+	Statement  *insert;
+	const char *(*take) (NullableDatum *row);	/* after the columns; may be NULL */
+	ImportColumn columns[PICTRS_COLUMNS];	/* as pictrs_tables has them */
+} ImportTable;
+
+static const ImportTable import_tables[PICTRS_TABLES] = {
+	[PICTRS_HASHES] = {&import_hashes, NULL, {
+		{take_hash, HASH_MAX}, {take_text, IDENTIFIER_MAX}, {take_text, IDENTIFIER_MAX, true},
+		{take_time}, {take_text, IDENTIFIER_MAX, true}
+	}},
+	[PICTRS_VARIANTS] = {&import_variants, NULL, {
+		{take_any}, {take_hash, HASH_MAX}, {take_text, VARIANT_MAX}, {take_text, IDENTIFIER_MAX},
+		{take_time}
+	}},
+	[PICTRS_ALIASES] = {&import_aliases, NULL, {
+		{take_alias, ALIAS_MAX}, {take_hash, HASH_MAX}, {take_text, TOKEN_MAX}
+	}},
+	[PICTRS_PROXIES] = {&import_proxies, NULL, {
+		{take_text, URL_MAX}, {take_alias, ALIAS_MAX}, {take_time}
+	}},
+	[PICTRS_DETAILS] = {&import_details, NULL, {
+		{take_text, IDENTIFIER_MAX}, {take_details}
+	}},
+	[PICTRS_SETTINGS] = {&import_settings, NULL, {
+		{take_text, KEY_MAX}, {take_hex, SETTING_MAX}
+	}},
+	[PICTRS_STORE_MIGRATIONS] = {&import_store_migrations, NULL, {
+		{take_text, IDENTIFIER_MAX}, {take_text, IDENTIFIER_MAX}
+	}},
+	[PICTRS_UPLOADS] = {&import_uploads, NULL, {
+		{take_any}, {take_result, 0, true}, {take_time}
+	}},
+	[PICTRS_JOB_QUEUE] = {&import_jobs, take_job, {
+		{take_any}, {take_text, KEY_MAX}, {take_document}, {take_any, 0, true}, {take_any},
+		{take_time}, {take_time, 0, true}, {take_text, KEY_MAX, true}, {take_any}
+	}},
+	[PICTRS_KEYED_NOTIFICATIONS] = {&import_claims, take_claim, {
+		{take_any}, {take_time}
+	}},
+};
+
+/* ----- what the transfer asks ----- */
+
+static void
+find_schema(Transfer *transfer)
+{
+	(void) LookupExplicitNamespace(transfer->schema, false);
+}
+
+/* The first column of each table is its key. */
+static char *
+query_batch(Transfer *transfer)
+{
+	const PictrsTable *table = current_table(transfer);
+	const char *key = table->columns[0].name;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	for (const PictrsColumn *column = table->columns; column->name != NULL; column++)
+		appendStringInfo(&sql, "t.%s::%s, ", column->name,
+						 format_type_be(column->type == ANYENUMOID ? TEXTOID : column->type));
+	appendStringInfo(&sql, "ARRAY[t.%s::text], t.%s::text FROM %s.%s t",
+					 key, key, transfer->quoted_schema, table->name);
+	if (!transfer->reached.isnull)
+		appendStringInfo(&sql, " WHERE t.%s > ($1)[1]::%s", key, format_type_be(table->columns[0].type));
+	appendStringInfo(&sql, " ORDER BY t.%s LIMIT %d", key, transfer->batch_size);
+	return sql.data;
+}
+
+static int
+written_columns(Transfer *transfer, Oid *types)
+{
+	const Statement *insert = import_tables[transfer->table].insert;
+
+	for (int i = 0; i < insert->nargs; i++)
+		types[i] = get_element_type(insert->argtypes[i]);
+	return insert->nargs;
+}
+
+/* NULL, or "column: what is wrong with it" */
+static const char *
+take_row(Transfer *transfer, NullableDatum *row)
+{
+	const PictrsColumn *columns = current_table(transfer)->columns;
+	const ImportTable *table = &import_tables[transfer->table];
+
+	for (int i = 0; columns[i].name != NULL; i++)
+	{
+		const ImportColumn *column = &table->columns[i];
+		const char *why = NULL;
+
+		if (!row[i].isnull)
+			why = column->convert(&row[i], column->most);
+		else if (!column->nullable)
+			why = "it is null";
+		if (why != NULL)
+			return psprintf("%s: %s", columns[i].name, why);
+	}
+	return table->take == NULL ? NULL : table->take(row);
+}
+
+/* Nobody listens for variants that were there all along. */
+static uint64
+store_rows(Transfer *transfer, const NullableDatum *arrays)
+{
+	if (transfer->table == PICTRS_VARIANTS)
+		(void) set_config_option("pictrepo.notify", "off", PGC_SUSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	return run_statement(import_tables[transfer->table].insert, arrays);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_import_pictrs);
+
+/*
+ * import_pictrs(source_schema text, batch int, resume bool,
+ *				 INOUT stored bigint, INOUT present bigint, INOUT bad bigint, INOUT counts_agree bool)
+ *
+ * Take over all of pict-rs's tables in a schema, batch (1 to 100000) rows at a
+ * time.  resume: go on where an unfinished import of the schema stopped, if
+ * there is one.  Gives how many rows were stored, were there already, could
+ * not be stored, and whether as many were read as there are, and are here now.
+ *
+ * The caller needs SELECT on the tables.  22004, 22023, 22001; 3F000 no such
+ * schema; 42P01, 42703, 42804 other tables than pict-rs's; 42501; 55006 another
+ * session is at it; 55000 its rows in transfers were removed; 2D000 in a
+ * transaction block; 25006 on a standby.
+ */
+Datum
+pictrepo_import_pictrs(PG_FUNCTION_ARGS)
+{
+	static const TransferKind import = {
+		.direction = "import",
+		.name = "import_pictrs",
+		.reads_pictrs = true,
+		.prepare_schema = find_schema,
+		.prepare_tables = check_pictrs_tables,
+		.query = query_batch,
+		.columns = written_columns,
+		.take = take_row,
+		.write = store_rows
+	};
+
+	return run_transfer(fcinfo, &import);
+}
