@@ -375,7 +375,7 @@ my %states = (
 );
 is(state_for($_), $states{$_}, "$states{$_}: $_") foreach sort keys %states;
 
-# With any isolation level, and the extended protocol as well.
+# whatever the isolation level
 foreach my $level ('repeatable read', 'serializable')
 {
 	like(value(qq{SET default_transaction_isolation = '$level'; CALL pictrepo.import_pictrs('pictrs')}) =~ s/^SET\n//r,
