@@ -41,11 +41,11 @@ ROOMS = (
 
 CHANNELS = {
     "queue_status_channel":
-        "`<job id> <queue>`: a job is ready. With the setting `pictrepo.notify` at `coalesced`, at most"
+        "says `<job id> <queue>` when a job is ready. With the setting `pictrepo.notify` at `coalesced`, at most"
         " one per queue and round.",
-    "upload_completion_channel": "`<upload id>`: an upload got its result, or is gone.",
+    "upload_completion_channel": "says `<upload id>` when an upload got its result, or is gone.",
     "keyed_notification_channel":
-        "The hash in base64, then the variant: a variant is there, or the claim on it ended.",
+        "says the hash in base64, then the variant, when a variant is there or the claim on it ended.",
 }
 
 WAIT_EVENTS = {
@@ -83,16 +83,16 @@ SERVERS_ERRORS = {
     "57014": "A call that waits is cancelled, or `statement_timeout` has passed.",
 }
 
-INTRODUCTION = f"""\
+INTRODUCTION = """\
 # pictrepo: the reference
 
 All that the extension has. The [README](../README.md) says how it is used. This text is made from the comments in the
 database by `make docs`; `\\dd pictrepo.*` shows them as well.
 
-A function tells from which level of `grant_access` on a role may call it: *{LEVELS[0]}*, *{LEVELS[1]}* or
-*{LEVELS[2]}*, where each level has all that is below it. It is *volatile* if it writes, waits or looks anew; *stable*
-if it looks at what the calling query sees; *immutable* if the answer depends on the arguments alone. An argument with
-`=` may be left out. Where a comment says *false:* or *NULL:*, that is the answer in this case.
+Below a function is the level that a role must have been given by `grant_access` to call it: *reader*, *writer* or
+*admin*, where each may do all that the one before may. A function is *volatile* if it writes, waits or looks anew,
+*stable* if it looks at what the calling query sees, and *immutable* if its answer follows from the arguments alone. An
+argument with `=` may be left out. Where a comment says *false:* or *NULL:*, that is the answer in this case.
 """
 
 FUNCTIONS = """
@@ -102,17 +102,17 @@ SELECT p.proname AS name, p.prokind = 'p' AS is_procedure, p.proretset AS is_set
     format_type(p.prorettype, NULL) AS returns, obj_description(p.oid, 'pg_proc') AS comment,
     (SELECT array_agg(level ORDER BY n) FROM unnest(%(levels)s::text[]) WITH ORDINALITY AS l (level, n)
         WHERE has_function_privilege('pictrepo_reference_' || level, p.oid, 'EXECUTE')) AS levels,
-    (SELECT array_agg(ROW (CASE p.proargmodes[n] WHEN 'o' THEN 'OUT ' WHEN 'b' THEN 'INOUT ' ELSE '' END,
-            p.proargnames[n], format_type(type, NULL), pg_get_function_arg_default(p.oid, n::int))::text[] ORDER BY n)
+    (SELECT array_agg(ARRAY[CASE p.proargmodes[n] WHEN 'o' THEN 'OUT ' WHEN 'b' THEN 'INOUT ' ELSE '' END,
+            p.proargnames[n], format_type(type, NULL), pg_get_function_arg_default(p.oid, n::int)] ORDER BY n)
         FROM unnest(coalesce(p.proallargtypes, p.proargtypes::oid[])) WITH ORDINALITY AS a (type, n)) AS arguments
 FROM pg_proc p
 WHERE p.pronamespace = 'pictrepo'::regnamespace
-""".replace("ROW (", "ARRAY[").replace(")::text[] ORDER BY n)", "] ORDER BY n)")
+"""
 
 RELATIONS = """
 SELECT c.relname AS name, CASE c.relkind WHEN 'r' THEN 'Table' WHEN 'v' THEN 'View' ELSE 'Type' END AS kind,
     coalesce(obj_description(c.oid, 'pg_class'), obj_description(c.reltype, 'pg_type')) AS comment,
-    (SELECT array_agg(ARRAY[a.attname, format_type(a.atttypid, a.atttypmod),
+    (SELECT array_agg(ARRAY[a.attname::text, format_type(a.atttypid, a.atttypmod),
             CASE WHEN a.attnotnull THEN 'not null' END, pg_get_expr(d.adbin, d.adrelid),
             (SELECT f.confrelid::regclass::text FROM pg_constraint f
                 WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conkey = ARRAY[a.attnum]),
@@ -202,7 +202,7 @@ def function_text(function):
     elif function.levels is None:
         who = f"For superusers and whom they grant it to; {function.volatility}."
     else:
-        who = f"From {function.levels[0]} on; {function.volatility}."
+        who = f"Level {function.levels[0]}; {function.volatility}."
     return (f"### pictrepo.{function.name}\n\n```sql\n{signature(function)}\n```\n\n"
             f"{wrapped(sentence(function.comment))}\n\n*{who}*\n")
 
@@ -252,7 +252,7 @@ def amount(value, unit):
 def setting_text(setting):
     default = f"The default is `{amount(setting.boot_val, setting.unit)}`"
     if setting.vartype == "enum":
-        values = f"; it may be {', '.join(f'`{value}`' for value in setting.enumvals)}."
+        values = f"; it may be {' or '.join(f'`{value}`' for value in setting.enumvals)}."
     elif setting.vartype == "bool":
         values = "; it may be `on` or `off`."
     else:
@@ -265,7 +265,7 @@ def setting_text(setting):
 # ----- what the source has -----
 
 def declared():
-    """Where each object is declared: {(room, ...)} by kind and name, in the source's order."""
+    """The room and the place in the source's order of each object, by whether it is a routine, and name."""
     places = {}
     for number, (_, files, _) in enumerate(ROOMS):
         for file in files.split():
@@ -298,7 +298,7 @@ def other_texts():
          "In `pg_stat_activity`, with the type `Extension`. Before PostgreSQL 17, which brought names for them, the\n"
          "event is `Extension` as well.\n\n" + listed(WAIT_EVENTS)),
         ("Errors",
-         "By their SQLSTATE. An error changes nothing, and its message names the argument; no message has a delete\n"
+         "By their SQLSTATE. An error changes nothing. That of an argument names it, and no message has a delete\n"
          "token in it.\n\n" + listed(dict(sorted(errors.items())))),
     )
 
@@ -318,7 +318,7 @@ def read_catalog(connection):
     connection.execute("SET client_min_messages = warning")
     connection.execute("SET IntervalStyle = 'postgres'")
     connection.execute("CREATE EXTENSION IF NOT EXISTS pictrepo")
-    if connection.execute("SHOW shared_preload_libraries").fetchone()[0] != "pictrepo":
+    if "pictrepo" not in connection.execute("SHOW shared_preload_libraries").fetchone()[0]:
         sys.exit("The server does not preload pictrepo, so it does not know all of its settings.")
     for level in LEVELS:
         connection.execute(f"CREATE ROLE pictrepo_reference_{level}")
