@@ -162,8 +162,13 @@ def expression(text):
     return re.sub(r"::[a-z ]+(\[\])?", "", text)
 
 
+def plain(text):
+    """Where Markdown would see a tag, there is none."""
+    return text.replace("<", r"\<")
+
+
 def sentence(comment):
-    text = comment[0].upper() + comment[1:]
+    text = plain(comment[0].upper() + comment[1:])
     return text if text.endswith((".", "?")) else text + "."
 
 
@@ -218,7 +223,7 @@ def column_text(column, key):
         facts.append(f"default {expression(default)}")
     if refers_to:
         facts.append(f"references {refers_to}")
-    return wrapped(f"- `{name}` ({', '.join(facts)}): {comment}", "  ")
+    return wrapped(f"- `{name}` ({', '.join(facts)}): {plain(comment)}", "  ")
 
 
 def relation_text(relation):
