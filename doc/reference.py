@@ -178,27 +178,43 @@ def wrapped(text, indent=""):
 
 # ----- functions -----
 
-def signature(function):
-    arguments = []
-    for mode, name, type_, default in function.arguments or ():
-        arguments.append(f"{mode}{name} {type_name(type_)}" + (f" = {expression(default)}" if default else ""))
-    end = ")"
-    if not function.is_procedure:
-        end += f" RETURNS {'SETOF ' if function.is_set else ''}{type_name(function.returns)}"
-    start = f"{'PROCEDURE' if function.is_procedure else 'FUNCTION'} pictrepo.{function.name}("
-    # In lines of full arguments.
-    lines = [start]
-    for number, argument in enumerate(arguments):
-        last = number == len(arguments) - 1
-        piece = argument + (end if last else ",")
-        glue = "" if lines[-1] in (start, "") else " "
-        if len(lines[-1] + glue + piece) > 100:
+def argument_text(argument):
+    mode, name, type_, default = argument
+    return f"{mode}{name} {type_name(type_)}" + (f" = {expression(default)}" if default else "")
+
+
+def packed(pieces, width=100):
+    """The pieces in lines, none of them broken."""
+    lines = pieces[:1]
+    for piece in pieces[1:]:
+        if len(lines[-1]) + 1 + len(piece) > width:
             lines.append("    " + piece)
         else:
-            lines[-1] += glue + piece
-    if not arguments:
-        lines[-1] += end
-    return "\n".join(lines)
+            lines[-1] += " " + piece
+    return lines
+
+
+def signature(function):
+    """As one line where it fits, else what goes in, what comes out and the type begin lines of their own."""
+    arguments = function.arguments or ()
+    given = [argument_text(argument) for argument in arguments if argument[0] == ""]
+    answered = [argument_text(argument) for argument in arguments if argument[0] != ""]
+    start = f"{'PROCEDURE' if function.is_procedure else 'FUNCTION'} pictrepo.{function.name}("
+    end = ")"
+    returns = f"RETURNS {'SETOF ' if function.is_set else ''}{type_name(function.returns)}"
+    if function.is_procedure:
+        returns = ""
+    whole = f"{start}{', '.join(given + answered)}{end} {returns}".rstrip()
+    if len(whole) <= 100:
+        return whole
+    pieces = [argument + "," for argument in given + answered]
+    pieces[-1] = pieces[-1][:-1] + end
+    pieces[0] = start + pieces[0]
+    lines = packed(pieces[:len(given)]) if given else []
+    if answered:
+        first, *others = packed(pieces[len(given):], 96)
+        lines += ["    " * bool(given) + first, *others]
+    return "\n".join([*lines, "    " + returns]).rstrip()
 
 
 def function_text(function):
