@@ -6,6 +6,10 @@
 #   make bench           pictrepo beside pict-rs's statements
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
 #   make memcheck        the regression tests on a server under valgrind
+#   make deb             build the Debian package of this release, into build/deb
+#   make test-package    build, install, use and purge it, each Debian release in a chroot
+#   make dist            the release as build/pictrepo-VERSION.tar.gz and .zip, of what is committed
+#   make docs            write doc/reference.md
 #   make server          leave a private server running;  make server-stop  ends it
 #   make, make install   build and install for pg_config's server
 #   make installcheck    test on the running server that PGHOST, ... name
@@ -32,10 +36,12 @@ INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
 MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
+DOCS = doc/reference.md
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 PG_CPPFLAGS = -I$(srcdir)/src -DPICTREPO_VERSION='"$(EXTVERSION)"' $(shell pkg-config --cflags json-c 2>/dev/null)
-PG_CFLAGS = -Wall -Wextra -Werror \
+# In a clone a warning is an error; a release must build with compilers to come.
+PG_CFLAGS = -Wall -Wextra $(if $(wildcard $(srcdir)/.git),-Werror) \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 SHLIB_LINK = $(shell pkg-config --libs json-c 2>/dev/null)
 
@@ -51,7 +57,7 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test test-versions bench chaos memcheck server server-stop setup
+SCRIPTED = demo test test-versions test-package bench chaos memcheck deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -72,6 +78,21 @@ chaos:
 memcheck:
 	@test/memcheck/run
 
+deb:
+	@test/package/build
+
+test-package:
+	@test/package/run
+
+RELEASE = $(EXTENSION)-$(EXTVERSION)
+dist:
+	@mkdir -p build
+	git archive --prefix=$(RELEASE)/ --output=build/$(RELEASE).tar.gz HEAD
+	git archive --prefix=$(RELEASE)/ --output=build/$(RELEASE).zip HEAD
+
+docs:
+	@doc/write-reference
+
 server:
 	@test/setup
 	@test/private-server start server "shared_preload_libraries = 'pictrepo'"
@@ -90,6 +111,9 @@ ifeq (,$(wildcard $(PGXS)))
 $(error $(PG_CONFIG) names no server to build for; install postgresql-server-dev-N or run `make setup`)
 endif
 include $(PGXS)
+
+# A directory of our own among other extensions' documents.
+docmoduledir = extension/$(EXTENSION)
 
 ifneq (,$(SQL_FORGOTTEN))
 $(error not in SQL_ORDER: $(SQL_FORGOTTEN))

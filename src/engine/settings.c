@@ -164,7 +164,7 @@ define_settings(void)
 			   "Longest pause between two looks of a blocking call.",
 			   &poll_interval, 1, 60 * 1000, PGC_SUSET, GUC_UNIT_MS);
 	DefineCustomEnumVariable("pictrepo.notify",
-							 "How the notification channels are served.",
+							 "How the notification channels are served; without preload the default is transactional.",
 							 NULL, &notify_mode, notify_mode, notify_modes,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("pictrepo.cursor",

@@ -58,21 +58,21 @@ CREATE FUNCTION pictrepo.serve_url(url text, touch bool = true,
 	OUT fallback bool, OUT alias text) RETURNS SETOF record
 	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'pictrepo_serve_url';
 COMMENT ON FUNCTION pictrepo.serve_url(text, bool) IS
-	'the same for what is kept here of a url of another host; no row: nothing is';
+	'serve what is kept here of a url of another host, with the alias that stands for it; no row: nothing is kept';
 
 CREATE FUNCTION pictrepo.serve_variant(alias text, variant text, touch bool = true,
 	OUT hash bytea, OUT identifier text, OUT details jsonb, OUT motion_identifier text, OUT blurhash text,
 	OUT fallback bool, OUT original_identifier text, OUT original_details jsonb) RETURNS SETOF record
 	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'pictrepo_serve_variant';
 COMMENT ON FUNCTION pictrepo.serve_variant(text, text, bool) IS
-	'the same for a processed form: identifier and details are the variant''s, NULL when it is still to be made from the original';
+	'serve a processed form: identifier and details are the variant''s, NULL when it is still to be made from the original';
 
 -- Removing
 
 CREATE FUNCTION pictrepo.delete_alias(alias text, delete_token text) RETURNS text
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_delete_alias';
 COMMENT ON FUNCTION pictrepo.delete_alias(text, text) IS
-	'delete an alias, and with the last one the image, whose files are queued for removal: deleted, missing or forbidden (another token)';
+	'delete an alias, and with the last one the image, whose files are queued for removal: deleted, missing (no such alias) or forbidden (another token)';
 
 CREATE FUNCTION pictrepo.purge(alias text, block bool = false) RETURNS SETOF text
 	LANGUAGE C ROWS 10 AS 'MODULE_PATHNAME', 'pictrepo_purge';
@@ -125,13 +125,13 @@ CREATE FUNCTION pictrepo.page(slug text = NULL, page_limit int = 20,
 	OUT current text, OUT prev text, OUT next text, OUT images jsonb)
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_page';
 COMMENT ON FUNCTION pictrepo.page(text, int) IS
-	'hash_page with all that is known of each image, but for delete tokens';
+	'the page of hash_page with all that is known of each image, but for delete tokens';
 
 CREATE FUNCTION pictrepo.page_by_date(before timestamptz, page_limit int = 20,
 	OUT current text, OUT prev text, OUT next text, OUT images jsonb)
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_page_by_date';
 COMMENT ON FUNCTION pictrepo.page_by_date(timestamptz, int) IS
-	'hash_page_by_date with all that is known of each image, but for delete tokens';
+	'the page of hash_page_by_date with all that is known of each image, but for delete tokens';
 
 CREATE FUNCTION pictrepo.aliases_created(since timestamptz, before timestamptz, after text = NULL,
 	page_limit int = 1000, OUT alias text, OUT hash bytea, OUT created_at timestamptz) RETURNS SETOF record

@@ -188,14 +188,14 @@ CREATE FUNCTION pictrepo.complete_many(queue text, worker uuid, job_ids uuid[],
 	result text = 'success', error text = NULL) RETURNS text[]
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_complete_many';
 COMMENT ON FUNCTION pictrepo.complete_many(text, uuid, uuid[], text, text) IS
-	'complete_job for many jobs with the same result; the answers in order';
+	'end many jobs with the same result, as complete_job does; the answers in order';
 
 CREATE FUNCTION pictrepo.complete_and_pop(queue text, worker uuid, job_id uuid,
 	result text = 'success', error text = NULL,
 	OUT outcome text, OUT id uuid, OUT job jsonb, OUT attempt int, OUT queue_time timestamptz)
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_complete_and_pop';
 COMMENT ON FUNCTION pictrepo.complete_and_pop(text, uuid, uuid, text, text) IS
-	'complete_job and pop in one: what became of the job, and the next one (NULLs: none is ready)';
+	'end a job as complete_job does and pop in one: what became of the job, and the next one (NULLs: none is ready)';
 
 CREATE FUNCTION pictrepo.queue_length(queue text = NULL) RETURNS bigint
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_queue_length';
