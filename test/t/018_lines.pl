@@ -25,8 +25,8 @@ deadlock_timeout = 50ms
 });
 $node->start;
 
-my $file = "$PostgreSQL::Test::Utils::tmp_check/repo.jsonl";
-my $script = "$PostgreSQL::Test::Utils::tmp_check/import.sql";
+my $file = "$PostgreSQL::Test::Utils::tmp_check/lines.jsonl";
+my $script = "$PostgreSQL::Test::Utils::tmp_check/lines-import.sql";
 
 # What README says: out, and in.
 my $copy = q{COPY (SELECT pictrepo.export()) TO STDOUT (FORMAT csv, QUOTE e'\x01', DELIMITER e'\x02')};
@@ -201,7 +201,7 @@ is_deeply([ $stderr =~ /ERROR:  (\w+):/g ], [qw(22P02 22023 22P02 22P02 22023)],
 # ----- beside clients at work -----
 
 # All do everything to the same few images.
-my $work = "$PostgreSQL::Test::Utils::tmp_check/work.sql";
+my $work = "$PostgreSQL::Test::Utils::tmp_check/lines-work.sql";
 append_to_file($work, q{
 \set n random(1, 3)
 \set m random(1, 4)
