@@ -57,13 +57,14 @@ sub sorted
 	return join "\n", sort split /\n/, shift;
 }
 
-# The rows that an import brings: claims are of the moment.
+# The rows that an import brings: claims are of the moment, samples and what
+# was moved from where are of the server.
 sub contents
 {
 	my ($database) = @_;
 
 	return join "\n", map { "$_:\n" . rows_of($node, $database, $_) }
-	  grep { $_ ne 'variant_claims' } tables($node, $database);
+	  grep { !/^(variant_claims|transfer|samples|queue_samples)/ } tables($node, $database);
 }
 
 # ----- from one database into another -----
