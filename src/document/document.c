@@ -103,6 +103,17 @@ parser_flags(void)
 	return flags;
 }
 
+/* Where json-c's strictness cannot be had, it stops at the end of the first value. */
+static bool
+check_end(const DocumentSource *source, size_t end, DocumentError *error)
+{
+	while (end < source->length && strchr(" \t\r\n", source->json[end]) != NULL)
+		end++;
+	if (end < source->length)
+		return malformed(error, end, "unexpected character");
+	return true;
+}
+
 /*
  * Parse the whole input; false with the error filled in.  JSON null is a
  * document like any other, and a NULL pointer in json-c's eyes.
@@ -127,7 +138,7 @@ parse(json_tokener *tokener, const DocumentSource *source,
 	if (json_tokener_get_error(tokener) != json_tokener_success)
 		return malformed(error, whole ? source->length : json_tokener_get_parse_end(tokener),
 						 json_tokener_error_desc(json_tokener_get_error(tokener)));
-	return true;
+	return whole || check_end(source, json_tokener_get_parse_end(tokener), error);
 }
 
 /* Parse a document and hand it to the reader, whose answer is ours. */
