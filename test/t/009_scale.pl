@@ -52,6 +52,29 @@ my @calls = (
 	q{pictrepo.complete_many('q', NULL, ARRAY(SELECT id FROM pictrepo.pop('q', max_jobs => 5)))},
 	q{pictrepo.complete_and_pop('q', NULL, (SELECT id FROM pictrepo.pop('q')), 'aborted')});
 
+# Operations, with the most pages that one may touch: an index that is read from
+# end to end has a hundred at least.
+my $n = '(20 + random() * 10000)::int';
+my %operations = (
+	q{pictrepo.serve('a7')} => 60,
+	q{pictrepo.serve('a7', touch => true)} => 90,
+	q{pictrepo.serve_url('https://example.com/7')} => 90,
+	q{pictrepo.serve_variant('a7', 'v')} => 120,
+	q{pictrepo.ingest(sha256(float8send(random())), gen_random_uuid()::text, '{}', gen_random_uuid()::text, 't')} => 150,
+	q{pictrepo.ingest(sha256(int8send(7)), gen_random_uuid()::text, '{}', gen_random_uuid()::text, 't')} => 150,
+	qq{pictrepo.delete_alias('a' || $n, 't')} => 250,
+	qq{pictrepo.purge('a' || $n)} => 250,
+	qq{pictrepo.migrate_identifier('f' || $n, gen_random_uuid()::text)} => 200,
+	qq{pictrepo.forget_missing('vf' || $n)} => 250,
+	q{pictrepo.page(NULL, 20)} => 1000,
+	q{pictrepo.page_by_date('2020-01-02', 20)} => 1000,
+	q{pictrepo.prune_page(NULL, 20)} => 400,
+	q{pictrepo.aliases_created('2000-01-01', 'infinity', page_limit => 20)} => 60,
+	q{pictrepo.expire_variants('2020-01-02', 20)} => 1000,
+	q{pictrepo.expire_proxies('2020-01-02', 20)} => 4000);
+
+push @calls, sort keys %operations;
+
 sub check_calls
 {
 	my ($state) = @_;
@@ -104,6 +127,13 @@ cmp_ok(pages_of(q{pictrepo.alias_accessed_at('a10')}), '<', 40, 'the access time
 
 $node->safe_psql('postgres', 'VACUUM ANALYZE');
 check_calls('statistics of full tables');
+
+foreach my $call (sort keys %operations)
+{
+	my $pages = pages_of($call);
+
+	cmp_ok($pages, '<=', $operations{$call}, "$call touches few pages ($pages)");
+}
 
 # Jobs that are not due, of a higher priority, are stepped over.
 cmp_ok(pages_of(q{pictrepo.pop('q')}), '<', 200, 'a pop behind 30,000 scheduled jobs touches few pages');
