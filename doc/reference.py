@@ -31,12 +31,11 @@ ROOMS = (
      "Jobs, who runs them, and what became of those that failed."),
     ("Operations", "repo/operations",
      "One call, and one commit, per thing that an image host does."),
-    ("Export and import", "repo/lines", "The whole repo as JSON lines, one for each thing that stands alone."),
-    ("From and to pict-rs", "repo/pictrs", "Moving from pict-rs 0.5's own tables in PostgreSQL, and back."),
+    ("JSON lines", "repo/lines", "The whole repo as JSON, one line per thing that stands alone."),
+    ("pict-rs", "repo/pictrs", "From and to the tables that pict-rs keeps in PostgreSQL."),
     ("Schedules", "repo/queue_schedules", "Jobs that are pushed again and again."),
     ("Uploads", "repo/uploads", "Uploads that are processed in the background."),
-    ("Background worker", "engine/worker", "What is done from time to time, and when it was."),
-    ("Samples", "repo/samples", "What was in the queues from time to time, for graphs."),
+    ("Background worker", "engine/worker repo/samples", "What is done from time to time, and when it was."),
     ("The repo as a whole", "repo/full repo/roles header footer",
      "Its health, who may use it, and what follows from an alias."),
     ("Values", "repo/values", "Helpers for the values that the repo stores: hashes, slugs, ids."),
@@ -61,24 +60,44 @@ WAIT_EVENTS = {
 
 # By the names that errcodes.h has.
 ERRORS = {
-    "STRING_DATA_RIGHT_TRUNCATION": ("22001", "An argument is too long."),
-    "NULL_VALUE_NOT_ALLOWED": ("22004", "An argument, an element of an array or a column is NULL and must not be."),
-    "INVALID_PARAMETER_VALUE": ("22023", "An argument has a value that it cannot have; the detail says why."),
-    "INVALID_TEXT_REPRESENTATION": ("22P02", "An argument is malformed JSON."),
-    "FOREIGN_KEY_VIOLATION": ("23503", "An argument names a hash or an alias that is not stored."),
-    "CHECK_VIOLATION": ("23514", "A row of `job_queue` that was written by hand says something impossible."),
-    "INVALID_TRANSACTION_TERMINATION": ("2D000", "`pop_wait`, `import_pictrs` or `export_pictrs` is called in a transaction block or a function."),
-    "E_R_I_E_TRIGGER_PROTOCOL_VIOLATED": ("39P01", "A trigger function is called in another way than by the trigger it is made for."),
-    "OBJECT_IN_USE": ("55006", "Another session is at the import or export of this schema."),
-    "OBJECT_NOT_IN_PREREQUISITE_STATE": ("55000", "The rows in `transfers` of an import or export were removed while it ran."),
-    "UNDEFINED_TABLE": ("42P01", "A table of pict-rs's is missing in the schema to import from or export to."),
-    "DATATYPE_MISMATCH": ("42804", "A column of pict-rs's has another type; or the SQL declarations are not those that this library goes with."),
-    "UNDEFINED_COLUMN": ("42703", "A table of pict-rs's lacks a column; or somebody altered a column of `job_queue` that the library needs."),
-    "UNDEFINED_FUNCTION": ("42883", "The function was dropped while it was called."),
-    "CONFIGURATION_LIMIT_EXCEEDED": ("53400", "No slot of `max_worker_processes` is free for the background worker."),
-    "IO_ERROR": ("58030", "`health_check` did not read what it had written."),
-    "NO_DATA_FOUND": ("P0002", "`wait` is asked for an upload that is not there, or no longer."),
-    "INTERNAL_ERROR": ("XX000", "What should not happen: please report it."),
+    "STRING_DATA_RIGHT_TRUNCATION":
+        ("22001", "An argument is too long."),
+    "NULL_VALUE_NOT_ALLOWED":
+        ("22004", "An argument, an element of an array or a column is NULL and must not be."),
+    "INVALID_PARAMETER_VALUE":
+        ("22023", "An argument has a value that it cannot have; the detail says why."),
+    "INVALID_TEXT_REPRESENTATION":
+        ("22P02", "An argument is malformed JSON."),
+    "FOREIGN_KEY_VIOLATION":
+        ("23503", "An argument names a hash or an alias that is not stored."),
+    "CHECK_VIOLATION":
+        ("23514", "A row of `job_queue` that was written by hand says something impossible."),
+    "INVALID_TRANSACTION_TERMINATION":
+        ("2D000", "A procedure that commits by itself is called in a transaction block or a function: `pop_wait`,"
+                  " `import_pictrs`, `export_pictrs`."),
+    "E_R_I_E_TRIGGER_PROTOCOL_VIOLATED":
+        ("39P01", "A trigger function is called in another way than by the trigger it is made for."),
+    "UNDEFINED_COLUMN":
+        ("42703", "A column is not there: of pict-rs's tables or, altered by hand, of `job_queue`."),
+    "DATATYPE_MISMATCH":
+        ("42804", "A column of pict-rs's tables has another type; or the SQL declarations are not those that this library"
+                  " goes with."),
+    "UNDEFINED_FUNCTION":
+        ("42883", "The function was dropped while it was called."),
+    "UNDEFINED_TABLE":
+        ("42P01", "One of the tables that `import_pictrs` and `export_pictrs` need is not there."),
+    "CONFIGURATION_LIMIT_EXCEEDED":
+        ("53400", "No slot of `max_worker_processes` is free for the background worker."),
+    "OBJECT_NOT_IN_PREREQUISITE_STATE":
+        ("55000", "Somebody removed the rows of `transfers` of an import or export that is under way."),
+    "OBJECT_IN_USE":
+        ("55006", "Another session is importing from or exporting to the same schema."),
+    "IO_ERROR":
+        ("58030", "`health_check` did not read what it had written."),
+    "NO_DATA_FOUND":
+        ("P0002", "`wait` is asked for an upload that is not there, or no longer."),
+    "INTERNAL_ERROR":
+        ("XX000", "What should not happen: please report it."),
 }
 # Raised by the server for pictrepo.
 SERVERS_ERRORS = {
@@ -250,11 +269,11 @@ def column_text(column, key):
 
 def relation_text(relation):
     key = relation.key or ()
-    text = f"### {relation.kind} pictrepo.{relation.name}\n\n{wrapped(sentence(relation.comment))}"
+    text = sentence(relation.comment)
     if key:
         text += f" The primary key is `{', '.join(key)}`."
     columns = "\n".join(column_text(column, key) for column in relation.columns)
-    return f"{text}\n\n{columns}\n"
+    return f"### {relation.kind} pictrepo.{relation.name}\n\n{wrapped(text)}\n\n{columns}\n"
 
 
 def enum_text(enum):
@@ -294,6 +313,9 @@ def setting_text(setting):
 def declared():
     """The room and the place in the source's order of each object, by whether it is a routine, and name."""
     places = {}
+    if roomless := {str(path.relative_to(SOURCE))[:-4] for path in SOURCE.glob("**/*.sql")
+                    if "upgrade" not in path.parts}.difference(*(files.split() for _, files, _ in ROOMS)):
+        sys.exit(f"{__file__} has no room for {', '.join(sorted(roomless))}.")
     for number, (_, files, _) in enumerate(ROOMS):
         for file in files.split():
             text = (SOURCE / f"{file}.sql").read_text()

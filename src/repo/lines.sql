@@ -8,7 +8,7 @@ COMMENT ON FUNCTION pictrepo.export() IS
 CREATE FUNCTION pictrepo.import(line text) RETURNS text
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_import';
 COMMENT ON FUNCTION pictrepo.import(text) IS
-	'store what a line of export() says, where it is missing; what is there stays. stored, merged (a part was missing), exists (nothing was), conflict (a part was left out: something else has its name) or blocked';
+	'store what a line of export() says, where it is missing; what is there stays. The answer is stored, merged (a part was missing), exists (nothing was), conflict (a part was left out: something else has its name) or blocked';
 
 CREATE FUNCTION pictrepo.import_lines(lines text[], first_line bigint = 1,
 	OUT line bigint, OUT outcome text, OUT sqlstate text, OUT error text) RETURNS SETOF record
