@@ -4,7 +4,7 @@
 'use strict';
 
 const { createHash, randomUUID } = require('crypto');
-const { once } = require('events');
+const { on } = require('events');
 const { setTimeout: sleep } = require('timers/promises');
 const { isDeepStrictEqual, inspect } = require('util');
 const { Client, DatabaseError } = require('pg');
@@ -191,14 +191,15 @@ async function jobs(db) {
   await push({ number: 7 });
   check('pop_wait: a job', (await popWait('10 s')).job, { number: 7 });
 
+  const notifications = on(other, 'notification', { signal: AbortSignal.timeout(10_000) });
   await other.query('LISTEN queue_status_channel');
   await push({ number: 8 }, 'heard');
-  let heard;
-  while (heard !== 'heard') {
-    const [{ payload }] = await once(other, 'notification', { signal: AbortSignal.timeout(10_000) });
-    heard = payload.split(' ')[1];
+  for await (const [{ payload }] of notifications) {
+    const heard = payload.split(' ')[1];
+    if (heard !== 'heard') continue;
+    check('LISTEN: the push is heard with its queue', heard, 'heard');
+    break;
   }
-  check('LISTEN: the push is heard with its queue', heard, 'heard');
   await other.end();
 }
 

@@ -35,43 +35,46 @@ where
 {
     let worker = Uuid::new_v4();
     while !stop.load(Ordering::Relaxed) {
-        let Ok((db, connection)) = config.connect(NoTls).await else {
-            eprintln!("cannot connect");
-            sleep(Duration::from_secs(1)).await;
-            continue;
-        };
-        tokio::spawn(connection);
-        while !stop.load(Ordering::Relaxed) {
-            match next_job(&db, queue, worker, &handler, beat).await {
-                Ok(()) => {}
-                Err(error) if connection_is_gone(&error) => {
-                    eprintln!("connecting again: {error}");
-                    break;
-                }
-                Err(error) => return Err(error),
+        match work_connected(config, queue, worker, &handler, stop, beat).await {
+            Err(error) if connection_is_gone(&error) => {
+                eprintln!("connecting again: {error}");
+                sleep(Duration::from_secs(1)).await;
             }
+            ended => ended?,
         }
     }
     Ok(())
 }
 
-async fn next_job<H, F>(db: &Client, queue: &str, worker: Uuid, handler: &H, beat: Duration) -> Result<(), Error>
+async fn work_connected<H, F>(
+    config: &Config, queue: &str, worker: Uuid, handler: &H, stop: &AtomicBool, beat: Duration,
+) -> Result<(), Error>
 where
     H: Fn(Value) -> F,
     F: Future<Output = Result<(), Failure>>,
 {
-    // pop_wait commits by itself, so there is no transaction around it
-    let row = db
-        .query_one(
-            "CALL pictrepo.pop_wait($1, $2, '10 s', NULL, NULL, NULL, NULL)",
-            &[&queue, &worker],
-        )
-        .await?;
-    let Some(id) = row.get::<_, Option<Uuid>>("id") else {
-        return Ok(());
-    };
+    let (db, connection) = config.connect(NoTls).await?;
+    tokio::spawn(connection);
+    while !stop.load(Ordering::Relaxed) {
+        // pop_wait commits by itself, so there is no transaction around it
+        let popped = db
+            .query_one(
+                "CALL pictrepo.pop_wait($1, $2, '10 s', NULL, NULL, NULL, NULL)",
+                &[&queue, &worker],
+            )
+            .await?;
+        if let Some(id) = popped.get("id") {
+            do_job(&db, (queue, worker, id), handler(popped.get("job")), beat).await?;
+        }
+    }
+    Ok(())
+}
 
-    let job = handler(row.get("job"));
+async fn do_job<F>(db: &Client, claim: (&str, Uuid, Uuid), job: F, beat: Duration) -> Result<(), Error>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let (queue, worker, id) = claim;
     tokio::pin!(job);
     let mut heart = interval_at(Instant::now() + beat, beat);
     let done = loop {
