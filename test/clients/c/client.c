@@ -533,10 +533,10 @@ handle(json_object *job)
 }
 
 static void
-push_work(PGconn *db, const char *job, const char *upload)
+push_work(PGconn *db, const char *job, const char *retry, const char *upload)
 {
 	value(db, "SELECT pictrepo.push($1, $2, retry => $3, upload => $4)",
-		  TEXT("work"), TEXT(job), TEXT("0"), TEXT(upload));
+		  TEXT("work"), TEXT(job), TEXT(retry), TEXT(upload));
 }
 
 static char *
@@ -559,17 +559,17 @@ worker_loop(PGconn *db)
 		work("application_name=worker", "work", handle, 1);
 		_exit(0);
 	}
-	push_work(db, nap, NULL);
+	push_work(db, nap, NULL, NULL);
 	check_json("work: a job longer than the heartbeat timeout", done(db), nap);
 
-	push_work(db, "{\"fail\": \"the picture is broken\"}", upload);
+	push_work(db, "{\"fail\": \"the picture is broken\"}", "0", upload);
 	check_json("work: the upload of a job that fails hears why",
 			   value(db, "SELECT pictrepo.wait($1, $2)", TEXT(upload), TEXT("20 s")),
 			   "{\"Failure\": {\"message\": \"the picture is broken\", \"code\": \"job-failed\"}}");
 
 	query(db, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
 		  " WHERE datname = current_database() AND application_name = 'worker'");
-	push_work(db, last, NULL);
+	push_work(db, last, NULL, NULL);
 	check_json("work: connects again", done(db), last);
 	waitpid(child, NULL, 0);
 	counts = row(query(db, "SELECT pictrepo.queue_length($1), pictrepo.queue_length($2)", TEXT("work"), TEXT("done")));

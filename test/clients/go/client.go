@@ -368,18 +368,18 @@ func workerLoop(db *pgx.Conn) {
 		close(ended)
 	}()
 
-	give := func(job object, upload *string) {
-		text(db, "SELECT pictrepo.push($1, $2, retry => $3, upload => $4)", "work", job, 0, upload)
+	give := func(job object, retry *int, upload *string) {
+		text(db, "SELECT pictrepo.push($1, $2, retry => $3, upload => $4)", "work", job, retry, upload)
 	}
 	done := func() object {
 		return document(db, "SELECT job FROM pictrepo.pop($1, wait => $2)", "done", 20*time.Second)
 	}
 	long, last := object{"nap": 4.0, "last": false}, object{"nap": 0.0, "last": true}
-	give(long, nil)
+	give(long, nil, nil)
 	check("work: a job longer than the heartbeat timeout", done(), long)
 
 	upload := text(db, "SELECT pictrepo.create_upload()")
-	give(object{"fail": "the picture is broken"}, &upload)
+	give(object{"fail": "the picture is broken"}, new(int), &upload)
 	check("work: the upload of a job that fails hears why",
 		document(db, "SELECT pictrepo.wait($1, $2)", upload, 20*time.Second),
 		object{"Failure": object{"message": "the picture is broken", "code": "job-failed"}})
@@ -387,7 +387,7 @@ func workerLoop(db *pgx.Conn) {
 	_, err = db.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"+
 		" WHERE datname = current_database() AND application_name = 'worker'")
 	must(err)
-	give(last, nil)
+	give(last, nil, nil)
 	check("work: connects again", done(), last)
 	<-ended
 	own.Close(ctx)

@@ -328,8 +328,8 @@ public final class Client {
         }
     }
 
-    static void pushWork(Connection db, JsonObject job, UUID upload) throws SQLException {
-        rows(db, "SELECT pictrepo.push(?, ?, retry => ?, upload => ?)", "work", job, 0, upload);
+    static void pushWork(Connection db, JsonObject job, Integer retry, UUID upload) throws SQLException {
+        rows(db, "SELECT pictrepo.push(?, ?, retry => ?, upload => ?)", "work", job, retry, upload);
     }
 
     static JsonObject done(Connection db) throws SQLException {
@@ -350,18 +350,18 @@ public final class Client {
         });
 
         JsonObject nap = json("{'nap': 4, 'last': false}"), last = json("{'nap': 0, 'last': true}");
-        pushWork(db, nap, null);
+        pushWork(db, nap, null, null);
         check("work: a job longer than the heartbeat timeout", done(db), nap);
 
         UUID upload = value(db, "SELECT pictrepo.create_upload()");
-        pushWork(db, json("{'fail': 'the picture is broken'}"), upload);
+        pushWork(db, json("{'fail': 'the picture is broken'}"), 0, upload);
         check("work: the upload of a job that fails hears why",
             value(db, "SELECT pictrepo.wait(?, ?)", upload, Duration.ofSeconds(20)),
             json("{'Failure': {'message': 'the picture is broken', 'code': 'job-failed'}}"));
 
         rows(db, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             + " WHERE datname = current_database() AND application_name = 'worker'");
-        pushWork(db, last, null);
+        pushWork(db, last, null, null);
         check("work: connects again", done(db), last);
         worker.get();
         own.close();

@@ -205,8 +205,8 @@ async function jobs(db) {
 
 async function workerLoop(db) {
   const stop = new AbortController();
-  const push = (job, upload = null) =>
-    value(db, 'SELECT pictrepo.push($1, $2, retry => $3, upload => $4)', 'work', job, 0, upload);
+  const push = (job, retry = null, upload = null) =>
+    value(db, 'SELECT pictrepo.push($1, $2, retry => $3, upload => $4)', 'work', job, retry, upload);
   const done = () => value(db, 'SELECT job FROM pictrepo.pop($1, wait => $2)', 'done', '20 s');
 
   const own = await connect();
@@ -222,7 +222,7 @@ async function workerLoop(db) {
   check('work: a job longer than the heartbeat timeout', await done(), long);
 
   const upload = await value(db, 'SELECT pictrepo.create_upload()');
-  await push({ fail: 'the picture is broken' }, upload);
+  await push({ fail: 'the picture is broken' }, 0, upload);
   check('work: the upload of a job that fails hears why',
     await value(db, 'SELECT pictrepo.wait($1, $2)', upload, '20 s'),
     { Failure: { message: 'the picture is broken', code: 'job-failed' } });

@@ -286,8 +286,8 @@ sub worker_loop
 {
 	my ($db) = @_;
 	my $push = sub {
-		my ($job, $upload) = @_;
-		value($db, "SELECT pictrepo.push(?, ?, retry => ?, upload => ?)", 'work', $json->encode($job), 0, $upload);
+		my ($job, $retry, $upload) = @_;
+		value($db, "SELECT pictrepo.push(?, ?, retry => ?, upload => ?)", 'work', $json->encode($job), $retry, $upload);
 	};
 	my $done = sub { $json->decode(value($db, "SELECT job FROM pictrepo.pop(?, wait => ?)", 'done', '20 s')) };
 
@@ -303,7 +303,7 @@ sub worker_loop
 	check('work: a job longer than the heartbeat timeout', $done->(), $long);
 
 	my $upload = value($db, "SELECT pictrepo.create_upload()");
-	$push->({ fail => 'the picture is broken' }, $upload);
+	$push->({ fail => 'the picture is broken' }, 0, $upload);
 	check('work: the upload of a job that fails hears why',
 		$json->decode(value($db, "SELECT pictrepo.wait(?, ?)", $upload, '20 s')),
 		{ Failure => { message => 'the picture is broken', code => 'job-failed' } });

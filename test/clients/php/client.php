@@ -289,8 +289,8 @@ function handle(array $job): void
 
 function worker_loop(PDO $db): void
 {
-    $push = fn ($job, $upload = null) =>
-        value($db, 'SELECT pictrepo.push(?, ?, retry => ?, upload => ?)', 'work', $job, 0, $upload);
+    $push = fn ($job, $retry = null, $upload = null) =>
+        value($db, 'SELECT pictrepo.push(?, ?, retry => ?, upload => ?)', 'work', $job, $retry, $upload);
     $done = fn () => decode(value($db, 'SELECT job FROM pictrepo.pop(?, wait => ?)', 'done', '20 s'));
     $worker = start('work', 'work');
 
@@ -299,7 +299,7 @@ function worker_loop(PDO $db): void
     check('work: a job longer than the heartbeat timeout', $done(), $long);
 
     $upload = value($db, 'SELECT pictrepo.create_upload()');
-    $push(['fail' => 'the picture is broken'], $upload);
+    $push(['fail' => 'the picture is broken'], 0, $upload);
     check('work: the upload of a job that fails hears why',
         decode(value($db, 'SELECT pictrepo.wait(?, ?)', $upload, '20 s')),
         ['Failure' => ['message' => 'the picture is broken', 'code' => 'job-failed']]);

@@ -221,8 +221,8 @@ def worker_loop(db):
         with connect() as own:
             own.execute("SELECT pictrepo.push(%s, %s)", ("done", Jsonb(job)))
 
-    def push(job, upload=None):
-        value(db, "SELECT pictrepo.push(%s, %s, retry => %s, upload => %s)", "work", Jsonb(job), 0, upload)
+    def push(job, retry=None, upload=None):
+        value(db, "SELECT pictrepo.push(%s, %s, retry => %s, upload => %s)", "work", Jsonb(job), retry, upload)
 
     def done():
         return value(db, "SELECT job FROM pictrepo.pop(%s, wait => %s)", "done", timedelta(seconds=20))
@@ -234,7 +234,7 @@ def worker_loop(db):
     push(long)
     check("work: a job longer than the heartbeat timeout", done(), long)
 
-    push({"fail": "the picture is broken"}, upload)
+    push({"fail": "the picture is broken"}, 0, upload)
     check("work: the upload of a job that fails hears why",
           value(db, "SELECT pictrepo.wait(%s, %s)", upload, timedelta(seconds=20)),
           {"Failure": {"message": "the picture is broken", "code": "job-failed"}})

@@ -209,8 +209,8 @@ end
 
 def worker_loop(db)
   stop = false
-  push = lambda do |job, upload = nil|
-    value(db, "SELECT pictrepo.push($1, $2, retry => $3, upload => $4)", "work", job, 0, upload)
+  push = lambda do |job, retries = nil, upload = nil|
+    value(db, "SELECT pictrepo.push($1, $2, retry => $3, upload => $4)", "work", job, retries, upload)
   end
   done = -> { value(db, "SELECT job FROM pictrepo.pop($1, wait => $2)", "done", "20 s") }
 
@@ -230,7 +230,7 @@ def worker_loop(db)
   check "work: a job longer than the heartbeat timeout", done[], long
 
   upload = value(db, "SELECT pictrepo.create_upload()")
-  push[{ fail: "the picture is broken" }, upload]
+  push[{ fail: "the picture is broken" }, 0, upload]
   check "work: the upload of a job that fails hears why",
         value(db, "SELECT pictrepo.wait($1, $2)", upload, "20 s"),
         { "Failure" => { "message" => "the picture is broken", "code" => "job-failed" } }

@@ -381,11 +381,11 @@ async fn handle(own: &Client, stop: &AtomicBool, job: Value) -> Result<(), Failu
     Ok(())
 }
 
-async fn push_work(db: &Client, job: &Value, upload: Option<Uuid>) -> Result<Uuid, Error> {
+async fn push_work(db: &Client, job: &Value, retry: Option<i32>, upload: Option<Uuid>) -> Result<Uuid, Error> {
     value(
         db,
         "SELECT pictrepo.push($1, $2, retry => $3, upload => $4)",
-        &[&"work", job, &0, &upload],
+        &[&"work", job, &retry, &upload],
     )
     .await
 }
@@ -414,11 +414,11 @@ async fn worker_loop(db: &Client) -> Result<(), Error> {
 
 async fn give_work(db: &Client) -> Result<(), Error> {
     let long = json!({"nap": 4, "last": false});
-    push_work(db, &long, None).await?;
+    push_work(db, &long, None, None).await?;
     check("work: a job longer than the heartbeat timeout", done(db).await?, long);
 
     let upload: Uuid = value(db, "SELECT pictrepo.create_upload()", &[]).await?;
-    push_work(db, &json!({"fail": "the picture is broken"}), Some(upload)).await?;
+    push_work(db, &json!({"fail": "the picture is broken"}), Some(0), Some(upload)).await?;
     check(
         "work: the upload of a job that fails hears why",
         value(db, "SELECT pictrepo.wait($1, '20 s')", &[&upload]).await?,
@@ -431,7 +431,7 @@ async fn give_work(db: &Client) -> Result<(), Error> {
     )
     .await?;
     let last = json!({"nap": 0, "last": true});
-    push_work(db, &last, None).await?;
+    push_work(db, &last, None, None).await?;
     check("work: connects again", done(db).await?, last);
     Ok(())
 }
