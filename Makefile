@@ -3,6 +3,7 @@
 #   make demo            install what is missing, build, show it on real pictures
 #   make test            install what is missing, build, test on a private server
 #   make test-versions   the same on PostgreSQL 15, 17 and 18, each in a chroot of its Debian release
+#   make test-clients    the same calls from nine languages (LANGUAGES="go rust", SKIP="java")
 #   make bench           pictrepo beside pict-rs's statements
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
 #   make memcheck        the regression tests on a server under valgrind
@@ -16,7 +17,7 @@
 #   make clean           stop private servers, remove what was built
 #
 # PG_CONFIG=path or PG_MAJOR=number chooses among several installed servers.
-# ONLY=regress|isolation|tap|checks and TESTS="queue hashes" narrow `make test`.
+# ONLY=regress|isolation|clients|checks|tap and TESTS="queue hashes" narrow `make test`.
 
 all:
 
@@ -57,7 +58,7 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test test-versions test-package bench chaos memcheck deb dist docs server server-stop setup
+SCRIPTED = demo test test-versions test-package test-clients bench chaos memcheck deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -68,6 +69,9 @@ test:
 
 test-versions:
 	@test/versions/run
+
+test-clients:
+	@test/clients/run
 
 bench:
 	@test/bench/run
