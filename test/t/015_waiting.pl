@@ -254,8 +254,9 @@ sub vacuum_removes
 ok(vacuum_removes(), 'VACUUM removes rows while they wait');
 
 my $event = $node->pg_version >= 17 ? 'PictrepoJob' : 'Extension';
-is(value(q{SELECT DISTINCT wait_event FROM pg_stat_activity WHERE state = 'active' AND query ~ '^CALL pictrepo.pop_wait'}),
-	$event, "they are seen to wait for $event");
+wait_until(q{SELECT DISTINCT wait_event FROM pg_stat_activity WHERE state = 'active' AND query ~ '^CALL pictrepo.pop_wait'},
+	$event);
+pass("they are seen to wait for $event");
 push_jobs(join ',', 1 .. 10);
 answers(@waiters);
 value('TRUNCATE pictrepo.job_queue; DROP TABLE rows');
