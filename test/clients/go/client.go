@@ -47,7 +47,9 @@ func Work(stop context.Context, config *pgx.ConnConfig, queue string, handler Ha
 }
 
 // The database is not told of stop: a call that is cut off closes the connection.
-func workConnected(stop context.Context, config *pgx.ConnConfig, queue, worker string, handler Handler, beat time.Duration) error {
+func workConnected(
+	stop context.Context, config *pgx.ConnConfig, queue, worker string, handler Handler, beat time.Duration,
+) error {
 	ctx := context.Background()
 	db, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {

@@ -35,7 +35,8 @@ async function work(queue, handler, stop, beat = 30_000) {
       console.error('connecting again:', error.message);
       await sleep(1000);
     } finally {
-      await db.end().catch(() => {});
+      // not awaited, because some versions never end a connection that was cut
+      db.end().catch(() => {});
     }
   }
 }

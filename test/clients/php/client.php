@@ -197,7 +197,9 @@ function pages(PDO $db, Bytes $newest): void
         $page = page_at($db, $page['next']);
         array_push($got, ...$page['hashes']);
     }
-    check('hash_page: all hashes by its slugs, newest first', array_map(bin2hex(...), $got), array_map(bin2hex(...), $wanted));
+    // as hex, since check() shows what it got as JSON
+    check('hash_page: all hashes by its slugs, newest first',
+        array_map(bin2hex(...), $got), array_map(bin2hex(...), $wanted));
     while ($page['prev'] !== null) {
         $page = page_at($db, $page['prev']);
     }
