@@ -10,6 +10,7 @@ CALL pictrepo.pop_wait('long', :'worker', '10 s', NULL, NULL, NULL, NULL) \gset 
 SELECT :'popped_id' = :'pushed' AS same, :'popped_job' AS job, :popped_attempt AS attempt,
 	:'popped_queue_time'::timestamptz <= now() AS queued;
 CALL pictrepo.pop_wait('long', NULL, '20 ms', NULL, NULL, NULL, NULL);
+CALL pictrepo.pop_wait('long', timeout => '20 ms');
 CALL pictrepo.pop_wait(timeout => '0', worker => NULL, queue => 'long', id => NULL, job => NULL, attempt => NULL, queue_time => NULL);
 SELECT pictrepo.complete_job('long', :'worker', :'pushed');
 

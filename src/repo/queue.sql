@@ -167,8 +167,9 @@ CREATE FUNCTION pictrepo.pop(queue text, worker uuid = NULL, max_jobs int = 1, w
 COMMENT ON FUNCTION pictrepo.pop(text, uuid, int, interval, bool) IS
 	'give a worker (NULL: session_worker()) the next jobs that are due: highest priority, then oldest run_at, then id; waits for one if asked to. bind: they are ready again when this session ends';
 
-CREATE PROCEDURE pictrepo.pop_wait(queue text, worker uuid, timeout interval,
-	INOUT id uuid, INOUT job jsonb, INOUT attempt int, INOUT queue_time timestamptz)
+CREATE PROCEDURE pictrepo.pop_wait(queue text, worker uuid = NULL, timeout interval = '1 minute',
+	INOUT id uuid = NULL, INOUT job jsonb = NULL, INOUT attempt int = NULL,
+	INOUT queue_time timestamptz = NULL)
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_pop_wait';
 COMMENT ON PROCEDURE pictrepo.pop_wait(text, uuid, interval, uuid, jsonb, int, timestamptz) IS
 	'give a worker the next job, and wait for one without holding a transaction; NULLs: the time is up';
