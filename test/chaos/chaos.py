@@ -59,14 +59,17 @@ class Round:
         self.check_counts("after the load")
         self.crash_at_rest()
         self.check_counts("after a crash at rest")
-        self.check_table()
-        self.drain()
-        self.check_counts("after the drain")
-        self.check_empty()
+        self.take_stock()
         self.server.stop("fast")
         self.server.start()
         self.check_counts("after a restart")
         self.audit()
+
+    def take_stock(self):
+        self.check_table()
+        self.drain()
+        self.check_counts("after the drain")
+        self.check_empty()
 
     def query(self, sql, *args):
         with self.server.connect("chaos check") as db:

@@ -10,14 +10,15 @@ import psycopg
 
 
 class Server:
-    """The cluster in a data directory; where to connect says the environment."""
+    """The cluster in a data directory; where to connect says the environment, but for another database."""
 
-    def __init__(self, data, log):
+    def __init__(self, data, log, database=None):
         self.data = Path(data)
         self.log = Path(log)
+        self.database = database
 
     def connect(self, name):
-        return psycopg.connect(autocommit=True, application_name=name, connect_timeout=5)
+        return psycopg.connect(dbname=self.database, autocommit=True, application_name=name, connect_timeout=5)
 
     def postmaster(self):
         """Its process, if there is one that works in this directory."""
