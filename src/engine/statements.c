@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "funcapi.h"
@@ -196,6 +197,20 @@ uint64
 run_latest(Statement *statement, const NullableDatum *args)
 {
 	return run_with(statement, args, GetLatestSnapshot());
+}
+
+/*
+ * Before a call looks once more, as what it found went away meanwhile.  With
+ * one snapshot for the whole transaction it would find the same for ever.
+ */
+void
+look_again(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				errmsg("could not serialize access due to concurrent update"));
 }
 
 /* A value of the last statement's result; columns count from 1. */

@@ -68,6 +68,7 @@ extern void end_call(RepoCall *call);
 extern void forget_plan(Statement *statement);
 extern uint64 run_statement(Statement *statement, const NullableDatum *args);
 extern uint64 run_latest(Statement *statement, const NullableDatum *args);
+extern void look_again(void);
 extern NullableDatum result_value(uint64 row, int column);
 extern NullableDatum kept_value(uint64 row, int column);
 

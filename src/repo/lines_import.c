@@ -186,13 +186,13 @@ hold_image(const NullableDatum *args, Merging *merging)
 
 	for (;;)
 	{
-		CHECK_FOR_INTERRUPTS();
 		merging->created = run_statement(&insert_hash, args) > 0;
 		if (merging->created)
 			return;
 		if (run_statement(&hold_hash, args) > 0)
 			break;
-		/* it was there a moment ago, and is gone: once more */
+		/* it was there a moment ago, and is gone */
+		look_again();
 	}
 	merging->conflicts = DatumGetBool(result_value(0, 1).value);
 	incomplete = DatumGetBool(result_value(0, 2).value);

@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "document/document.h"
@@ -86,13 +85,13 @@ hold_content(Ingestion *ingestion)
 {
 	for (;;)
 	{
-		CHECK_FOR_INTERRUPTS();
 		if (run_statement(&insert_hash, ARGS(ingestion->hash, ingestion->identifier,
 											 ingestion->created_at)) > 0)
 			return created;
 		if (run_statement(&hold_hash, &ingestion->hash) > 0)
 			break;
-		/* it was there a moment ago, and is gone: once more */
+		/* it was there a moment ago, and is gone */
+		look_again();
 	}
 	run_statement(&stored_content, &ingestion->hash);
 	ingestion->stored_identifier = kept_value(0, 1);
@@ -138,12 +137,12 @@ store_details(NullableDatum identifier, NullableDatum details)
 {
 	for (;;)
 	{
-		CHECK_FOR_INTERRUPTS();
 		if (run_statement(&insert_details, ARGS(identifier, details)) > 0)
 			return details;
 		if (run_statement(&hold_details, &identifier) > 0)
 			return kept_value(0, 1);
-		/* they went with the file's last other name: once more */
+		/* they went with the file's last other name */
+		look_again();
 	}
 }
 

@@ -165,7 +165,6 @@ lock_image(NullableDatum alias)
 	{
 		NullableDatum hash;
 
-		CHECK_FOR_INTERRUPTS();
 		if (run_statement(&hash_of_alias, &alias) == 0)
 			return NULL_ARG;
 		hash = kept_value(0, 1);
@@ -173,6 +172,7 @@ lock_image(NullableDatum alias)
 			run_statement(&alias_is_of_hash, ARGS(alias, hash)) > 0)
 			return hash;
 		/* it was deleted meanwhile, and may be back as that of another hash */
+		look_again();
 	}
 }
 
@@ -471,8 +471,8 @@ READS_NOW(old_aliases,
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
 WRITES(try_lock_hash,
-	   "SELECT h.hash FROM pictrepo.hashes h WHERE h.hash ="
-	   " (SELECT a.hash FROM pictrepo.aliases a WHERE a.alias = $1) FOR UPDATE SKIP LOCKED",
+	   "SELECT h.hash FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
+	   " WHERE a.alias = $1 FOR UPDATE OF h SKIP LOCKED",
 	   TEXTOID);
 
 /* The alias before its urls, as in a removal; and they stay untouched from now on. */

@@ -157,19 +157,20 @@ def main(options):
     servers = databases(options)
     try:
         images, jobs = Images(servers[0], options.seed), Jobs(servers[1], options.seed)
-        traffic = Traffic(servers[2], options.seconds, options.output)
+        # Memory is to be compared from when all connections are there until the watch ends.
+        lead = min(5, options.seconds / 10)
+        traffic = Traffic(servers[2], lead + options.seconds + 1, options.output)
         chores = Chores(servers, min(CHORES_EVERY, options.seconds / 10))
         watch = Watch(servers, options.output, min(10, options.seconds / 40))
         for part in (images, jobs, traffic):
             part.begin()
-        # Not before all connections are there, whose memory is to be compared.
-        time.sleep(min(5, options.seconds / 10))
+        time.sleep(lead)
         watch.start()
         chores.start()
         time.sleep(options.seconds)
+        watch.end()
         chores.stop.set()
         chores.join(120)
-        watch.end()
         wrong = [line for part in (traffic, images, jobs) for line in part.finish()]
         wrong += [*chores.odd, *watch.wrong(), *operations.check_log(servers[0])]
     finally:

@@ -1,5 +1,6 @@
 """A steady mix of calls at a fixed rate, by pgbench, and sessions that wait for jobs."""
 
+import os
 import subprocess
 from collections import defaultdict
 from statistics import quantiles
@@ -68,8 +69,9 @@ class Traffic:
             path = self.output / f"{name}.sql"
             path.write_text("".join(line + ("\n" if line.startswith("\\") else ";\n") for line in lines))
             command.append(f"--file={path}@{weight}")
-        self.pgbench = subprocess.Popen([*command, self.server.database], stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, text=True)
+        self.pgbench = subprocess.Popen(
+            [*command, self.server.database], env={**os.environ, "PGAPPNAME": "soak traffic"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def finish(self):
         try:

@@ -17,7 +17,7 @@ MAY_GROW_BY = 4096  # kB
 SETTLED = 0.3
 
 PROCESSES = """SELECT pid, coalesce(nullif(application_name, ''), backend_type) || ' (' || coalesce(datname, '-') || ')'
-    FROM pg_stat_activity WHERE application_name IN ('operations client', 'chaos client', 'pgbench', 'soak waiter')
+    FROM pg_stat_activity WHERE application_name IN ('operations client', 'chaos client', 'soak traffic', 'soak waiter')
         OR backend_type LIKE 'pictrepo%'"""
 SIZES = """SELECT relname, pg_total_relation_size(c.oid) FROM pg_class c
     WHERE relnamespace = 'pictrepo'::regnamespace AND relkind = 'r' AND pg_total_relation_size(c.oid) > 65536"""
@@ -79,7 +79,7 @@ class Watch(Thread):
             yield f"watching failed: {self.failed!r}"
             return
         grown = list(self.growth())
-        for what in ("operations client", "chaos client", "pgbench", "soak waiter", "pictrepo worker"):
+        for what in ("operations client", "chaos client", "soak traffic", "soak waiter", "pictrepo worker"):
             if not any(name.startswith(what) for _, name, _, _ in grown):
                 yield f"no {what} was there all the time"
         for pid, what, settled, late in grown:
