@@ -7,6 +7,7 @@
 #   make bench           pictrepo beside pict-rs's statements
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
 #   make memcheck        the regression tests on a server under valgrind
+#   make test-injection  an error, a crash, another session between any two steps
 #   make deb             build the Debian package of this release, into build/deb
 #   make test-package    build, install, use and purge it, each Debian release in a chroot
 #   make dist            the release as build/pictrepo-VERSION.tar.gz and .zip, of what is committed
@@ -40,7 +41,9 @@ DATA_built = $(INSTALL_SCRIPT_SQL)
 DOCS = doc/reference.md
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
-PG_CPPFLAGS = -I$(srcdir)/src -DPICTREPO_VERSION='"$(EXTVERSION)"' $(shell pkg-config --cflags json-c 2>/dev/null)
+# PICTREPO_DEBUG=1 builds with injection points, see src/engine/injection.h.
+PG_CPPFLAGS = -I$(srcdir)/src -DPICTREPO_VERSION='"$(EXTVERSION)"' \
+	$(if $(PICTREPO_DEBUG),-DPICTREPO_INJECTION) $(shell pkg-config --cflags json-c 2>/dev/null)
 # In a clone a warning is an error; a release must build with compilers to come.
 PG_CFLAGS = -Wall -Wextra $(if $(wildcard $(srcdir)/.git),-Werror) \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
@@ -58,7 +61,7 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test test-versions test-package test-clients bench chaos memcheck deb dist docs server server-stop setup
+SCRIPTED = demo test test-versions test-package test-clients test-injection bench chaos memcheck deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -81,6 +84,9 @@ chaos:
 
 memcheck:
 	@test/memcheck/run
+
+test-injection:
+	@test/injection/run
 
 deb:
 	@test/package/build
@@ -125,7 +131,7 @@ endif
 
 # Built again: everything when a header, the compiler, its flags or a version
 # changes; the library also when a source file goes.
-BUILT_WITH = $(EXTVERSION) with $(CC) $(CFLAGS) for $(VERSION): $(OBJS)
+BUILT_WITH = $(EXTVERSION)$(if $(PICTREPO_DEBUG), for debugging) with $(CC) $(CFLAGS) for $(VERSION): $(OBJS)
 
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h) build/built-with | json-c
 $(MODULE_big)$(DLSUFFIX): build/built-with

@@ -48,6 +48,7 @@
 
 #include "engine/changes.h"
 #include "engine/compat.h"
+#include "engine/injection.h"
 #include "engine/settings.h"
 #include "engine/worker.h"
 
@@ -136,6 +137,7 @@ tend_database(Oid oid)
 
 	if (database != NULL ? !wants_worker(database, now) : list_member_oid(seen, oid))
 		return;
+	INJECT(worker_wanted);
 	starts = start_worker(oid);
 	if (database != NULL)
 		set_starting(database, starts, now);

@@ -26,6 +26,7 @@
 #ifndef PICTREPO_SHARED_H
 #define PICTREPO_SHARED_H
 
+#include "access/transam.h"
 #include "datatype/timestamp.h"
 #include "lib/ilist.h"
 #include "port/atomics.h"
@@ -68,8 +69,8 @@ typedef struct Tally
 	TallyState	state;
 	pg_atomic_uint64 value;
 	int			counter;		/* pid of who counts */
-	TransactionId xmin;			/* the snapshot that is counted */
-	TransactionId xmax;
+	TransactionId xmin;			/* the snapshot that is, or was, counted */
+	FullTransactionId xmax;
 	int			xcnt;
 	TransactionId *xip;			/* sorted */
 } Tally;

@@ -23,6 +23,7 @@
 #include "engine/batches.h"
 #include "engine/changes.h"
 #include "engine/duties.h"
+#include "engine/injection.h"
 #include "engine/pulse.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
@@ -200,6 +201,7 @@ end_job(const Ending *ending, NullableDatum queue, NullableDatum worker, Nullabl
 	{
 		uint64		deleted = run_statement(&complete_one, ARGS(queue, worker, job_id));
 
+		INJECT(job_ended);
 		count_ended(queue, COUNT_COMPLETED, deleted);
 		return deleted > 0 ? completed : lost;
 	}
@@ -308,6 +310,7 @@ count_reaped(void)
 {
 	uint64		reaped = SPI_processed;
 
+	INJECT(jobs_reaped);
 	for (uint64 i = 0; i < reaped; i++)
 	{
 		count_ended(result_value(i, 1), COUNT_REAPED, 1);
