@@ -39,6 +39,7 @@
 
 #include "engine/batches.h"
 #include "engine/compat.h"
+#include "engine/injection.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 #include "engine/worker.h"
@@ -145,21 +146,11 @@ is_the_only_one(void)
 	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
-static bool
-extension_is_there(void)
-{
-	bool		there;
-
-	StartTransactionCommand();
-	there = OidIsValid(get_extension_oid("pictrepo", true));
-	CommitTransactionCommand();
-	return there;
-}
-
 /*
  * Is the extension there, and of this version?  The library may be newer than
  * what CREATE EXTENSION left in the database: then there is nothing to do
  * before ALTER EXTENSION UPDATE, which makes the launcher send another worker.
+ * Or it is older, where that came before the restart of the server.
  */
 static bool
 schema_is_ours(void)
@@ -192,7 +183,7 @@ schema_is_ours(void)
 		ereport(LOG,
 				errmsg("pictrepo in database \"%s\" is of another version than its library %s",
 					   get_database_name(MyDatabaseId), PICTREPO_VERSION),
-				errhint("Run ALTER EXTENSION pictrepo UPDATE."));
+				errhint("Restart the server after an installation, then run ALTER EXTENSION pictrepo UPDATE."));
 	CommitTransactionCommand();
 	return ours;
 }
@@ -328,6 +319,7 @@ run_duty(int number)
 		{
 			forget_broken_rows();
 			rows = duty->run();
+			INJECT_AFTER_DUTY(number);
 			if (has_more_to_do(duty, rows))
 				next = start;
 			if (duty->next)
@@ -427,7 +419,7 @@ work(void)
 
 	for (;;)
 	{
-		if (!extension_is_there())
+		if (!schema_is_ours())
 			retire(WORKER_UNWANTED);
 		look_for_attention();
 		do_what_is_due();
@@ -463,6 +455,7 @@ pictrepo_worker_main(Datum arg)
 	if (!is_the_only_one())
 		proc_exit(0);
 	sign_on();
+	INJECT(worker_started);
 	work();
 }
 
