@@ -49,6 +49,7 @@
 #include "engine/changes.h"
 #include "engine/compat.h"
 #include "engine/injection.h"
+#include "engine/restore.h"
 #include "engine/settings.h"
 #include "engine/worker.h"
 
@@ -428,7 +429,13 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 
 	if (database == NULL)
 	{
+		bool		restores = shared_engine() && is_part_of_restore(statement);
+
+		if (restores)
+			begin_restore();
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		if (restores)
+			note_restored();
 		if (shared_engine() && IsTransactionState())
 			note_statement(statement);
 		return;

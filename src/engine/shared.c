@@ -85,6 +85,7 @@ clear_shared_state(Waiter *waiters, TransactionId *xip)
 		pg_atomic_init_u32(&database->prepared, 0);
 		pg_atomic_init_u32(&database->preparations, 0);
 		pg_atomic_init_u64(&database->worker_seen, 0);
+		pg_atomic_init_u64(&database->restored, 0);
 		pg_atomic_init_u32(&database->attention, 0);
 	}
 	for (int i = 0; i < KEYED_LINES; i++)

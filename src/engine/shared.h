@@ -113,6 +113,7 @@ typedef struct DatabaseState
 	int			worker_failures;
 	TimestampTz held_until;		/* no worker before: the database is being dropped or copied */
 	pg_atomic_uint64 worker_seen;	/* when the worker last reaped */
+	pg_atomic_uint64 restored;	/* when rows of a dump last came */
 	pg_atomic_uint32 attention; /* ATTEND_* flags for the worker */
 	DutyState	duties[DUTIES];
 } DatabaseState;

@@ -40,6 +40,7 @@
 #include "engine/batches.h"
 #include "engine/compat.h"
 #include "engine/injection.h"
+#include "engine/restore.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 #include "engine/worker.h"
@@ -218,7 +219,7 @@ begin_duty(const Duty *duty)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (!hold_extension())
+	if (!hold_extension() || !keep_restores_away())
 	{
 		CommitTransactionCommand();
 		return false;

@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "engine/arguments.h"
+#include "engine/restore.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 
@@ -75,6 +76,9 @@ READS_ALL(status_items,
 		  " WHEN e.extversion = (SELECT default_version FROM pg_available_extensions WHERE name = 'pictrepo')"
 		  " THEN 'restart the server: it has another library in memory than is installed'"
 		  " ELSE 'ALTER EXTENSION pictrepo UPDATE' END AS change,"
+		  " (SELECT min(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+		  " WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.mode = 'ShareLock'"
+		  " AND l.objsubid = " CppAsString2(RESTORE_LOCK_CLASS) ") AS restorer,"
 		  " (SELECT min(a.backend_start) FROM pg_stat_activity a"
 		  " WHERE a.datname = current_database() AND a.backend_type = 'pictrepo worker') AS worker"
 		  " FROM pg_extension e WHERE e.extname = 'pictrepo'),"
@@ -98,7 +102,9 @@ READS_ALL(status_items,
 						   " heartbeats write nothing, counts and pops stay fast, and upkeep runs by itself")
 		  " UNION ALL "
 		  ITEM_ADVISED("worker", "coalesce('since ' || worker, CASE WHEN standby THEN 'after promotion' ELSE 'none' END)",
-					   "CASE WHEN worker IS NOT NULL OR standby OR NOT $2 THEN NULL"
+					   "CASE WHEN restorer IS NOT NULL THEN"
+					   " format('it waits for the restore by process %s, until that session ends', restorer)"
+					   " WHEN worker IS NOT NULL OR standby OR NOT $2 THEN NULL"
 					   " WHEN change IS NOT NULL THEN 'comes when library and schema are of one version'"
 					   " ELSE 'see the server log; max_worker_processes may be used up' END")
 		  " FROM server UNION ALL "

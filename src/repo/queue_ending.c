@@ -25,6 +25,7 @@
 #include "engine/duties.h"
 #include "engine/injection.h"
 #include "engine/pulse.h"
+#include "engine/restore.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 #include "repo/queue.h"
@@ -328,13 +329,14 @@ reap_cutoff(void)
 
 /*
  * While the server was down nobody could send a heartbeat, so after a start
- * nothing is reaped before a full timeout has passed.
+ * nothing is reaped before a full timeout has passed.  Nor could workers send
+ * any to a dump.
  */
 static bool
 may_reap(TimestampTz cutoff)
 {
 	run_statement(&server_ready_at, NULL);
-	return DatumGetTimestampTz(result_value(0, 1).value) <= cutoff;
+	return DatumGetTimestampTz(result_value(0, 1).value) <= cutoff && last_restored() <= cutoff;
 }
 
 /*
