@@ -3,6 +3,7 @@
 #   make demo            install what is missing, build, show it on real pictures
 #   make test            install what is missing, build, test on a private server
 #   make test-versions   the same on PostgreSQL 15, 17 and 18, each in a chroot of its Debian release
+#   make test-pg-upgrade pg_upgrade from 15 to 17 to 18 with data, in a chroot
 #   make test-clients    the same calls from nine languages (LANGUAGES="go rust", SKIP="java")
 #   make bench           pictrepo beside pict-rs's statements
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
@@ -61,7 +62,7 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test test-versions test-package test-clients test-injection bench chaos memcheck deb dist docs server server-stop setup
+SCRIPTED = demo test test-versions test-package test-clients test-injection test-pg-upgrade bench chaos memcheck deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -87,6 +88,9 @@ memcheck:
 
 test-injection:
 	@test/injection/run
+
+test-pg-upgrade:
+	@test/pg-upgrade/run
 
 deb:
 	@test/package/build
