@@ -64,6 +64,7 @@
 	/* the background worker; one for each duty, in the order of duties.h */ \
 	FAILS(worker_wanted) \
 	FAILS(worker_started) \
+	FAILS(worker_unwanted) \
 	FAILS(duty_rescue) \
 	FAILS(duty_pulses) \
 	FAILS(duty_reap) \

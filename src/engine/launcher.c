@@ -15,6 +15,7 @@
  *	RUNNING		it ends								NONE
  *	RUNNING		it no longer finds the extension	UNWANTED
  *	UNWANTED	CREATE EXTENSION commits			NONE
+ *	STARTING	CREATE EXTENSION commits			NONE, as it may have come too early
  *
  * A worker's session is in the way of DROP DATABASE and the like.  A hook ends
  * the worker first, and keeps it away until the statement has ended.

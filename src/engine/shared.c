@@ -366,7 +366,8 @@ forget_database(Oid database, bool gone)
 	SpinLockAcquire(&shared->mutex);
 	state->worker_failures = 0;
 	state->worker_next_try = 0;
-	if (state->worker_state == WORKER_UNWANTED)
+	state->creations++;
+	if (state->worker_state != WORKER_RUNNING)
 		state->worker_state = WORKER_NONE;
 	SpinLockRelease(&shared->mutex);
 	LWLockAcquire(shared->table_lock, LW_EXCLUSIVE);

@@ -111,6 +111,7 @@ typedef struct DatabaseState
 	Latch	   *worker_latch;
 	TimestampTz worker_next_try;
 	int			worker_failures;
+	uint32		creations;		/* of the extension, and updates */
 	TimestampTz held_until;		/* no worker before: the database is being dropped or copied */
 	pg_atomic_uint64 worker_seen;	/* when the worker last reaped */
 	pg_atomic_uint64 restored;	/* when rows of a dump last came */

@@ -61,6 +61,9 @@
 static TimestampTz next_run[DUTIES];
 static TimestampTz last_run[DUTIES];
 
+/* creations of the extension before the last look for it */
+static uint32 creations_seen;
+
 /* ----- what others see of it ----- */
 
 bool
@@ -124,17 +127,55 @@ sign_on(void)
 
 /* An end that is as it should be. */
 pg_noreturn static void
-retire(WorkerState state)
+retire(void)
 {
-	DatabaseState *database = my_database();
-
-	if (database != NULL)
-	{
-		database->worker_failures = 0;
-		if (state == WORKER_UNWANTED)
-			set_worker_state(database, WORKER_UNWANTED);
-	}
+	if (my_database() != NULL)
+		my_database()->worker_failures = 0;
 	proc_exit(0);
+}
+
+/* The shared state, where there is one: only the extension makes it. */
+static DatabaseState *
+known_database(void)
+{
+	return shared_engine() ? find_database(MyDatabaseId) : NULL;
+}
+
+static void
+remember_creations(void)
+{
+	DatabaseState *database = known_database();
+
+	creations_seen = 0;
+	if (database == NULL)
+		return;
+	SpinLockAcquire(&shared->mutex);
+	creations_seen = database->creations;
+	SpinLockRelease(&shared->mutex);
+}
+
+/*
+ * There is nothing to work on, so nobody need come again before the extension
+ * is created or updated: unless it was since we looked, or another worker has
+ * found it.
+ */
+static void
+note_unwanted(void)
+{
+	DatabaseState *database = known_database();
+
+	INJECT(worker_unwanted);
+	if (database == NULL)
+		return;
+	SpinLockAcquire(&shared->mutex);
+	if (database->creations == creations_seen &&
+		(database->worker_state != WORKER_RUNNING || database->worker_pid == MyProcPid))
+	{
+		database->worker_state = WORKER_UNWANTED;
+		database->worker_pid = 0;
+		database->worker_latch = NULL;
+	}
+	SpinLockRelease(&shared->mutex);
 }
 
 /* One worker in a database, whoever starts it. */
@@ -163,6 +204,7 @@ schema_is_ours(void)
 	bool		there;
 	bool		ours = false;
 
+	remember_creations();
 	StartTransactionCommand();
 	relation = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
@@ -360,7 +402,7 @@ look_for_attention(void)
 		return;
 	attention = pg_atomic_exchange_u32(&database->attention, 0);
 	if (attention & ATTEND_STOP)
-		retire(WORKER_NONE);
+		retire();
 	for (int i = 0; i < DUTIES; i++)
 		if (duties[i].attention & attention)
 			next_run[i] = 0;
@@ -421,7 +463,10 @@ work(void)
 	for (;;)
 	{
 		if (!schema_is_ours())
-			retire(WORKER_UNWANTED);
+		{
+			note_unwanted();
+			retire();
+		}
 		look_for_attention();
 		do_what_is_due();
 		if (my_database() != NULL && GetCurrentTimestamp() > start + PROBATION)
@@ -447,10 +492,7 @@ pictrepo_worker_main(Datum arg)
 
 	if (!schema_is_ours())
 	{
-		DatabaseState *database = shared_engine() ? find_database(MyDatabaseId) : NULL;
-
-		if (database != NULL)
-			set_worker_state(database, WORKER_UNWANTED);
+		note_unwanted();
 		proc_exit(0);
 	}
 	if (!is_the_only_one())

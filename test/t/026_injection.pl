@@ -64,6 +64,8 @@ my $held_job = qq{SELECT pictrepo.push('q%n', '1'); SELECT count(*) FROM pictrep
 my $running_row = qq{INSERT INTO pictrepo.job_queue (id, queue, job, status, worker, heartbeat, attempt)
 	VALUES (gen_random_uuid(), 'q%n', '1', 'running', '$WORKER', '2001-01-01', 1)};
 my $reap = q{SET pictrepo.heartbeat_timeout = '1ms'; SELECT pictrepo.run_maintenance('reap') > 0};
+my $repair = q{UPDATE pg_extension SET extversion = default_version FROM pg_available_extensions
+	WHERE name = extname AND name = 'pictrepo'; ALTER EXTENSION pictrepo UPDATE};
 my $ingest = q{SELECT outcome FROM pictrepo.ingest('h%n', 'f%n.png', '{}', 'a%n.png', 'secret')};
 my $push = q{SELECT pictrepo.push('q%n', '1') IS NOT NULL};
 my $pop = q{SELECT count(*) FROM pictrepo.pop('q%n')};
@@ -130,8 +132,10 @@ my %scenarios = (
 	wait_joined => { act => q{SELECT count(*) FROM pictrepo.pop('q%n', wait => '50 ms')}, answer => '0' },
 	wait_rested => { act => q{CALL pictrepo.pop_wait('q%n', NULL, '50 ms')}, answer => '|||' },
 	wait_called => {
-		before => q{SELECT pictrepo.push('q%n', '1', run_at => clock_timestamp() + interval '3 s')},
-		act => q{SELECT count(*) FROM pictrepo.pop('q%n', wait => '10 s')}, answer => '1'
+		before => q{SELECT pictrepo.push('q%n', '1', run_at => '2100-01-01')},
+		act => q{BEGIN; UPDATE pictrepo.job_queue SET run_at = clock_timestamp() + interval '200 ms' WHERE queue = 'q%n';
+			SELECT count(*) FROM pictrepo.pop('q%n', wait => '10 s'); COMMIT},
+		answer => '1'
 	},
 	commit_begun => { pushing() },
 	commit_visible => { pushing(done => $pushed, crash_only => 1) },
@@ -174,6 +178,13 @@ my %scenarios = (
 	},
 	worker_started => {
 		act => q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pictrepo worker'},
+		done => q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pictrepo worker'},
+		worker => 1, logs => 1
+	},
+	worker_unwanted => {
+		act => q{UPDATE pg_extension SET extversion = '0.0.0' WHERE extname = 'pictrepo';
+			SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pictrepo worker'},
+		repair => $repair,
 		done => q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pictrepo worker'},
 		worker => 1, logs => 1
 	},
@@ -440,6 +451,7 @@ sub fail_in_worker
 			"$name: raised and shown");
 	}
 	value(q{ALTER SYSTEM RESET pictrepo.injection; SELECT pg_reload_conf()});
+	value($scenario->{repair}) if defined $scenario->{repair};
 	wait_until($scenario->{done}, "$name: and done in the end");
 	value(q{ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()});
 	check_counts($name);
@@ -694,6 +706,20 @@ open_gate();
 is($first->answer, 'stored', 'variant_claim_ended: it is stored');
 is($second->answer =~ s/busy/exists/r, 'exists', 'variant_claim_ended: and nobody makes it again');
 is($waiter->answer, 'same-v.png', 'variant_claim_ended: who waited for it has it');
+
+# the extension is updated just when a worker has seen that it is of another version
+close_gate('worker_unwanted');
+value(q{ALTER SYSTEM SET pictrepo.injection = 'worker_unwanted:wait'; SELECT pg_reload_conf()});
+value($scenarios{worker_unwanted}{act});
+wait_until(q{SELECT wait_event = 'advisory' FROM pg_stat_activity WHERE backend_type = 'pictrepo worker'},
+	'worker_unwanted: reached');
+value(q{ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()});
+value($repair);
+open_gate();
+wait_until(q{SELECT worker ~ '^since' FROM (SELECT value AS worker FROM pictrepo.status() WHERE item = 'worker') s},
+	'worker_unwanted: there is one');
+wait_until(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pictrepo worker' AND wait_event <> 'advisory'},
+	'worker_unwanted: that works');
 
 check_claims('others');
 is(places(), $places, 'nor by others');
