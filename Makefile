@@ -3,11 +3,13 @@
 #   make demo            install what is missing, build, show it on real pictures
 #   make test            install what is missing, build, test on a private server
 #   make test-versions   the same on PostgreSQL 15, 17 and 18, each in a chroot of its Debian release
+#   make test-pg-upgrade pg_upgrade from 15 to 17 to 18 with data, in a chroot
 #   make test-clients    the same calls from nine languages (LANGUAGES="go rust", SKIP="java")
 #   make bench           pictrepo beside pict-rs's statements
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
 #   make soak            everything at once for an hour, and nothing grows (MINUTES=60)
 #   make memcheck        the regression tests on a server under valgrind
+#   make test-injection  an error, a crash, another session between any two steps
 #   make deb             build the Debian package of this release, into build/deb
 #   make test-package    build, install, use and purge it, each Debian release in a chroot
 #   make dist            the release as build/pictrepo-VERSION.tar.gz and .zip, of what is committed
@@ -41,7 +43,9 @@ DATA_built = $(INSTALL_SCRIPT_SQL)
 DOCS = doc/reference.md
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
-PG_CPPFLAGS = -I$(srcdir)/src -DPICTREPO_VERSION='"$(EXTVERSION)"' $(shell pkg-config --cflags json-c 2>/dev/null)
+# PICTREPO_DEBUG=1 builds with injection points, see src/engine/injection.h.
+PG_CPPFLAGS = -I$(srcdir)/src -DPICTREPO_VERSION='"$(EXTVERSION)"' \
+	$(if $(PICTREPO_DEBUG),-DPICTREPO_INJECTION) $(shell pkg-config --cflags json-c 2>/dev/null)
 # In a clone a warning is an error; a release must build with compilers to come.
 PG_CFLAGS = -Wall -Wextra $(if $(wildcard $(srcdir)/.git),-Werror) \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
@@ -59,7 +63,9 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test test-versions test-package test-clients bench chaos soak memcheck deb dist docs server server-stop setup
+SCRIPTED = demo test test-versions test-package test-clients test-injection test-pg-upgrade \
+	bench chaos soak memcheck \
+	deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -85,6 +91,12 @@ soak:
 
 memcheck:
 	@test/memcheck/run
+
+test-injection:
+	@test/injection/run
+
+test-pg-upgrade:
+	@test/pg-upgrade/run
 
 deb:
 	@test/package/build
@@ -129,7 +141,7 @@ endif
 
 # Built again: everything when a header, the compiler, its flags or a version
 # changes; the library also when a source file goes.
-BUILT_WITH = $(EXTVERSION) with $(CC) $(CFLAGS) for $(VERSION): $(OBJS)
+BUILT_WITH = $(EXTVERSION)$(if $(PICTREPO_DEBUG), for debugging) with $(CC) $(CFLAGS) for $(VERSION): $(OBJS)
 
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h) build/built-with | json-c
 $(MODULE_big)$(DLSUFFIX): build/built-with

@@ -19,6 +19,7 @@
 
 #include "engine/changes.h"
 #include "engine/cursor.h"
+#include "engine/injection.h"
 #include "engine/lazy_commit.h"
 #include "engine/pulse.h"
 #include "engine/tally.h"
@@ -354,7 +355,7 @@ clear_lengths(void)
 }
 
 static void
-apply_tally(Changes *all, Tallied which, TransactionId xid)
+apply_tally(Changes *all, Tallied which, FullTransactionId xid)
 {
 	Tally	   *tally = &my_database()->tallies[which];
 	bool		truncated = all->truncated[which];
@@ -444,13 +445,15 @@ publish_notices(Changes *all)
 static void
 apply_changes(Changes *all)
 {
-	TransactionId xid = GetTopTransactionIdIfAny();
+	FullTransactionId xid = GetTopFullTransactionIdIfAny();
 	slist_iter	iter;
 
+	INJECT(commit_visible);
 	if (all->created)
 		forget_database(MyDatabaseId, false);
 	for (int t = 0; t < TALLIES; t++)
 		apply_tally(all, t, xid);
+	INJECT(commit_counted);
 	slist_foreach(iter, &all->pulses)
 	{
 		PulseChange *change = slist_container(PulseChange, node, iter.cur);
@@ -469,6 +472,7 @@ apply_changes(Changes *all)
 		attend(my_database(), all->attention);
 	if (all->created && shared->launcher_latch != NULL)
 		SetLatch(shared->launcher_latch);
+	INJECT(commit_told);
 }
 
 /* ----- rollback ----- */
@@ -513,6 +517,7 @@ undo_changes(Changes *level)
 {
 	slist_iter	iter;
 
+	INJECT(abort_begun);
 	slist_foreach(iter, &level->pulses)
 	{
 		PulseChange *change = slist_container(PulseChange, node, iter.cur);
@@ -524,6 +529,7 @@ undo_changes(Changes *level)
 		give_claims_back(slist_container(QueueChange, node, iter.cur));
 	free_notices(level);
 	unpin_queues(level);
+	INJECT(abort_told);
 }
 
 /* ----- subtransactions ----- */
@@ -677,6 +683,8 @@ at_transaction_end(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
+			if (all != NULL)
+				INJECT(commit_begun);
 			lazy_commit_at_pre_commit();
 			return;
 		case XACT_EVENT_COMMIT:

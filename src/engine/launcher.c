@@ -15,6 +15,7 @@
  *	RUNNING		it ends								NONE
  *	RUNNING		it no longer finds the extension	UNWANTED
  *	UNWANTED	CREATE EXTENSION commits			NONE
+ *	STARTING	CREATE EXTENSION commits			NONE, as it may have come too early
  *
  * A worker's session is in the way of DROP DATABASE and the like.  A hook ends
  * the worker first, and keeps it away until the statement has ended.
@@ -48,6 +49,8 @@
 
 #include "engine/changes.h"
 #include "engine/compat.h"
+#include "engine/injection.h"
+#include "engine/restore.h"
 #include "engine/settings.h"
 #include "engine/worker.h"
 
@@ -136,6 +139,7 @@ tend_database(Oid oid)
 
 	if (database != NULL ? !wants_worker(database, now) : list_member_oid(seen, oid))
 		return;
+	INJECT(worker_wanted);
 	starts = start_worker(oid);
 	if (database != NULL)
 		set_starting(database, starts, now);
@@ -426,7 +430,13 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 
 	if (database == NULL)
 	{
+		bool		restores = shared_engine() && is_part_of_restore(statement);
+
+		if (restores)
+			begin_restore();
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		if (restores)
+			note_restored();
 		if (shared_engine() && IsTransactionState())
 			note_statement(statement);
 		return;

@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "engine/injection.h"
 #include "engine/settings.h"
 
 bool		preloaded = false;
@@ -176,5 +177,6 @@ define_settings(void)
 							 NULL, &synchronous_claims, synchronous_claims,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 
+	define_injection();
 	MarkGUCPrefixReserved("pictrepo");
 }

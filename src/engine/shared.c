@@ -85,6 +85,7 @@ clear_shared_state(Waiter *waiters, TransactionId *xip)
 		pg_atomic_init_u32(&database->prepared, 0);
 		pg_atomic_init_u32(&database->preparations, 0);
 		pg_atomic_init_u64(&database->worker_seen, 0);
+		pg_atomic_init_u64(&database->restored, 0);
 		pg_atomic_init_u32(&database->attention, 0);
 	}
 	for (int i = 0; i < KEYED_LINES; i++)
@@ -365,7 +366,8 @@ forget_database(Oid database, bool gone)
 	SpinLockAcquire(&shared->mutex);
 	state->worker_failures = 0;
 	state->worker_next_try = 0;
-	if (state->worker_state == WORKER_UNWANTED)
+	state->creations++;
+	if (state->worker_state != WORKER_RUNNING)
 		state->worker_state = WORKER_NONE;
 	SpinLockRelease(&shared->mutex);
 	LWLockAcquire(shared->table_lock, LW_EXCLUSIVE);

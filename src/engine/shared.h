@@ -26,6 +26,7 @@
 #ifndef PICTREPO_SHARED_H
 #define PICTREPO_SHARED_H
 
+#include "access/transam.h"
 #include "datatype/timestamp.h"
 #include "lib/ilist.h"
 #include "port/atomics.h"
@@ -68,8 +69,8 @@ typedef struct Tally
 	TallyState	state;
 	pg_atomic_uint64 value;
 	int			counter;		/* pid of who counts */
-	TransactionId xmin;			/* the snapshot that is counted */
-	TransactionId xmax;
+	TransactionId xmin;			/* the snapshot that is, or was, counted */
+	FullTransactionId xmax;
 	int			xcnt;
 	TransactionId *xip;			/* sorted */
 } Tally;
@@ -110,8 +111,10 @@ typedef struct DatabaseState
 	Latch	   *worker_latch;
 	TimestampTz worker_next_try;
 	int			worker_failures;
+	uint32		creations;		/* of the extension, and updates */
 	TimestampTz held_until;		/* no worker before: the database is being dropped or copied */
 	pg_atomic_uint64 worker_seen;	/* when the worker last reaped */
+	pg_atomic_uint64 restored;	/* when rows of a dump last came */
 	pg_atomic_uint32 attention; /* ATTEND_* flags for the worker */
 	DutyState	duties[DUTIES];
 } DatabaseState;

@@ -9,6 +9,9 @@
  * gather beside, and those that it can see are left out.  So nobody waits, and
  * nothing is counted twice.
  *
+ * A commit comes here a moment after it can be seen.  So the one that added a
+ * row may come after the one that removed it, and after a count that saw it.
+ *
  * A prepared transaction is committed without us.  While there is one, counts
  * are not known.
  *
@@ -55,7 +58,7 @@ tally_value(Tallied which, int64 *value)
 	known = tally->state == TALLY_KNOWN;
 	*value = (int64) pg_atomic_read_u64(&tally->value);
 	LWLockRelease(tally->lock);
-	*value += uncommitted_tally(which);
+	*value = Max(*value + uncommitted_tally(which), 0);
 	return known;
 }
 
@@ -79,7 +82,7 @@ tally_of_queue(NullableDatum queue, int64 *length)
 	LWLockRelease(tally->lock);
 	if (state != NULL)
 	{
-		*length += uncommitted_length(state);
+		*length = Max(*length + uncommitted_length(state), 0);
 		unpin_queue(state);
 	}
 	return known;
@@ -87,17 +90,21 @@ tally_of_queue(NullableDatum queue, int64 *length)
 
 /* ----- adding ----- */
 
-/* Can the snapshot that is counted see the transaction, which has committed? */
+/*
+ * Could the snapshot that is or was counted see the transaction, which has
+ * committed?
+ */
 static bool
-counted_snapshot_sees(const Tally *tally, TransactionId xid)
+counted_snapshot_sees(const Tally *tally, FullTransactionId full_xid)
 {
+	TransactionId xid = XidFromFullTransactionId(full_xid);
 	int			low = 0,
 				high = tally->xcnt;
 
+	if (FullTransactionIdFollowsOrEquals(full_xid, tally->xmax))
+		return false;
 	if (TransactionIdPrecedes(xid, tally->xmin))
 		return true;
-	if (TransactionIdFollowsOrEquals(xid, tally->xmax))
-		return false;
 	while (low < high)
 	{
 		int			middle = (low + high) / 2;
@@ -114,10 +121,9 @@ counted_snapshot_sees(const Tally *tally, TransactionId xid)
 
 /* Has the difference that a committed transaction made to be added? */
 bool
-tally_takes(const Tally *tally, TransactionId xid)
+tally_takes(const Tally *tally, FullTransactionId xid)
 {
-	return tally->state == TALLY_KNOWN ||
-		(tally->state == TALLY_COUNTING && !counted_snapshot_sees(tally, xid));
+	return tally->state != TALLY_UNKNOWN && !counted_snapshot_sees(tally, xid);
 }
 
 /* ----- prepared transactions ----- */
@@ -173,6 +179,18 @@ compare_xids(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* A recent xid, with what tells it from those of other rounds. */
+static FullTransactionId
+full_transaction_id(TransactionId xid)
+{
+	FullTransactionId next = ReadNextFullTransactionId();
+	uint32		epoch = EpochFromFullTransactionId(next);
+
+	if (xid > XidFromFullTransactionId(next))
+		epoch--;
+	return FullTransactionIdFromEpochAndXid(epoch, xid);
+}
+
 static void
 clear_lengths(void)
 {
@@ -209,7 +227,7 @@ begin_counting(Tallied which)
 	}
 	snapshot = GetLatestSnapshot();
 	tally->xmin = snapshot->xmin;
-	tally->xmax = snapshot->xmax;
+	tally->xmax = full_transaction_id(snapshot->xmax);
 	tally->xcnt = snapshot->xcnt;
 	memcpy(tally->xip, snapshot->xip, snapshot->xcnt * sizeof(TransactionId));
 	qsort(tally->xip, tally->xcnt, sizeof(TransactionId), compare_xids);

@@ -22,7 +22,7 @@ extern bool tally_of_queue(NullableDatum queue, int64 *length);
 extern int64 count_tally(Tallied which, Statement *statement);
 
 /* For the end of a transaction, under the tally's lock */
-extern bool tally_takes(const Tally *tally, TransactionId xid);
+extern bool tally_takes(const Tally *tally, FullTransactionId xid);
 
 /* A transaction that changed something was prepared */
 extern void tally_prepared(DatabaseState *database);

@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "engine/compat.h"
+#include "engine/injection.h"
 #include "engine/settings.h"
 #include "engine/waiting.h"
 #include "engine/wakeup.h"
@@ -184,9 +185,13 @@ look_and_sleep(Wait *wait, Look look, void *what)
 		}
 		wait->owed = CALL_NONE;
 		if (wait->rules->rest)
+		{
 			wait->rules->rest();
+			INJECT(wait_rested);
+		}
 		if (!sleep_until_called(wait, again))
 			return false;
+		INJECT(wait_called);
 	}
 }
 
@@ -210,6 +215,7 @@ wait_until(const WaitRules *rules, Look look, void *what)
 	get_in_line(&wait);
 	PG_ENSURE_ERROR_CLEANUP(leave, PointerGetDatum(&wait));
 	{
+		INJECT(wait_joined);
 		found = look_and_sleep(&wait, look, what);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(leave, PointerGetDatum(&wait));

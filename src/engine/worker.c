@@ -39,6 +39,8 @@
 
 #include "engine/batches.h"
 #include "engine/compat.h"
+#include "engine/injection.h"
+#include "engine/restore.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 #include "engine/worker.h"
@@ -58,6 +60,9 @@
 
 static TimestampTz next_run[DUTIES];
 static TimestampTz last_run[DUTIES];
+
+/* creations of the extension before the last look for it */
+static uint32 creations_seen;
 
 /* ----- what others see of it ----- */
 
@@ -122,17 +127,55 @@ sign_on(void)
 
 /* An end that is as it should be. */
 pg_noreturn static void
-retire(WorkerState state)
+retire(void)
 {
-	DatabaseState *database = my_database();
-
-	if (database != NULL)
-	{
-		database->worker_failures = 0;
-		if (state == WORKER_UNWANTED)
-			set_worker_state(database, WORKER_UNWANTED);
-	}
+	if (my_database() != NULL)
+		my_database()->worker_failures = 0;
 	proc_exit(0);
+}
+
+/* The shared state, where there is one: only the extension makes it. */
+static DatabaseState *
+known_database(void)
+{
+	return shared_engine() ? find_database(MyDatabaseId) : NULL;
+}
+
+static void
+remember_creations(void)
+{
+	DatabaseState *database = known_database();
+
+	creations_seen = 0;
+	if (database == NULL)
+		return;
+	SpinLockAcquire(&shared->mutex);
+	creations_seen = database->creations;
+	SpinLockRelease(&shared->mutex);
+}
+
+/*
+ * There is nothing to work on, so nobody need come again before the extension
+ * is created or updated: unless it was since we looked, or another worker has
+ * found it.
+ */
+static void
+note_unwanted(void)
+{
+	DatabaseState *database = known_database();
+
+	INJECT(worker_unwanted);
+	if (database == NULL)
+		return;
+	SpinLockAcquire(&shared->mutex);
+	if (database->creations == creations_seen &&
+		(database->worker_state != WORKER_RUNNING || database->worker_pid == MyProcPid))
+	{
+		database->worker_state = WORKER_UNWANTED;
+		database->worker_pid = 0;
+		database->worker_latch = NULL;
+	}
+	SpinLockRelease(&shared->mutex);
 }
 
 /* One worker in a database, whoever starts it. */
@@ -145,21 +188,11 @@ is_the_only_one(void)
 	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
-static bool
-extension_is_there(void)
-{
-	bool		there;
-
-	StartTransactionCommand();
-	there = OidIsValid(get_extension_oid("pictrepo", true));
-	CommitTransactionCommand();
-	return there;
-}
-
 /*
  * Is the extension there, and of this version?  The library may be newer than
  * what CREATE EXTENSION left in the database: then there is nothing to do
  * before ALTER EXTENSION UPDATE, which makes the launcher send another worker.
+ * Or it is older, where that came before the restart of the server.
  */
 static bool
 schema_is_ours(void)
@@ -171,6 +204,7 @@ schema_is_ours(void)
 	bool		there;
 	bool		ours = false;
 
+	remember_creations();
 	StartTransactionCommand();
 	relation = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
@@ -192,7 +226,7 @@ schema_is_ours(void)
 		ereport(LOG,
 				errmsg("pictrepo in database \"%s\" is of another version than its library %s",
 					   get_database_name(MyDatabaseId), PICTREPO_VERSION),
-				errhint("Run ALTER EXTENSION pictrepo UPDATE."));
+				errhint("Restart the server after an installation, then run ALTER EXTENSION pictrepo UPDATE."));
 	CommitTransactionCommand();
 	return ours;
 }
@@ -227,7 +261,7 @@ begin_duty(const Duty *duty)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (!hold_extension())
+	if (!hold_extension() || !keep_restores_away())
 	{
 		CommitTransactionCommand();
 		return false;
@@ -328,6 +362,7 @@ run_duty(int number)
 		{
 			forget_broken_rows();
 			rows = duty->run();
+			INJECT_AFTER_DUTY(number);
 			if (has_more_to_do(duty, rows))
 				next = start;
 			if (duty->next)
@@ -367,7 +402,7 @@ look_for_attention(void)
 		return;
 	attention = pg_atomic_exchange_u32(&database->attention, 0);
 	if (attention & ATTEND_STOP)
-		retire(WORKER_NONE);
+		retire();
 	for (int i = 0; i < DUTIES; i++)
 		if (duties[i].attention & attention)
 			next_run[i] = 0;
@@ -427,8 +462,11 @@ work(void)
 
 	for (;;)
 	{
-		if (!extension_is_there())
-			retire(WORKER_UNWANTED);
+		if (!schema_is_ours())
+		{
+			note_unwanted();
+			retire();
+		}
 		look_for_attention();
 		do_what_is_due();
 		if (my_database() != NULL && GetCurrentTimestamp() > start + PROBATION)
@@ -454,15 +492,13 @@ pictrepo_worker_main(Datum arg)
 
 	if (!schema_is_ours())
 	{
-		DatabaseState *database = shared_engine() ? find_database(MyDatabaseId) : NULL;
-
-		if (database != NULL)
-			set_worker_state(database, WORKER_UNWANTED);
+		note_unwanted();
 		proc_exit(0);
 	}
 	if (!is_the_only_one())
 		proc_exit(0);
 	sign_on();
+	INJECT(worker_started);
 	work();
 }
 

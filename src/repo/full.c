@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "engine/arguments.h"
+#include "engine/restore.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 
@@ -64,12 +65,20 @@ pictrepo_health_check(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(pictrepo_status);
 
 #define ITEM(name, value) "SELECT '" name "', " value ", NULL"
+#define ITEM_ADVISED(name, value, advice) "SELECT '" name "', " value ", " advice
 #define ITEM_WITH_ADVICE(name, value, condition, advice) \
 	"SELECT '" name "', " value ", CASE WHEN " condition " THEN '" advice "' END"
 
 /* This goes through the queue, as queue_stats does. */
 READS_ALL(status_items,
 		  "WITH server AS (SELECT pg_is_in_recovery() AS standby, e.extversion,"
+		  " CASE WHEN e.extversion = $1 THEN NULL"
+		  " WHEN e.extversion = (SELECT default_version FROM pg_available_extensions WHERE name = 'pictrepo')"
+		  " THEN 'restart the server: it has another library in memory than is installed'"
+		  " ELSE 'ALTER EXTENSION pictrepo UPDATE' END AS change,"
+		  " (SELECT min(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+		  " WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.mode = 'ShareLock'"
+		  " AND l.objsubid = " CppAsString2(RESTORE_LOCK_CLASS) ") AS restorer,"
 		  " (SELECT min(a.backend_start) FROM pg_stat_activity a"
 		  " WHERE a.datname = current_database() AND a.backend_type = 'pictrepo worker') AS worker"
 		  " FROM pg_extension e WHERE e.extname = 'pictrepo'),"
@@ -84,7 +93,7 @@ READS_ALL(status_items,
 
 		  ITEM("library", "$1")
 		  " UNION ALL "
-		  ITEM_WITH_ADVICE("schema", "extversion", "extversion <> $1", "ALTER EXTENSION pictrepo UPDATE")
+		  ITEM_ADVISED("schema", "extversion", "change")
 		  " FROM server UNION ALL "
 		  ITEM("server", "CASE WHEN standby THEN 'standby: reads only' ELSE 'primary' END")
 		  " FROM server UNION ALL "
@@ -92,9 +101,12 @@ READS_ALL(status_items,
 						   "shared_preload_libraries = ''pictrepo'' and a restart: workers wake at once,"
 						   " heartbeats write nothing, counts and pops stay fast, and upkeep runs by itself")
 		  " UNION ALL "
-		  ITEM_WITH_ADVICE("worker", "coalesce('since ' || worker, CASE WHEN standby THEN 'after promotion' ELSE 'none' END)",
-						   "worker IS NULL AND NOT standby AND $2",
-						   "see the server log; max_worker_processes may be used up")
+		  ITEM_ADVISED("worker", "coalesce('since ' || worker, CASE WHEN standby THEN 'after promotion' ELSE 'none' END)",
+					   "CASE WHEN restorer IS NOT NULL THEN"
+					   " format('it waits for the restore by process %s, until that session ends', restorer)"
+					   " WHEN worker IS NOT NULL OR standby OR NOT $2 THEN NULL"
+					   " WHEN change IS NOT NULL THEN 'comes when library and schema are of one version'"
+					   " ELSE 'see the server log; max_worker_processes may be used up' END")
 		  " FROM server UNION ALL "
 		  ITEM_WITH_ADVICE("upkeep", "coalesce(error, 'last ' || last_run, 'by those who call run_maintenance')",
 						   "error IS NOT NULL", "see pictrepo.maintenance and the server log")

@@ -37,6 +37,7 @@
 #include "engine/changes.h"
 #include "engine/cron.h"
 #include "engine/identity.h"
+#include "engine/injection.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 
@@ -626,6 +627,7 @@ import_line(const LineArgument *argument, Datum value)
 	PG_TRY();
 	{
 		outcome = store_line(&line, content);
+		INJECT(line_stored);
 	}
 	PG_CATCH();
 	{

@@ -16,6 +16,7 @@
 
 #include "document/document.h"
 #include "engine/arguments.h"
+#include "engine/injection.h"
 #include "engine/statements.h"
 #include "repo/operations.h"
 
@@ -153,11 +154,13 @@ run_ingestion(Ingestion *ingestion)
 	const char *refusal = NULL;
 
 	ingestion->outcome = hold_content(ingestion);
+	INJECT(content_held);
 	if (is_blocked(ingestion->hash))
 		refusal = blocked;
 	else if (run_statement(&insert_alias,
 						   ARGS(ingestion->alias, ingestion->token, ingestion->hash)) == 0)
 		refusal = alias_exists;
+	INJECT(alias_stored);
 
 	if (refusal != NULL)
 	{
@@ -170,6 +173,7 @@ run_ingestion(Ingestion *ingestion)
 	{
 		ingestion->stored_identifier = ingestion->identifier;
 		ingestion->stored_details = store_details(ingestion->identifier, ingestion->details);
+		INJECT(details_stored);
 	}
 	else
 		release_file(ingestion->identifier);
@@ -247,6 +251,7 @@ pictrepo_finish_ingest(PG_FUNCTION_ARGS)
 
 	begin_call(&call, fcinfo);
 	run_statement(&complete_job, job);
+	INJECT(ingest_job_ended);
 	if (strcmp(TextDatumGetCString(result_value(0, 1).value), "lost") == 0)
 	{
 		ingestion.outcome = lost;
@@ -256,6 +261,7 @@ pictrepo_finish_ingest(PG_FUNCTION_ARGS)
 	else
 	{
 		run_ingestion(&ingestion);
+		INJECT(ingest_stored);
 		if (!upload.isnull)
 			run_statement(&complete_upload,
 						  ARGS(upload, given(CStringGetTextDatum(ingestion.outcome)),
@@ -287,8 +293,10 @@ store_variant(const NullableDatum *key, NullableDatum identifier, NullableDatum 
 		return lost;
 	if (run_statement(&end_claim, key) == 0)
 		return run_statement(&variant_exists, key) > 0 ? "exists" : lost;
+	INJECT(variant_claim_ended);
 	if (run_statement(&insert_variant, ARGS(key[0], key[1], identifier)) == 0)
 		return "exists";
+	INJECT(variant_stored);
 	store_details(identifier, details);
 	return "stored";
 }

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 
 #include "engine/arguments.h"
+#include "engine/injection.h"
 #include "engine/slug.h"
 #include "engine/statements.h"
 #include "repo/operations.h"
@@ -68,6 +69,7 @@ pictrepo_migrate_identifier(PG_FUNCTION_ARGS)
 	run_statement(&hold_hashes_of_file, step);
 	moved = run_statement(&move_in_hashes, step);
 	moved += run_statement(&move_in_variants, step);
+	INJECT(file_moved);
 	if (moved > 0)
 	{
 		run_statement(&move_details, step);

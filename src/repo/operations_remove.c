@@ -27,6 +27,7 @@
 #include "engine/arguments.h"
 #include "engine/batches.h"
 #include "engine/duties.h"
+#include "engine/injection.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 #include "repo/operations.h"
@@ -112,10 +113,12 @@ release_files(NullableDatum files)
 		run_latest(&sort_files, &files);
 		superfluous = kept_value(0, 2);
 	}
+	INJECT(files_sorted);
 	if (!superfluous.isnull)
 	{
 		run_latest(&delete_details, &superfluous);
 		run_statement(&queue_removals, &superfluous);
+		INJECT(files_released);
 	}
 }
 
@@ -170,7 +173,10 @@ lock_image(NullableDatum alias)
 		hash = kept_value(0, 1);
 		if (run_statement(&lock_hash, &hash) > 0 &&
 			run_statement(&alias_is_of_hash, ARGS(alias, hash)) > 0)
+		{
+			INJECT(image_locked);
 			return hash;
+		}
 		/* it was deleted meanwhile, and may be back as that of another hash */
 		look_again();
 	}
@@ -198,6 +204,7 @@ static void
 remove_images(NullableDatum hashes, Files *files)
 {
 	run_statement(&delete_images, &hashes);
+	INJECT(image_deleted);
 	note_files(files);
 }
 
@@ -223,6 +230,7 @@ static void
 remove_alias(NullableDatum alias, NullableDatum hash, Files *files)
 {
 	run_statement(&delete_alias_of_image, &alias);
+	INJECT(alias_deleted);
 	if (!has_aliases(hash))
 		remove_images(only_hash(hash), files);
 }
@@ -292,6 +300,7 @@ pictrepo_purge(PG_FUNCTION_ARGS)
 
 		if (block)
 			run_statement(&insert_block, &hash);
+		INJECT(image_blocked);
 		run_statement(&delete_aliases, &image);
 		give_result_rows(fcinfo);
 		remove_images(image, &files);
@@ -417,6 +426,7 @@ pictrepo_forget_missing(PG_FUNCTION_ARGS)
 
 	begin_call(&call, fcinfo);
 	forgotten = forget_names(file, &files);
+	INJECT(file_forgotten);
 	release_noted(files);
 	forgotten += run_statement(&forget_details, &file);
 	end_call(&call);

@@ -43,6 +43,7 @@
 
 #include "engine/arguments.h"
 #include "engine/batches.h"
+#include "engine/injection.h"
 #include "repo/pictrs.h"
 
 /* most rows in a batch, and bytes after which it is long enough anyway */
@@ -702,13 +703,19 @@ transfer_table(Transfer *transfer)
 
 	while (more && begin_table(transfer))
 	{
+		uint64		stored;
+
 		more = read_batch(transfer);
-		note_progress(transfer, write_batch(transfer));
+		stored = write_batch(transfer);
+		INJECT(batch_stored);
+		note_progress(transfer, stored);
+		INJECT(batch_noted);
 		if (!more)
 			finish_table(transfer);
 		if (!more && is_last)
 			compare_counts(transfer);
 		end_transaction();
+		INJECT(batch_committed);
 	}
 	return is_last;
 }

@@ -17,6 +17,7 @@
 
 #include "engine/arguments.h"
 #include "engine/identity.h"
+#include "engine/injection.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 #include "engine/tally.h"
@@ -106,6 +107,7 @@ pictrepo_push(PG_FUNCTION_ARGS)
 	mint_id(id);
 	begin_call(&call, fcinfo);
 	pushed = push_job(args);
+	INJECT(job_pushed);
 	end_call(&call);
 	if (!pushed)
 		PG_RETURN_NULL();
@@ -197,6 +199,7 @@ pictrepo_push_many(PG_FUNCTION_ARGS)
 
 	begin_call(&call, fcinfo);
 	run_statement(&insert_jobs, args);
+	INJECT(jobs_pushed);
 	MemoryContextSwitchTo(answer);
 	result = count > 0 ? taken_ids(minted, count) : PointerGetDatum(construct_empty_array(UUIDOID));
 	end_call(&call);

@@ -29,6 +29,7 @@
 #include "engine/changes.h"
 #include "engine/cursor.h"
 #include "engine/identity.h"
+#include "engine/injection.h"
 #include "engine/lazy_commit.h"
 #include "engine/pulse.h"
 #include "engine/settings.h"
@@ -259,6 +260,7 @@ take_claimed(Pop *pop)
 
 	if (SPI_processed == 0)
 		return;
+	INJECT(claim_locked);
 	for (uint64 i = 0; i < SPI_processed && pop->state != NULL; i++)
 	{
 		JobPosition position = claimed_position(i);
@@ -271,6 +273,7 @@ take_claimed(Pop *pop)
 	}
 	pop->claimed += SPI_processed;
 	pop->take(pop);
+	INJECT(claim_noted);
 }
 
 /* Claim jobs of one priority, and raise the bound behind them. */
@@ -706,7 +709,10 @@ pictrepo_heartbeat(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(true);
 	begin_call(&call, fcinfo);
 	if (announce_pulse(&claim))
+	{
+		INJECT(heartbeat_announced);
 		held = begin_heartbeats(&claim, args);
+	}
 	else
 		held = run_statement(&beat, args) > 0;
 	end_call(&call);

@@ -23,7 +23,9 @@
 #include "engine/batches.h"
 #include "engine/changes.h"
 #include "engine/duties.h"
+#include "engine/injection.h"
 #include "engine/pulse.h"
+#include "engine/restore.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 #include "repo/queue.h"
@@ -200,6 +202,7 @@ end_job(const Ending *ending, NullableDatum queue, NullableDatum worker, Nullabl
 	{
 		uint64		deleted = run_statement(&complete_one, ARGS(queue, worker, job_id));
 
+		INJECT(job_ended);
 		count_ended(queue, COUNT_COMPLETED, deleted);
 		return deleted > 0 ? completed : lost;
 	}
@@ -308,6 +311,7 @@ count_reaped(void)
 {
 	uint64		reaped = SPI_processed;
 
+	INJECT(jobs_reaped);
 	for (uint64 i = 0; i < reaped; i++)
 	{
 		count_ended(result_value(i, 1), COUNT_REAPED, 1);
@@ -325,13 +329,14 @@ reap_cutoff(void)
 
 /*
  * While the server was down nobody could send a heartbeat, so after a start
- * nothing is reaped before a full timeout has passed.
+ * nothing is reaped before a full timeout has passed.  Nor could workers send
+ * any to a dump.
  */
 static bool
 may_reap(TimestampTz cutoff)
 {
 	run_statement(&server_ready_at, NULL);
-	return DatumGetTimestampTz(result_value(0, 1).value) <= cutoff;
+	return DatumGetTimestampTz(result_value(0, 1).value) <= cutoff && last_restored() <= cutoff;
 }
 
 /*

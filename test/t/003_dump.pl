@@ -87,8 +87,7 @@ $node->command_ok(
 	'pg_restore into a new database');
 check_copy($node, 'copy', 'archive');
 
-# Over what is there already.  Not with --jobs: pg_dump does not tell
-# pg_restore of foreign keys between an extension's tables.
+# Over what is there already.  With --jobs it takes more: see 027_restore.pl.
 $node->command_ok(
 	[
 		'pg_restore', '--exit-on-error', '--clean', '--if-exists',

@@ -170,19 +170,20 @@ my %arguments = (
 
 =over
 
-=item fill($node, $database)
+=item fill($node, $database, $version)
 
-Creates the extension and puts rows with known keys and times into every table.
+Creates the extension, of the present version if none is given, and puts rows with known keys and times into every table.
 
 =cut
 
 sub fill
 {
-	my ($node, $database) = @_;
+	my ($node, $database, $version) = @_;
+	my $chosen = defined $version ? "VERSION '$version'" : '';
 
 	$node->safe_psql(
 		$database, qq{
-		CREATE EXTENSION pictrepo;
+		CREATE EXTENSION pictrepo $chosen;
 		SELECT pictrepo.create_hash_with_timestamp('hash', 'hash.png', '2001-01-01');
 		SELECT pictrepo.create_hash_with_timestamp('other', 'other.png', '2001-01-02');
 		SELECT pictrepo.relate_blurhash('hash', 'LEHV6nWB2yk8');

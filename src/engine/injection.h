@@ -1,0 +1,104 @@
+/*-------------------------------------------------------------------------
+ *
+ * injection.h
+ *		Points at which a test can stop, fail or kill a process.
+ *
+ * INJECT(point) stands between two steps that a crash, an error or another
+ * session may come between.  It is nothing in a normal build.  In one made with
+ * `make PICTREPO_DEBUG=1` the setting pictrepo.injection says what happens at
+ * which point, and pictrepo.injection_points lists them all:
+ *
+ *	point:error		raises an error (SQLSTATE 38000)
+ *	point:crash		kills its own process, once: see injection.c
+ *	point:wait		waits for who has pg_advisory_lock(hashtext('point'))
+ *
+ * A new point needs a line here, and a scenario in test/t/026_injection.pl.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_INJECTION_H
+#define PICTREPO_INJECTION_H
+
+/* FAILS(point): anything may happen; RUNS(point): no error can be raised there */
+#define INJECTION_POINTS(FAILS, RUNS) \
+	/* jobs */ \
+	FAILS(job_pushed) \
+	FAILS(jobs_pushed) \
+	FAILS(claim_locked) \
+	FAILS(claim_noted) \
+	FAILS(job_ended) \
+	FAILS(jobs_reaped) \
+	FAILS(heartbeat_announced) \
+	/* waiting */ \
+	FAILS(wait_joined) \
+	FAILS(wait_rested) \
+	FAILS(wait_called) \
+	/* the end of a transaction */ \
+	FAILS(commit_begun) \
+	RUNS(commit_visible) \
+	RUNS(commit_counted) \
+	RUNS(commit_told) \
+	RUNS(abort_begun) \
+	RUNS(abort_told) \
+	/* images */ \
+	FAILS(content_held) \
+	FAILS(alias_stored) \
+	FAILS(details_stored) \
+	FAILS(ingest_job_ended) \
+	FAILS(ingest_stored) \
+	FAILS(image_locked) \
+	FAILS(image_blocked) \
+	FAILS(alias_deleted) \
+	FAILS(image_deleted) \
+	FAILS(files_sorted) \
+	FAILS(files_released) \
+	FAILS(variant_claim_ended) \
+	FAILS(variant_stored) \
+	FAILS(file_moved) \
+	FAILS(file_forgotten) \
+	FAILS(line_stored) \
+	/* transfers */ \
+	FAILS(batch_stored) \
+	FAILS(batch_noted) \
+	FAILS(batch_committed) \
+	/* the background worker; one for each duty, in the order of duties.h */ \
+	FAILS(worker_wanted) \
+	FAILS(worker_started) \
+	FAILS(worker_unwanted) \
+	FAILS(duty_rescue) \
+	FAILS(duty_pulses) \
+	FAILS(duty_reap) \
+	FAILS(duty_notify) \
+	FAILS(duty_schedules) \
+	FAILS(duty_uploads) \
+	FAILS(duty_claims) \
+	FAILS(duty_dead_jobs) \
+	FAILS(duty_variants) \
+	FAILS(duty_proxies) \
+	FAILS(duty_samples) \
+	FAILS(duty_sweep)
+
+#ifdef PICTREPO_INJECTION
+
+#define INJECTION_POINT(point) POINT_##point,
+typedef enum InjectionPoint
+{
+	INJECTION_POINTS(INJECTION_POINT, INJECTION_POINT)
+	POINTS
+} InjectionPoint;
+#undef INJECTION_POINT
+
+extern void define_injection(void);
+extern void inject(InjectionPoint point);
+
+#define INJECT(point) inject(POINT_##point)
+#define INJECT_AFTER_DUTY(number) inject(POINT_duty_rescue + (number))
+
+#else
+
+#define define_injection() ((void) 0)
+#define INJECT(point) ((void) 0)
+#define INJECT_AFTER_DUTY(number) ((void) 0)
+
+#endif
+#endif

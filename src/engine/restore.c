@@ -1,0 +1,90 @@
+/*-------------------------------------------------------------------------
+ *
+ * restore.c
+ *		Restores of dumps, from which the worker keeps away.
+ *
+ * A restore takes one transaction per table.  In between, a schedule is there
+ * whose job is not, or an image whose variants are not: a worker that went by
+ * what it sees would push the one and remove the other, and the restore would
+ * fail or have lost something.
+ *
+ * Nothing tells the server that a dump is restored, but all that pg_dump writes
+ * turns check_function_bodies off first.  A session that has done so, and
+ * creates the extension or copies into its tables, has a lock from then on until
+ * it ends.  The worker's duties need the lock as well, and do not wait for it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "storage/lock.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#include "engine/restore.h"
+#include "engine/shared.h"
+
+static LOCKTAG
+lock_of_restores(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, RESTORE_LOCK_CLASS);
+	return tag;
+}
+
+/* Dumps name the schema of each table. */
+bool
+is_part_of_restore(Node *statement)
+{
+	if (check_function_bodies)
+		return false;
+	if (IsA(statement, CreateExtensionStmt))
+		return strcmp(((CreateExtensionStmt *) statement)->extname, "pictrepo") == 0;
+	if (IsA(statement, CopyStmt) && ((CopyStmt *) statement)->is_from)
+	{
+		RangeVar   *table = ((CopyStmt *) statement)->relation;
+
+		return table->schemaname != NULL && strcmp(table->schemaname, "pictrepo") == 0;
+	}
+	return false;
+}
+
+/* Waits for a duty that is under way. */
+void
+begin_restore(void)
+{
+	LOCKTAG		tag = lock_of_restores();
+
+	(void) LockAcquire(&tag, ShareLock, true, false);
+	note_restored();
+}
+
+void
+note_restored(void)
+{
+	DatabaseState *database = my_database();
+
+	if (database != NULL)
+		pg_atomic_write_u64(&database->restored, GetCurrentTimestamp());
+}
+
+/* Until the transaction ends; false: one is under way. */
+bool
+keep_restores_away(void)
+{
+	LOCKTAG		tag = lock_of_restores();
+
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* The last time that something was restored, as far as is known. */
+TimestampTz
+last_restored(void)
+{
+	DatabaseState *database = my_database();
+
+	return database != NULL ? (TimestampTz) pg_atomic_read_u64(&database->restored) : DT_NOBEGIN;
+}

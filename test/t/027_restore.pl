@@ -1,0 +1,214 @@
+# A restore into a server whose worker is busy: it must not touch what is
+# restored in part, so that the restore succeeds and all is as it was dumped;
+# afterwards it does what it is there for, and takes no job from its worker
+# before a full heartbeat timeout has passed.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use Pictrepo;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Session;
+use Test::More;
+
+my $IMAGES = 2000;
+my $JOBS = 100;
+
+my $old = PostgreSQL::Test::Cluster->new('old');
+$old->init;
+$old->start;
+
+# All duties, all the time, and something to do for each of them.
+my $new = PostgreSQL::Test::Cluster->new('new');
+$new->init;
+$new->append_conf('postgresql.conf', join "\n",
+	q{shared_preload_libraries = 'pictrepo'
+log_statement = none
+max_worker_processes = 20
+pictrepo.heartbeat_timeout = 5s
+pictrepo.variant_claim_timeout = 1s
+pictrepo.variant_retention = 1d
+pictrepo.proxy_retention = 1d
+pictrepo.dead_job_retention = 1d
+pictrepo.sample_interval = 1ms},
+	map { "pictrepo.${_}_interval = 1ms" } qw(reap schedule upload claim dead_job variant proxy sweep));
+$new->start;
+
+# ----- a repo that has become old -----
+
+fill($old, 'postgres');
+$old->safe_psql('postgres', qq{
+	SELECT FROM generate_series(1, $IMAGES) n, LATERAL
+		pictrepo.ingest(sha256(n::text::bytea), n || '.png', '{}', n || '.png', 'secret', '2001-01-01') i
+		WHERE i.outcome <> 'created';
+	INSERT INTO pictrepo.variants (hash, variant, identifier, accessed)
+		SELECT sha256(n::text::bytea), 'thumb', n || '.thumb.png', '2001-01-01' FROM generate_series(1, $IMAGES) n;
+	SELECT FROM generate_series(1, $IMAGES, 2) n WHERE NOT pictrepo.relate_url('https://example.org/' || n, n || '.png');
+	UPDATE pictrepo.proxies SET accessed = '2001-01-01';
+	INSERT INTO pictrepo.variant_claims (hash, variant, worker, heartbeat)
+		SELECT sha256(n::text::bytea), 'large', '$WORKER', '2001-01-01' FROM generate_series(1, $JOBS) n;
+	INSERT INTO pictrepo.schedules (name, queue, job, every, first_run, next_run)
+		SELECT n, 'scheduled', '1', '1 day', '2001-01-01', '2001-01-01' FROM generate_series(1, $JOBS) n;
+	INSERT INTO pictrepo.job_queue (id, queue, job, unique_key)
+		SELECT gen_random_uuid(), 'scheduled', '1', 'schedule:' || n FROM generate_series(1, $JOBS) n;
+	INSERT INTO pictrepo.job_queue (id, queue, job, status, worker, heartbeat, attempt, retry)
+		SELECT gen_random_uuid(), 'silent', '1', 'running', '$WORKER', '2001-01-01', 1, n % 2 FROM generate_series(1, $JOBS) n;
+	INSERT INTO pictrepo.job_queue (id, queue, job, status, worker, heartbeat, attempt, retry, session)
+		SELECT gen_random_uuid(), 'bound', '1', 'running', '$WORKER', '2001-01-01', 1, 5, '1.1' FROM generate_series(1, $JOBS) n;
+	INSERT INTO pictrepo.uploads (id, created_at) SELECT gen_random_uuid(), '2001-01-01' FROM generate_series(1, $JOBS) n;
+	WITH u AS (INSERT INTO pictrepo.uploads (id) SELECT gen_random_uuid() FROM generate_series(1, $JOBS) n RETURNING id)
+		INSERT INTO pictrepo.dead_jobs (id, queue, job, priority, queue_time, attempt, upload)
+		SELECT gen_random_uuid(), 'dead', '1', 0, now(), 1, id FROM u;
+	INSERT INTO pictrepo.dead_jobs (id, queue, job, priority, queue_time, died_at, attempt)
+		SELECT gen_random_uuid(), 'old', '1', 0, '2001-01-01', '2001-01-01', 1 FROM generate_series(1, $JOBS) n});
+
+# A restore makes this last: it has what the restoring session saw then.
+my @tables = tables($old, 'postgres');
+$old->safe_psql('postgres', 'CREATE MATERIALIZED VIEW seen AS ' . join ' UNION ALL ',
+	map { "SELECT '$_' AS name, count(*), md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM pictrepo.$_ t" } @tables);
+my $seen = 'SELECT * FROM public.seen ORDER BY name';
+my $dumped = $old->safe_psql('postgres', $seen);
+
+my $dump = "$PostgreSQL::Test::Utils::tmp_check/dump";
+my %formats = (plain => [], inserts => [ '--rows-per-insert=100' ], custom => [], directory => [ '-j', 4 ]);
+$old->command_ok(
+	[ 'pg_dump', '--format=' . ($_ eq 'inserts' ? 'plain' : $_), @{ $formats{$_} }, '-f', "$dump.$_", $old->connstr('postgres') ],
+	"$_ dump")
+  foreach sort keys %formats;
+
+# ----- restored -----
+
+sub value
+{
+	my ($database, $query) = @_;
+
+	return $new->safe_psql($database, $query);
+}
+
+sub wait_for
+{
+	my ($database, $query, $what) = @_;
+
+	ok($new->poll_query_until($database, $query), $what) or diag $query;
+	return;
+}
+
+# What the worker does when all is there, each of it once.
+sub check_work
+{
+	my ($name) = @_;
+
+	is(value($name, q{SELECT count(*), min(retry) FROM pictrepo.job_queue WHERE queue = 'silent' AND status = 'running'}),
+		"$JOBS|0", "$name: no job is taken from its worker at once");
+	wait_for($name, q{SELECT count(*) = 0 FROM pictrepo.job_queue WHERE status = 'running'},
+		"$name: but after the timeout");
+	is(value($name, q{SELECT count(*) FILTER (WHERE retry = 0), (SELECT count(*) FROM pictrepo.dead_jobs WHERE queue = 'silent')
+			FROM pictrepo.job_queue WHERE queue = 'silent'}),
+		$JOBS / 2 . '|' . $JOBS / 2, "$name: with one retry less");
+	wait_for($name, q{SELECT count(*) = 0 FROM pictrepo.variants WHERE variant = 'thumb'}, "$name: old variants go");
+	wait_for($name, q{SELECT count(*) = 0 FROM pictrepo.proxies}, "$name: so do old proxies");
+	wait_for($name, q{SELECT NOT EXISTS (SELECT FROM pictrepo.variant_claims)
+			AND NOT EXISTS (SELECT FROM pictrepo.uploads WHERE created_at < '2002-01-01')
+			AND NOT EXISTS (SELECT FROM pictrepo.dead_jobs WHERE died_at < '2002-01-01')},
+		"$name: and claims, uploads and dead jobs");
+	wait_for($name, "SELECT count(*) = $JOBS FROM pictrepo.uploads WHERE result #>> '{Failure,code}' = 'job-failed'",
+		"$name: who waits for a dead job's upload hears of it");
+	is(value($name, q{SELECT count(*), count(DISTINCT unique_key) FROM pictrepo.job_queue WHERE queue = 'scheduled'}),
+		"$JOBS|$JOBS", "$name: a schedule whose job is there has no other one");
+	is(value($name, q{SELECT count(*), count(DISTINCT job) FROM pictrepo.job_queue WHERE queue = 'cleanup'}),
+		join('|', (2 * $IMAGES - $IMAGES / 2 + 2) x 2), "$name: each file is removed once");
+	is(value($name, q{SELECT pictrepo.size() - (SELECT count(*) FROM pictrepo.hashes),
+			pictrepo.queue_length() - (SELECT count(*) FROM pictrepo.job_queue)}),
+		'0|0', "$name: counts are exact");
+	is(value($name, q{SELECT (SELECT count(*) FROM pictrepo.variants v LEFT JOIN pictrepo.hashes h USING (hash) WHERE h.hash IS NULL),
+			(SELECT count(*) FROM pictrepo.aliases a LEFT JOIN pictrepo.hashes h USING (hash) WHERE h.hash IS NULL),
+			(SELECT count(*) FROM pictrepo.proxies p LEFT JOIN pictrepo.aliases a USING (alias) WHERE a.alias IS NULL)}),
+		'0|0|0', "$name: no row has lost another one");
+	return;
+}
+
+my %restores = (
+	plain => [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.plain" ],
+	inserts => [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.inserts" ],
+	custom => [ 'pg_restore', '--exit-on-error', "$dump.custom" ],
+	directory => [ 'pg_restore', '--exit-on-error', "$dump.directory" ],
+	parallel => [ 'pg_restore', '--exit-on-error', '-j', 4, "$dump.directory" ],
+);
+
+foreach my $name (sort keys %restores)
+{
+	# in parallel, what refers to something may come before it
+	local $ENV{PGOPTIONS} = $name eq 'parallel' ? '-c session_replication_role=replica' : '';
+
+	value('postgres', "CREATE DATABASE $name");
+	$new->command_ok([ @{ $restores{$name} }, '-d', $new->connstr($name) ], "$name: restored");
+
+	# in parallel, it is made when the sessions that restored have ended
+	is(value($name, $seen), $dumped, "$name: all is there, and as it was") if $name ne 'parallel';
+	check_work($name);
+	value('postgres', "DROP DATABASE $name");
+}
+
+# ----- in parallel, all is there as well -----
+
+# A session that restores, as long as it is there.
+sub restoring
+{
+	my ($database) = @_;
+	my $session = Session->new($new, $database);
+
+	$session->ask('SET check_function_bodies = off; CREATE EXTENSION pictrepo');
+	return $session;
+}
+
+value('postgres', 'CREATE DATABASE gated');
+my $restoring = restoring('gated');
+like(value('gated', q{SELECT advice FROM pictrepo.status() WHERE item = 'worker'}),
+	qr/restore by process @{[$restoring->pid]}/, 'status() says for whom the worker waits');
+{
+	local $ENV{PGOPTIONS} = '-c session_replication_role=replica';
+
+	$new->command_ok(
+		[
+			'pg_restore', '--exit-on-error', '--clean', '--if-exists', '-j', 4,
+			'-d', $new->connstr('gated'), "$dump.directory"
+		],
+		'gated: restored over a repo');
+}
+is(value('gated', $seen), $dumped, 'gated: all is there, and as it was');
+$restoring->leave;
+check_work('gated');
+is(value('gated', q{SELECT advice IS NULL FROM pictrepo.status() WHERE item = 'worker'}), 't', 'gated: and the worker works');
+
+# ----- COPY out and in -----
+
+value('postgres', 'CREATE DATABASE copied');
+$restoring = restoring('copied');
+foreach my $table (qw(hashes variants variant_claims aliases proxies),
+	grep { !/^(hashes|variants|variant_claims|aliases|proxies|transfer_errors)$/ } @tables)
+{
+	foreach my $format (qw(text csv binary))
+	{
+		my $file = "$dump.$table.$format";
+
+		$old->safe_psql('postgres', "COPY pictrepo.$table TO '$file' (FORMAT $format)");
+
+		# rows of a table that others refer to come once
+		value('copied', ($format eq 'text' ? '' : "BEGIN; DELETE FROM pictrepo.$table; ")
+			  . "COPY pictrepo.$table FROM '$file' (FORMAT $format)" . ($format eq 'text' ? '' : '; COMMIT'))
+		  if $format eq 'text' || $table !~ /^(hashes|aliases|transfers)$/;
+	}
+	is(rows_of($new, 'copied', $table), rows_of($old, 'postgres', $table), "copied: $table");
+	is(value('copied', q{SELECT pictrepo.size() - (SELECT count(*) FROM pictrepo.hashes),
+			pictrepo.queue_length() - (SELECT count(*) FROM pictrepo.job_queue)}),
+		'0|0', "copied: counts are exact after $table");
+}
+$restoring->leave;
+
+unlike(slurp_file($new->logfile), qr/PANIC|XX000|TRAP/, 'nothing odd in the log');
+$_->stop foreach $old, $new;
+done_testing();
