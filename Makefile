@@ -37,7 +37,7 @@ INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
 MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
-DOCS = doc/reference.md
+DOCS = doc/reference.md doc/pict-rs.md
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 PG_CPPFLAGS = -I$(srcdir)/src -DPICTREPO_VERSION='"$(EXTVERSION)"' $(shell pkg-config --cflags json-c 2>/dev/null)
