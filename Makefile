@@ -6,6 +6,8 @@
 #   make test-clients    the same calls from nine languages (LANGUAGES="go rust", SKIP="java")
 #   make bench           pictrepo beside pict-rs's statements
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
+#   make test-monitoring  the real Prometheus exporter on doc/monitoring/
+#   make dashboard       write a page with plots of the database that PGHOST, ... name
 #   make memcheck        the regression tests on a server under valgrind
 #   make deb             build the Debian package of this release, into build/deb
 #   make test-package    build, install, use and purge it, each Debian release in a chroot
@@ -37,7 +39,7 @@ INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
 MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
-DOCS = doc/reference.md doc/pict-rs.md
+DOCS = doc/reference.md doc/pict-rs.md doc/monitoring/exporter.yaml doc/monitoring/grafana.json
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 PG_CPPFLAGS = -I$(srcdir)/src -DPICTREPO_VERSION='"$(EXTVERSION)"' $(shell pkg-config --cflags json-c 2>/dev/null)
@@ -58,7 +60,7 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test test-versions test-package test-clients bench chaos memcheck deb dist docs server server-stop setup
+SCRIPTED = demo test test-versions test-package test-clients test-monitoring dashboard bench chaos memcheck deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -72,6 +74,9 @@ test-versions:
 
 test-clients:
 	@test/clients/run
+
+test-monitoring:
+	@test/monitoring/run
 
 bench:
 	@test/bench/run
