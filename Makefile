@@ -78,6 +78,9 @@ test-clients:
 test-monitoring:
 	@test/monitoring/run
 
+dashboard:
+	@test/dashboard/run
+
 bench:
 	@test/bench/run
 
