@@ -39,7 +39,7 @@ INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
 MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
-DOCS = doc/reference.md doc/pict-rs.md doc/monitoring/exporter.yaml doc/monitoring/grafana.json
+DOCS = $(addprefix doc/,reference.md hosts.md pict-rs.md dashboard.png monitoring/exporter.yaml monitoring/grafana.json)
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 PG_CPPFLAGS = -I$(srcdir)/src -DPICTREPO_VERSION='"$(EXTVERSION)"' $(shell pkg-config --cflags json-c 2>/dev/null)

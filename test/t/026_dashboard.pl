@@ -65,6 +65,7 @@ value('CREATE EXTENSION pictrepo');
 my ($html, $text) = page('', 'an empty repo');
 is_sound($html, 'an empty repo');
 like($text, qr/ 0 pictures /, 'it has no pictures');
+like($text, qr/ waiting sessions 0 /, 'nobody waits, which is known');
 like($text, qr/ Nothing was sampled\. /, 'and says how to have samples');
 
 # ----- known content -----
