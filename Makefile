@@ -8,6 +8,8 @@
 #   make bench           pictrepo beside pict-rs's statements
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
 #   make soak            everything at once for an hour, and nothing grows (MINUTES=60)
+#   make test-monitoring the real Prometheus exporter on doc/monitoring/
+#   make dashboard       write a page with plots of the database that PGHOST, ... name
 #   make memcheck        the regression tests on a server under valgrind
 #   make test-injection  an error, a crash, another session between any two steps
 #   make deb             build the Debian package of this release, into build/deb
@@ -40,7 +42,7 @@ INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
 MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
-DOCS = doc/reference.md
+DOCS = $(addprefix doc/,reference.md hosts.md pict-rs.md dashboard.png monitoring/exporter.yaml monitoring/grafana.json)
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 # PICTREPO_DEBUG=1 builds with injection points, see src/engine/injection.h.
@@ -63,9 +65,9 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test test-versions test-package test-clients test-injection test-pg-upgrade \
+SCRIPTED = demo test test-versions test-package test-clients test-injection test-pg-upgrade test-monitoring \
 	bench chaos soak memcheck \
-	deb dist docs server server-stop setup
+	dashboard deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -79,6 +81,12 @@ test-versions:
 
 test-clients:
 	@test/clients/run
+
+test-monitoring:
+	@test/monitoring/run
+
+dashboard:
+	@test/dashboard/run
 
 bench:
 	@test/bench/run

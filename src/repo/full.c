@@ -119,7 +119,7 @@ READS_ALL(status_items,
 						   "oldest > '5 minutes' AND coalesce(waiting, 0) = 0",
 						   "nobody waits for jobs: are there enough workers? see pictrepo.queue_stats")
 		  " FROM queues UNION ALL "
-		  ITEM("waiting sessions", "coalesce(waiting::text, 'not known without preload')")
+		  ITEM("waiting sessions", "coalesce(waiting::text, CASE WHEN $2 THEN '0' ELSE 'not known without preload' END)")
 		  " FROM queues UNION ALL "
 		  ITEM_WITH_ADVICE("dead jobs", "dead::text", "dead > 0",
 						   "see pictrepo.dead_jobs; requeue_dead(id) tries one again")

@@ -1,6 +1,7 @@
-"""Charts as SVG: lines over axes with units, for light and dark pages alike."""
+"""Charts as SVG: lines and bars over axes with units, for light and dark pages alike."""
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from html import escape
 from math import ceil, floor, log10
 
@@ -58,6 +59,34 @@ class Log:
         return (log10(max(value, 10.0 ** self.low)) - self.low) / (self.high - self.low)
 
 
+class Time:
+    """An axis from one time to another, with ticks at round times of the clock; by UTC."""
+
+    STEPS = [timedelta(seconds=seconds) for seconds in
+             (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 10800, 21600, 43200)]
+    STEPS += [timedelta(days=days) for days in (1, 2, 7, 14, 28, 91, 182, 364)]
+    START = datetime(2001, 1, 1, tzinfo=timezone.utc)  # a Monday
+
+    def __init__(self, title, first, last, most_ticks=7):
+        self.title = title
+        self.first, self.last = first, max(last, first + timedelta(seconds=1))
+        step = next((step for step in self.STEPS if (self.last - first) / step <= most_ticks), self.STEPS[-1])
+        tick = self.START + step * ceil((first - self.START) / step)
+        self.ticks = []
+        while tick <= self.last:
+            self.ticks.append(tick)
+            tick += step
+        form = "%H:%M:%S" if step < timedelta(minutes=1) else "%H:%M" if step < timedelta(days=1) else "%b %-d"
+        if step < timedelta(days=1) <= self.last - first:
+            form = "%b %-d " + form
+        if self.last - first > timedelta(days=330):
+            form = "%b %Y"
+        self.names = {tick: f"{tick:{form}}" for tick in self.ticks}
+
+    def place(self, value):
+        return (value - self.first) / (self.last - self.first)
+
+
 @dataclass
 class Line:
     name: str
@@ -94,7 +123,8 @@ class Chart:
         for tick in self.x.ticks:
             x = self.left + self.x.place(tick) * self.width
             yield f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>'
-            yield text(x, bottom + 18, self.names.get(tick, shown(tick)), "faint", 12, "middle")
+            name = self.names[tick] if tick in self.names else shown(tick)
+            yield text(x, bottom + 18, name, "faint", 12, "middle")
         yield f'<line class="axis" x1="{self.left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>'
 
     def titles(self):
@@ -110,6 +140,28 @@ class Chart:
         dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{line.color}"/>'
                        for x, y in points) if line.dots else ""
         return (f'<polyline points="{path}" fill="none" stroke-linejoin="round" {stroke(line)}/>{dots}')
+
+
+@dataclass
+class Bars(Chart):
+    """Bars in place of lines, each on top of those of the lines before; `wide` on the x axis."""
+    wide: object = 1
+
+    def draw(self, left, top, width, height):
+        self.below = {}
+        return super().draw(left, top, width, height)
+
+    def line(self, line):
+        return "".join(self.bar(line, x, value) for x, value in line.points if value)
+
+    def bar(self, line, x, value):
+        least = self.below.get(x, 0)
+        self.below[x] = least + value
+        begin, bottom = self.at(x, least)
+        end, top = self.at(x + self.wide, least + value)
+        gap = min(2, (end - begin) * 0.15)
+        return (f'<rect x="{begin + gap / 2:.1f}" y="{top:.1f}" width="{max(end - begin - gap, 0.5):.1f}"'
+                f' height="{max(bottom - top, 0.5):.1f}" fill="{line.color}"/>')
 
 
 def stroke(line):
@@ -151,7 +203,15 @@ def drawing(title, about, charts, columns=1, width=900, height=400):
         parts.append(legend(named.values(), 24, total + 10))
         total += 24 * len(named) + 10
     size = f'width="{width}" height="{total}"'
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {total}" {size} {FONT}'
-        f' role="img" aria-label="{escape(title)}">',
-        f"<style>\n{STYLE}\n</style>", f'<rect class="page" {size} rx="6"/>', *parts, "</svg>\n"])
+    return "\n".join([opening(title, width, total), f"<style>\n{STYLE}\n</style>",
+                      f'<rect class="page" {size} rx="6"/>', *parts, "</svg>\n"])
+
+
+def opening(title, width, height):
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+            f' {FONT} role="img" aria-label="{escape(title)}">')
+
+
+def inline(title, chart, width, height):
+    """One chart for an HTML page that has STYLE and says itself what the lines mean."""
+    return "\n".join([opening(title, width, height), chart.draw(-12, 0, width + 12, height), "</svg>"])
