@@ -6,6 +6,7 @@
 #   make test-clients    the same calls from nine languages (LANGUAGES="go rust", SKIP="java")
 #   make bench           pictrepo beside pict-rs's statements
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
+#   make failover        load while Patroni moves it from node to node; the same (ROUNDS=6)
 #   make memcheck        the regression tests on a server under valgrind
 #   make deb             build the Debian package of this release, into build/deb
 #   make test-package    build, install, use and purge it, each Debian release in a chroot
@@ -58,7 +59,7 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test test-versions test-package test-clients bench chaos memcheck deb dist docs server server-stop setup
+SCRIPTED = demo test test-versions test-package test-clients bench chaos failover memcheck deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -78,6 +79,9 @@ bench:
 
 chaos:
 	@test/chaos/run
+
+failover:
+	@test/failover/run
 
 memcheck:
 	@test/memcheck/run
