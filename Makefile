@@ -7,6 +7,7 @@
 #   make test-clients    the same calls from nine languages (LANGUAGES="go rust", SKIP="java")
 #   make bench           pictrepo beside pict-rs's statements
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
+#   make failover        load while Patroni moves it from node to node; the same (ROUNDS=6)
 #   make soak            everything at once for an hour, and nothing grows (MINUTES=60)
 #   make test-monitoring the real Prometheus exporter on doc/monitoring/
 #   make dashboard       write a page with plots of the database that PGHOST, ... name
@@ -66,7 +67,7 @@ EXTRA_CLEAN = build
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
 SCRIPTED = demo test test-versions test-package test-clients test-injection test-pg-upgrade test-monitoring \
-	bench chaos soak memcheck \
+	bench chaos soak memcheck failover \
 	dashboard deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
@@ -96,6 +97,9 @@ chaos:
 
 soak:
 	@test/soak/run
+
+failover:
+	@test/failover/run
 
 memcheck:
 	@test/memcheck/run

@@ -31,10 +31,10 @@ ODD_IN_LOG = re.compile(
 
 
 class Round:
-    def __init__(self, server, number, seed, clients):
+    def __init__(self, server, number, seed, clients, killer):
         self.server = server
-        self.stop = Event()
-        self.killer = Killer(server, f"{seed} {number}", self.stop)
+        self.stop = killer.stop
+        self.killer = killer
         self.clients = [Client(f"r{number} c{n}", server, seed, self.stop) for n in range(clients)]
         # The one that cleans up, when all others are gone.
         self.last = Client(f"r{number} last", server, seed, Event())
@@ -217,7 +217,8 @@ def show(count):
 
 
 def one_round(server, number, options, seconds):
-    round = Round(server, number, options.seed, options.clients)
+    killer = Killer(server, f"{options.seed} {number}", Event())
+    round = Round(server, number, options.seed, options.clients, killer)
     round.run(seconds)
     wrong = round.wrong + check_log(server)
     print(f"round {number}: {seconds:.0f} s of load, {len(round.books.pushes):,} pushes,"
