@@ -320,6 +320,20 @@ uncommitted_length(QueueState *queue)
 	return sum;
 }
 
+/* Is the queue configured differently here than for others? */
+bool
+changes_configuration(const QueueState *queue)
+{
+	for (Changes *level = changes; level != NULL; level = level->outer)
+	{
+		QueueChange *change = find_queue_change(level, queue);
+
+		if (change != NULL && change->configured)
+			return true;
+	}
+	return false;
+}
+
 bool
 changes_truncated(Tallied which)
 {

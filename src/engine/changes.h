@@ -21,6 +21,7 @@ extern void note_truncated(Tallied which);
 extern int64 uncommitted_tally(Tallied which);
 extern int64 uncommitted_length(QueueState *queue);
 extern bool changes_truncated(Tallied which);
+extern bool changes_configuration(const QueueState *queue);
 
 /* Jobs; queues are pinned until the transaction ends */
 extern QueueState *changing_queue(const char *name, int length);

@@ -77,7 +77,7 @@ queue_state(NullableDatum queue)
 
 /* ----- how many may be given out ----- */
 
-READS_NOW(limits_of_queue,
+READS(limits_of_queue,
 	   "SELECT paused, max_running FROM pictrepo.queues WHERE queue = $1", TEXTOID);
 
 READS(room_left,
@@ -122,18 +122,24 @@ remember_configuration(QueueState *state, uint64 version, bool configured, bool 
 /*
  * Does the queue have no row in queues?  If it has one, that is the last
  * statement's result.
+ *
+ * What is remembered holds for all sessions.  So it is the latest that has
+ * been committed, not what an old snapshot shows, and nothing where this
+ * transaction has settings of its own.
  */
 static bool
 look_for_configuration(NullableDatum queue, QueueState *state)
 {
+	bool		own = state != NULL && changes_configuration(state);
 	uint64		version = 0;
 	bool		configured;
 
-	if (is_known_unconfigured(state, &version))
+	if (!own && is_known_unconfigured(state, &version))
 		return true;
-	configured = run_statement(&limits_of_queue, &queue) > 0;
-	remember_configuration(state, version, configured,
-						   configured && !result_value(0, 2).isnull);
+	configured = run_latest(&limits_of_queue, &queue) > 0;
+	if (!own)
+		remember_configuration(state, version, configured,
+							   configured && !result_value(0, 2).isnull);
 	return !configured;
 }
 
