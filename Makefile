@@ -6,7 +6,7 @@
 #   make test-clients    the same calls from nine languages (LANGUAGES="go rust", SKIP="java")
 #   make bench           pictrepo beside pict-rs's statements
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
-#   make test-monitoring  the real Prometheus exporter on doc/monitoring/
+#   make test-monitoring  the real Prometheus exporter on doc/exporter.yaml
 #   make dashboard       write a page with plots of the database that PGHOST, ... name
 #   make memcheck        the regression tests on a server under valgrind
 #   make deb             build the Debian package of this release, into build/deb
@@ -39,7 +39,7 @@ INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
 MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
-DOCS = $(addprefix doc/,reference.md hosts.md pict-rs.md dashboard.png monitoring/exporter.yaml monitoring/grafana.json)
+DOCS = $(addprefix doc/,reference.md hosts.md pict-rs.md dashboard.png exporter.yaml grafana.json)
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 PG_CPPFLAGS = -I$(srcdir)/src -DPICTREPO_VERSION='"$(EXTVERSION)"' $(shell pkg-config --cflags json-c 2>/dev/null)
