@@ -9,7 +9,7 @@
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
 #   make failover        load while Patroni moves it from node to node; the same (ROUNDS=6)
 #   make soak            everything at once for an hour, and nothing grows (MINUTES=60)
-#   make test-monitoring the real Prometheus exporter on doc/monitoring/
+#   make test-monitoring the real Prometheus exporter on doc/exporter.yaml
 #   make dashboard       write a page with plots of the database that PGHOST, ... name
 #   make memcheck        the regression tests on a server under valgrind
 #   make test-injection  an error, a crash, another session between any two steps
@@ -43,7 +43,7 @@ INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
 MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
-DOCS = $(addprefix doc/,reference.md hosts.md pict-rs.md dashboard.png monitoring/exporter.yaml monitoring/grafana.json)
+DOCS = $(addprefix doc/,reference.md hosts.md pict-rs.md dashboard.png exporter.yaml grafana.json)
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 # PICTREPO_DEBUG=1 builds with injection points, see src/engine/injection.h.

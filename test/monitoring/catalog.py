@@ -1,4 +1,4 @@
-"""What doc/monitoring/ has: the exporter's queries and the dashboard's expressions."""
+"""What doc/ has for Prometheus and Grafana: the exporter's queries and the dashboard's expressions."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-DIRECTORY = Path(__file__).resolve().parent.parent.parent / "doc/monitoring"
+DIRECTORY = Path(__file__).resolve().parent.parent.parent / "doc"
 QUERIES = DIRECTORY / "exporter.yaml"
 # As the head of that file says.
 RIGHTS = """
