@@ -721,6 +721,9 @@ wait_until(q{SELECT worker ~ '^since' FROM (SELECT value AS worker FROM pictrepo
 wait_until(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pictrepo worker' AND wait_event <> 'advisory'},
 	'worker_unwanted: that works');
 
+# an update makes the counts anew, and frees the places that went by the old ones
+check_counts('worker_unwanted');
+
 check_claims('others');
 is(places(), $places, 'nor by others');
 check_counts('end');
