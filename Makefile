@@ -6,6 +6,9 @@
 #   make test-clients    the same calls from nine languages (LANGUAGES="go rust", SKIP="java")
 #   make bench           pictrepo beside pict-rs's statements
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
+#   make model           random calls of the repo's functions compared with a model (MINUTES=5)
+#   make fuzz            libFuzzer on all that parses, under ASan and UBSan (MINUTES=1 for each)
+#   make sanitize        the regression tests with the library built for UBSan
 #   make memcheck        the regression tests on a server under valgrind
 #   make deb             build the Debian package of this release, into build/deb
 #   make test-package    build, install, use and purge it, each Debian release in a chroot
@@ -58,7 +61,7 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test test-versions test-package test-clients bench chaos memcheck deb dist docs server server-stop setup
+SCRIPTED = demo test test-versions test-package test-clients bench chaos model fuzz sanitize memcheck deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -78,6 +81,15 @@ bench:
 
 chaos:
 	@test/chaos/run
+
+model:
+	@test/model/run
+
+fuzz:
+	@test/fuzz/run
+
+sanitize:
+	@test/sanitize/run
 
 memcheck:
 	@test/memcheck/run
