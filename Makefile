@@ -11,6 +11,9 @@
 #   make soak            everything at once for an hour, and nothing grows (MINUTES=60)
 #   make test-monitoring the real Prometheus exporter on doc/exporter.yaml
 #   make dashboard       write a page with plots of the database that PGHOST, ... name
+#   make model           random calls of the repo's functions compared with a model (MINUTES=5)
+#   make fuzz            libFuzzer on all that parses, under ASan and UBSan (MINUTES=1 for each)
+#   make sanitize        the regression tests with the library built for UBSan
 #   make memcheck        the regression tests on a server under valgrind
 #   make test-injection  an error, a crash, another session between any two steps
 #   make deb             build the Debian package of this release, into build/deb
@@ -67,7 +70,7 @@ EXTRA_CLEAN = build
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
 SCRIPTED = demo test test-versions test-package test-clients test-injection test-pg-upgrade test-monitoring \
-	bench chaos soak memcheck failover \
+	bench chaos soak memcheck failover model fuzz sanitize \
 	dashboard deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
@@ -100,6 +103,15 @@ soak:
 
 failover:
 	@test/failover/run
+
+model:
+	@test/model/run
+
+fuzz:
+	@test/fuzz/run
+
+sanitize:
+	@test/sanitize/run
 
 memcheck:
 	@test/memcheck/run
