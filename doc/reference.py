@@ -77,6 +77,9 @@ ERRORS = {
                   " `import_pictrs`, `export_pictrs`."),
     "E_R_I_E_TRIGGER_PROTOCOL_VIOLATED":
         ("39P01", "A trigger function is called in another way than by the trigger it is made for."),
+    "T_R_SERIALIZATION_FAILURE":
+        ("40001", "Under `REPEATABLE READ` or `SERIALIZABLE`: others changed what the call needs after the transaction took"
+                  " its snapshot. Try the transaction again."),
     "UNDEFINED_COLUMN":
         ("42703", "A column is not there: of pict-rs's tables or, altered by hand, of `job_queue`."),
     "DATATYPE_MISMATCH":

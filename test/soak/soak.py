@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "chaos"), str(HERE.parent / "operations"), str(HERE.parent / "bench")]
+sys.path[:0] = [str(HERE.parent / name) for name in ("chaos", "operations", "charts")]
 
 import chaos  # noqa: E402
 import operations  # noqa: E402
