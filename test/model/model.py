@@ -50,6 +50,14 @@ def normal_uuid(text):
     return str(uuid.UUID(text)) if UUID.fullmatch(text) else text
 
 
+def texts_in(document):
+    """Every text that is a value somewhere in JSON."""
+    if isinstance(document, str):
+        return [document]
+    parts = document.values() if isinstance(document, dict) else document if isinstance(document, list) else []
+    return [text for part in parts for text in texts_in(part)]
+
+
 def normal_alias(alias):
     stem, dot, extension = alias.partition(".")
     return normal_uuid(stem) + dot + extension
@@ -581,8 +589,10 @@ class Model:
 
     def finish_ingest(self, queue, worker, job, upload, hash, identifier, details, alias, token, created_at):
         if self.end_job(queue, worker, job, "success", None) == "lost":
-            # A file that the job itself is about is the next worker's; jobs here are about none.
-            self.release([identifier])
+            # A file that the job itself is about is the next worker's, whatever its queue.
+            named = (self.job_queue.get(job) or self.dead_jobs.get(job) or {}).get("job")
+            if identifier not in texts_in(named):
+                self.release([identifier])
             return [("lost", None, None)]
         answer = self.ingest(hash, identifier, details, alias, token, created_at)
         outcome = answer[0][0]

@@ -38,8 +38,9 @@ $publisher->safe_psql('postgres',
 my $subscriber = PostgreSQL::Test::Cluster->new('subscriber');
 $subscriber->init(allows_streaming => 'logical');
 $subscriber->append_conf('postgresql.conf', q{
-wal_receiver_status_interval = '100ms'
+wal_receiver_status_interval = '1s'
 max_logical_replication_workers = 7
+max_replication_slots = 40
 max_sync_workers_per_subscription = 6
 });
 $subscriber->start;
@@ -101,7 +102,10 @@ foreach my $i (grep { $readers[$_]{name} !~ $own } 0 .. $#readers)
 
 # with the library, whose counts the rows that arrive change
 $subscriber->append_conf('postgresql.conf', q{shared_preload_libraries = 'pictrepo'});
-$subscriber->restart;
+$subscriber->stop;
+# while the slot is in use a subscriber that starts is refused, and waits
+$publisher->poll_query_until('postgres', q{SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'copy'});
+$subscriber->start;
 ok($subscriber->poll_query_until('postgres', $WORKERS), 'preloaded, the subscriber has a worker');
 is($subscriber->safe_psql('postgres', $COUNTS), 't|t|t', 'preloaded: counts are exact');
 $publisher->safe_psql('postgres', $_) foreach (

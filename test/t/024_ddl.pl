@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use FindBin;
+use POSIX ();
 use lib "$FindBin::RealBin/lib";
 
 use Pictrepo;
@@ -71,7 +72,8 @@ sub session
 		# what the session, which has seen all that, makes of it in the end
 		print "good $good\n";
 		close STDOUT;
-		exit 0;
+		# not by way of what the test itself does at its end
+		POSIX::_exit(0);
 	}
 	return $out;
 }
