@@ -38,6 +38,19 @@ SELECT job FROM pictrepo.pop('order', :'one', 100);
 SELECT job, state FROM pictrepo.jobs WHERE state <> 'running' ORDER BY run_at;
 TRUNCATE pictrepo.job_queue;
 
+-- also among what only this transaction can see, whatever others were last given
+SELECT count(pictrepo.push_many('order', '{1,2,3}'));
+SELECT job FROM pictrepo.pop('order', :'one');
+BEGIN;
+SELECT count(pictrepo.push('order', '"first"', priority := 1));
+SAVEPOINT inner_one;
+SELECT count(pictrepo.push('order', '"second"', run_at := '2001-01-01'));
+SELECT job FROM pictrepo.pop('order', :'one');
+SELECT job FROM pictrepo.pop('order', :'one');
+SELECT job FROM pictrepo.pop('order', :'one');
+COMMIT;
+TRUNCATE pictrepo.job_queue;
+
 -- a unique key is held by one live job, in whatever queue
 SELECT pictrepo.push('process', '1', 'nightly') AS id \gset
 SELECT pictrepo.push('process', '2', 'nightly') AS held, pictrepo.push('cleanup', '3', 'nightly') AS held_too,

@@ -334,6 +334,32 @@ changes_configuration(const QueueState *queue)
 	return false;
 }
 
+static void
+merge_bounds(Bounds *outer, const Bounds *inner)
+{
+	if (!inner->complete)
+		outer->complete = false;
+	for (int i = 0; i < inner->levels; i++)
+		add_level(outer, &inner->first[i]);
+}
+
+/*
+ * Where this transaction made jobs ready, which nobody else knows of yet.
+ * False: the bounds have no place for all of that.
+ */
+bool
+add_uncommitted_ready(Bounds *bounds, const QueueState *queue)
+{
+	for (Changes *level = changes; level != NULL; level = level->outer)
+	{
+		QueueChange *change = find_queue_change(level, queue);
+
+		if (change != NULL)
+			merge_bounds(bounds, &change->came);
+	}
+	return bounds->complete;
+}
+
 bool
 changes_truncated(Tallied which)
 {
@@ -547,15 +573,6 @@ undo_changes(Changes *level)
 }
 
 /* ----- subtransactions ----- */
-
-static void
-merge_bounds(Bounds *outer, const Bounds *inner)
-{
-	if (!inner->complete)
-		outer->complete = false;
-	for (int i = 0; i < inner->levels; i++)
-		add_level(outer, &inner->first[i]);
-}
 
 static void
 merge_queue_change(QueueChange *outer, const QueueChange *inner)

@@ -22,6 +22,7 @@ extern int64 uncommitted_tally(Tallied which);
 extern int64 uncommitted_length(QueueState *queue);
 extern bool changes_truncated(Tallied which);
 extern bool changes_configuration(const QueueState *queue);
+extern bool add_uncommitted_ready(Bounds *bounds, const QueueState *queue);
 
 /* Jobs; queues are pinned until the transaction ends */
 extern QueueState *changing_queue(const char *name, int length);

@@ -348,7 +348,7 @@ look_at_all(Pop *pop, CursorView *view)
 static void
 claim_due_jobs(Pop *pop, int room, CursorView *view)
 {
-	if (read_cursor(view, pop->state))
+	if (read_cursor(view, pop->state) && add_uncommitted_ready(&view->bounds, pop->state))
 	{
 		claim_from_bounds(pop, view, room);
 		if (pop->claimed > 0)
