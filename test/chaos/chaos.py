@@ -31,9 +31,9 @@ ODD_IN_LOG = re.compile(
 
 
 class Round:
-    def __init__(self, server, number, seed, clients, killer=None):
+    def __init__(self, server, number, seed, clients, killer):
         self.server = server
-        self.stop = killer.stop if killer else Event()
+        self.stop = killer.stop
         self.killer = killer
         self.clients = [Client(f"r{number} c{n}", server, seed, self.stop) for n in range(clients)]
         # The one that cleans up, when all others are gone.

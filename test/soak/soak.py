@@ -69,7 +69,9 @@ class Jobs:
 
     def __init__(self, server, seed):
         chaos.prepare(server)
-        self.round = chaos.Round(server, 1, seed, 6)
+        # who is not let loose
+        killer = chaos.Killer(server, str(seed), Event())
+        self.round = chaos.Round(server, 1, seed, 6, killer)
         for client in self.round.clients:
             client.cuts = False
 

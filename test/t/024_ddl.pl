@@ -142,7 +142,9 @@ foreach my $mode ([ plain => '' ], [ preload => q{shared_preload_libraries = 'pi
 	answers_are_right($node, "$name, tables changed");
 
 	run_beside($node, "$name, the extension goes and comes", \%WHILE_GONE,
-		'DROP EXTENSION pictrepo CASCADE', "CREATE EXTENSION pictrepo; $FILL");
+		'DROP EXTENSION pictrepo CASCADE', "CREATE EXTENSION pictrepo; $FILL",
+		# time for calls that find it there
+		'SELECT pg_sleep(0.05)');
 	$node->safe_psql('postgres',
 		"SET client_min_messages = error; CREATE EXTENSION IF NOT EXISTS pictrepo; $FILL");
 	answers_are_right($node, "$name, the extension came back");
