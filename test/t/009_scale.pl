@@ -40,8 +40,8 @@ my @calls = (
 	q{pictrepo.accessed_variant(sha256(int8send(7)), 'v')},
 	q{pictrepo.claim_variant_processing_rights(sha256(int8send(7)), 'w')},
 	q{pictrepo.remove_relation('a9')},
-	q{pictrepo.cleanup_alias('a' || (random() * 10000)::int)},
-	q{pictrepo.cleanup_hash(sha256(int8send((random() * 10000)::int8)))},
+	q{pictrepo.cleanup_alias('a' || (100 + random() * 1000)::int)},
+	q{pictrepo.cleanup_hash(sha256(int8send((100 + random() * 1000)::int8)))},
 	q{pictrepo.push('q', '1')},
 	q{pictrepo.push_many('q', '{1,2,3}')},
 	q{pictrepo.pop('q')},
@@ -54,7 +54,8 @@ my @calls = (
 
 # Operations, with the most pages that one may touch: an index that is read from
 # end to end has a hundred at least.
-my $n = '(20 + random() * 10000)::int';
+# Of what goes, another one each time; a random one might be gone.
+my $n = q{nextval('fresh')};
 my %operations = (
 	q{pictrepo.serve('a7')} => 60,
 	q{pictrepo.serve('a7', touch => true)} => 90,
@@ -102,7 +103,7 @@ sub pages_of
 	return $hit;
 }
 
-$node->safe_psql('postgres', 'CREATE EXTENSION pictrepo; ANALYZE;');
+$node->safe_psql('postgres', 'CREATE EXTENSION pictrepo; CREATE SEQUENCE fresh START 2000; ANALYZE;');
 $node->safe_psql('postgres', q{
 	INSERT INTO pictrepo.hashes (hash, identifier, created_at)
 		SELECT sha256(int8send(n)), 'f' || n, '2020-01-01'::timestamptz + n * interval '1 minute'
