@@ -285,6 +285,8 @@ sub bound_job
 
 	value(q{SELECT pictrepo.push('bound', '1', retry => 3)});
 	is($session->ask(q{SELECT attempt FROM pictrepo.pop('bound', bind => true)}), '1', "$name: a claim");
+	# A claim does not wait for the disk, so a crash may lose it; this does.
+	value(q{SELECT pictrepo.set('flushed', '')});
 	usleep(300_000);
 	is(value(q{SELECT state FROM pictrepo.jobs WHERE queue = 'bound'}), 'running', "$name: it holds");
 	$end->($session);
