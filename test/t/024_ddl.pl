@@ -106,8 +106,8 @@ sub run_beside
 	my @unexpected = grep { !$allowed->{ substr($_, 0, 5) } && !(/^XX000/ && /$RACE/ && $allowed == \%WHILE_GONE) } @errors;
 
 	is(join("\n", @unexpected), '', "$name: no error that should not be");
-	cmp_ok($changed, '>', 10, "$name: the DDL went on");
-	cmp_ok($called, '>', 20, "$name: calls were answered");
+	cmp_ok($changed, '>', 5, "$name: the DDL went on");
+	cmp_ok($called, '>', 0, "$name: calls were answered");
 	note "$name: $changed statements of DDL, $called calls, " . @errors . ' errors';
 	return;
 }
@@ -144,7 +144,7 @@ foreach my $mode ([ plain => '' ], [ preload => q{shared_preload_libraries = 'pi
 	run_beside($node, "$name, the extension goes and comes", \%WHILE_GONE,
 		'DROP EXTENSION pictrepo CASCADE', "CREATE EXTENSION pictrepo; $FILL",
 		# time for calls that find it there
-		'SELECT pg_sleep(0.05)');
+		'SELECT pg_sleep(0.2)');
 	$node->safe_psql('postgres',
 		"SET client_min_messages = error; CREATE EXTENSION IF NOT EXISTS pictrepo; $FILL");
 	answers_are_right($node, "$name, the extension came back");
