@@ -15,7 +15,7 @@ COMMENT ON COLUMN pictrepo.aliases.alias IS 'the name; a UUID in it is in lower 
 COMMENT ON COLUMN pictrepo.aliases.hash IS 'the content';
 COMMENT ON COLUMN pictrepo.aliases.delete_token IS 'secret that allows to delete the alias';
 COMMENT ON COLUMN pictrepo.aliases.accessed IS
-	'when it was last served; where the alias stands for a proxied url, proxies.accessed says so instead. Not indexed, so that an update touches no index';
+	'when it was last served, NULL: not known; where the alias stands for a proxied url, proxies.accessed says so instead. Not indexed, so that an update touches no index';
 COMMENT ON COLUMN pictrepo.aliases.created_at IS 'when it was made';
 COMMENT ON INDEX pictrepo.aliases_hash_index IS 'the aliases of a hash';
 COMMENT ON INDEX pictrepo.aliases_created_index IS 'aliases that were made between two times';

@@ -89,7 +89,12 @@ READS_ALL(status_items,
 		  " duties AS (SELECT max(last_run) AS last_run,"
 		  " string_agg(duty || ': ' || last_error, '; ' ORDER BY duty) AS error FROM pictrepo.maintenance),"
 		  " schedules AS (SELECT count(*) AS number,"
-		  " string_agg(name || ': ' || error, '; ' ORDER BY name) AS error FROM pictrepo.schedules) "
+		  " string_agg(name || ': ' || error, '; ' ORDER BY name) AS error FROM pictrepo.schedules),"
+		  /* what was asked for and is done by the worker alone */
+		  " asked AS (SELECT nullif(concat_ws(', ', CASE WHEN number > 0 THEN 'schedules' END,"
+		  " (SELECT string_agg(name, ', ' ORDER BY name) FROM pg_settings WHERE setting <> '0' AND name IN"
+		  " ('pictrepo.dead_job_retention', 'pictrepo.variant_retention', 'pictrepo.proxy_retention',"
+		  " 'pictrepo.sample_interval'))), '') AS asked FROM schedules) "
 
 		  ITEM("library", "$1")
 		  " UNION ALL "
@@ -108,9 +113,13 @@ READS_ALL(status_items,
 					   " WHEN change IS NOT NULL THEN 'comes when library and schema are of one version'"
 					   " ELSE 'see the server log; max_worker_processes may be used up' END")
 		  " FROM server UNION ALL "
-		  ITEM_WITH_ADVICE("upkeep", "coalesce(error, 'last ' || last_run, 'by those who call run_maintenance')",
-						   "error IS NOT NULL", "see pictrepo.maintenance and the server log")
-		  " FROM duties UNION ALL "
+		  ITEM_ADVISED("upkeep", "coalesce(error, 'last ' || last_run, CASE WHEN worker IS NOT NULL THEN 'by the worker'"
+					   " ELSE 'by those who call run_maintenance' END)",
+					   "CASE WHEN error IS NOT NULL THEN 'see pictrepo.maintenance and the server log'"
+					   " WHEN worker IS NULL AND NOT standby AND NOT $2 THEN"
+					   " 'without preload nothing happens by itself for ' || asked || ': preload,"
+					   " start_worker() after each start of the server, or run_maintenance() from time to time' END")
+		  " FROM duties, server, asked UNION ALL "
 		  ITEM("images", "pictrepo.size()::text")
 		  " UNION ALL "
 		  ITEM("jobs", "format('%s ready, %s scheduled, %s running', ready, scheduled, running)")

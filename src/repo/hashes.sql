@@ -12,8 +12,8 @@ CREATE INDEX ordered_hash_index ON pictrepo.hashes (created_at, hash);
 COMMENT ON TABLE pictrepo.hashes IS 'stored content, one row per file content';
 COMMENT ON COLUMN pictrepo.hashes.hash IS 'the content''s name, 1 to 128 bytes';
 COMMENT ON COLUMN pictrepo.hashes.identifier IS 'path of the file in the store';
-COMMENT ON COLUMN pictrepo.hashes.motion_identifier IS 'path of a video''s still, or of an image''s moving form';
-COMMENT ON COLUMN pictrepo.hashes.blurhash IS 'blurhash of the image';
+COMMENT ON COLUMN pictrepo.hashes.motion_identifier IS 'path of a video''s still, or of an image''s moving form; NULL: none';
+COMMENT ON COLUMN pictrepo.hashes.blurhash IS 'blurhash of the image; NULL: none';
 COMMENT ON COLUMN pictrepo.hashes.created_at IS 'when the content came; pages are ordered by it';
 COMMENT ON INDEX pictrepo.ordered_hash_index IS 'pages of hashes, newest first';
 

@@ -17,7 +17,7 @@ COMMENT ON COLUMN pictrepo.queues.retries IS 'how often a job is tried again; NU
 COMMENT ON COLUMN pictrepo.queues.backoff IS 'pause before the first retry, doubled with each further one; NULL: 1 s';
 COMMENT ON COLUMN pictrepo.queues.backoff_max IS 'longest pause before a retry; NULL: 5 min';
 COMMENT ON COLUMN pictrepo.queues.max_running IS 'most jobs that run at once; NULL: no limit';
-COMMENT ON COLUMN pictrepo.queues.paused IS 'no job is given out';
+COMMENT ON COLUMN pictrepo.queues.paused IS 'true: no job is given out';
 
 -- The server parses CHECK constraints anew for each statement, which took a third
 -- of the time of a push: job_changed() checks these rows.
@@ -55,11 +55,11 @@ COMMENT ON COLUMN pictrepo.job_queue.run_at IS 'not before this time';
 COMMENT ON COLUMN pictrepo.job_queue.queue_time IS 'when it was pushed';
 COMMENT ON COLUMN pictrepo.job_queue.attempt IS 'how often it was given to a worker';
 COMMENT ON COLUMN pictrepo.job_queue.retry IS 'retries that are left';
-COMMENT ON COLUMN pictrepo.job_queue.worker IS 'who runs it';
+COMMENT ON COLUMN pictrepo.job_queue.worker IS 'who runs it; NULL: nobody';
 COMMENT ON COLUMN pictrepo.job_queue.heartbeat IS 'when it was claimed, or a later sign of life of the worker; view jobs has the last one';
-COMMENT ON COLUMN pictrepo.job_queue.unique_key IS 'no two live jobs have the same';
+COMMENT ON COLUMN pictrepo.job_queue.unique_key IS 'no two live jobs have the same; NULL: it has none';
 COMMENT ON COLUMN pictrepo.job_queue.upload IS 'the upload it serves, which gets a Failure if the job dies';
-COMMENT ON COLUMN pictrepo.job_queue.error IS 'why the last attempt failed';
+COMMENT ON COLUMN pictrepo.job_queue.error IS 'why the last attempt failed; NULL: none did';
 COMMENT ON COLUMN pictrepo.job_queue.session IS 'the session whose end ends the claim; NULL: none';
 COMMENT ON INDEX pictrepo.job_queue_unique_key_index IS 'no two live jobs with one key';
 COMMENT ON INDEX pictrepo.job_queue_ready_index IS 'the next job of a queue';
@@ -117,11 +117,11 @@ COMMENT ON COLUMN pictrepo.jobs.run_at IS 'not before this time';
 COMMENT ON COLUMN pictrepo.jobs.queue_time IS 'when it was pushed';
 COMMENT ON COLUMN pictrepo.jobs.attempt IS 'how often it was given to a worker';
 COMMENT ON COLUMN pictrepo.jobs.retry IS 'retries that are left';
-COMMENT ON COLUMN pictrepo.jobs.worker IS 'who runs it';
+COMMENT ON COLUMN pictrepo.jobs.worker IS 'who runs it; NULL: nobody';
 COMMENT ON COLUMN pictrepo.jobs.heartbeat IS 'last sign of life of the worker';
-COMMENT ON COLUMN pictrepo.jobs.unique_key IS 'no two live jobs have the same';
+COMMENT ON COLUMN pictrepo.jobs.unique_key IS 'no two live jobs have the same; NULL: it has none';
 COMMENT ON COLUMN pictrepo.jobs.upload IS 'the upload it serves';
-COMMENT ON COLUMN pictrepo.jobs.error IS 'why the last attempt failed';
+COMMENT ON COLUMN pictrepo.jobs.error IS 'why the last attempt failed; NULL: none did';
 COMMENT ON COLUMN pictrepo.jobs.session IS 'the session whose end ends the claim; NULL: none';
 
 CREATE FUNCTION pictrepo.job_changed() RETURNS trigger

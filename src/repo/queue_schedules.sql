@@ -30,8 +30,8 @@ COMMENT ON COLUMN pictrepo.schedules.priority IS 'priority of its jobs';
 COMMENT ON COLUMN pictrepo.schedules.retry IS 'retries of its jobs; NULL: as the queue has it';
 COMMENT ON COLUMN pictrepo.schedules.first_run IS 'where the grid of every begins';
 COMMENT ON COLUMN pictrepo.schedules.next_run IS 'when it is due; infinity: never again';
-COMMENT ON COLUMN pictrepo.schedules.last_run IS 'when a job was last pushed';
-COMMENT ON COLUMN pictrepo.schedules.error IS 'why it does not run any more';
+COMMENT ON COLUMN pictrepo.schedules.last_run IS 'when a job was last pushed; NULL: not yet';
+COMMENT ON COLUMN pictrepo.schedules.error IS 'why it does not run any more; NULL: it runs';
 
 CREATE FUNCTION pictrepo.schedule_job(name text, queue text, job jsonb, every interval = NULL,
 	cron text = NULL, priority int = 0, retry int = NULL) RETURNS timestamptz

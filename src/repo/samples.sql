@@ -35,7 +35,7 @@ COMMENT ON COLUMN pictrepo.queue_samples.ready IS 'jobs that waited for a worker
 COMMENT ON COLUMN pictrepo.queue_samples.scheduled IS 'jobs that were not due yet';
 COMMENT ON COLUMN pictrepo.queue_samples.running IS 'jobs that workers held';
 COMMENT ON COLUMN pictrepo.queue_samples.dead IS 'jobs in dead_jobs';
-COMMENT ON COLUMN pictrepo.queue_samples.oldest_age IS 'how long the oldest ready job had been due';
+COMMENT ON COLUMN pictrepo.queue_samples.oldest_age IS 'how long the oldest ready job had been due; NULL: none was ready';
 COMMENT ON COLUMN pictrepo.queue_samples.pushed IS 'jobs that were pushed since the server started, as are the counts that follow; less than in the sample before: it was started anew';
 COMMENT ON COLUMN pictrepo.queue_samples.popped IS 'jobs that were given to workers';
 COMMENT ON COLUMN pictrepo.queue_samples.completed IS 'jobs that ended in success';

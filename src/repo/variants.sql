@@ -83,4 +83,4 @@ COMMENT ON FUNCTION pictrepo.notify_variant(bytea, text, uuid) IS
 CREATE FUNCTION pictrepo.variant_waiter(hash bytea, variant text, timeout interval) RETURNS text
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_variant_waiter';
 COMMENT ON FUNCTION pictrepo.variant_waiter(bytea, text, interval) IS
-	'wait until a variant is there or its claim ends; its identifier, or NULL';
+	'wait until a variant is there or its claim ends; its identifier, or NULL: there is none, or the time is up';

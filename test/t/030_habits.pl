@@ -1,0 +1,83 @@
+# What a newcomer meets: settings that say their units, no chatter in normal
+# use, and a word from status() where preload is missing.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use Pictrepo;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "log_min_messages = notice\nclient_min_messages = notice\n");
+$node->start;
+
+sub value
+{
+	my ($query) = @_;
+
+	return $node->safe_psql('postgres', $query);
+}
+
+# ----- without preload -----
+
+sub upkeep
+{
+	return value(q{SELECT value, advice FROM pictrepo.status() WHERE item = 'upkeep'});
+}
+
+value('CREATE EXTENSION pictrepo');
+like(value(q{SELECT advice FROM pictrepo.status() WHERE item = 'preload'}),
+	qr/shared_preload_libraries = 'pictrepo' and a restart: workers wake at once/,
+	'without preload: status() says what to set and what it brings');
+is(upkeep(), 'by those who call run_maintenance|', 'without preload: no advice where nothing was asked for');
+
+value(q{SELECT pictrepo.schedule_job('hourly', 'q', '1', every => '1 hour')});
+like(upkeep(), qr/nothing happens by itself for schedules: preload, start_worker\(\)/,
+	'without preload: a schedule that nobody runs');
+$node->append_conf('postgresql.conf', "pictrepo.variant_retention = '30d'\npictrepo.sample_interval = '1min'\n");
+$node->restart;
+like(upkeep(), qr/for schedules, pictrepo\.sample_interval, pictrepo\.variant_retention: preload/,
+	'without preload: settings that nobody heeds');
+value('SELECT pictrepo.start_worker()');
+ok( $node->poll_query_until('postgres',
+		q{SELECT value = 'by the worker' AND advice IS NULL FROM pictrepo.status() WHERE item = 'upkeep'}),
+	'without preload: start_worker() is enough');
+value('DROP EXTENSION pictrepo');
+
+# ----- settings, and a tour of all functions, with preload -----
+
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pictrepo'\n");
+$node->restart;
+
+is( value(q{
+		SELECT name FROM pg_settings WHERE name ~ '^pictrepo\.' AND unit IS NULL
+		AND name ~ '_(interval|timeout|retention|ttl|resolution|size)$'}),
+	'',
+	'a setting that is a time or a size has a unit');
+is( value(q{
+		SELECT name FROM pg_settings WHERE name ~ '^pictrepo\.' AND vartype = 'integer'
+		AND NOT (boot_val::bigint BETWEEN min_val::bigint AND max_val::bigint AND min_val::bigint >= 0)}),
+	'',
+	'a setting takes no number below 0');
+is(value(q{SELECT count(*) > 20, count(*) FILTER (WHERE short_desc = '') FROM pg_settings WHERE name ~ '^pictrepo\.'}),
+	't|0', 'a setting says what it is');
+my ($out, $err) = run($node, 'postgres', 'SET pictrepo.no_such_thing = 1;');
+like($err, qr/42602.*"pictrepo" is a reserved prefix/s, 'a setting that is not there is refused');
+
+my $start = -s $node->logfile;
+fill($node, 'postgres');
+my $calls = join '', map { 'BEGIN; ' . call_of($_) . "; ROLLBACK;\n" } public_functions($node, 'postgres');
+# outside of a transaction, as procedures want it
+$calls .= call_of({ name => 'pop_wait' }) =~ s/SELECT \* FROM/CALL/r . ";\n";
+($out, $err) = run($node, 'postgres', "$calls\nDROP EXTENSION pictrepo;");
+is($err, '', 'CREATE EXTENSION, every function and DROP EXTENSION have nothing to say to the client');
+unlike(substr(slurp_file($node->logfile), $start), qr/ (NOTICE|WARNING|ERROR|FATAL|PANIC): /, 'nor to the server log');
+
+$node->stop;
+done_testing();
