@@ -23,7 +23,7 @@ CREATE TYPE pictrepo.ingested AS (outcome text, identifier text, details jsonb);
 COMMENT ON TYPE pictrepo.ingested IS 'what became of a file that was taken in, and which file and details are stored for its content';
 COMMENT ON COLUMN pictrepo.ingested.outcome IS 'created, duplicate, alias_exists, blocked or lost';
 COMMENT ON COLUMN pictrepo.ingested.identifier IS 'the file that is stored for the content; NULL: nothing was stored';
-COMMENT ON COLUMN pictrepo.ingested.details IS 'its details';
+COMMENT ON COLUMN pictrepo.ingested.details IS 'its details; NULL: none are known';
 
 CREATE FUNCTION pictrepo.ingest(hash bytea, identifier text, details jsonb, alias text, delete_token text,
 	created_at timestamptz = NULL) RETURNS pictrepo.ingested

@@ -56,9 +56,9 @@ COMMENT ON COLUMN pictrepo.job_queue.queue_time IS 'when it was pushed';
 COMMENT ON COLUMN pictrepo.job_queue.attempt IS 'how often it was given to a worker';
 COMMENT ON COLUMN pictrepo.job_queue.retry IS 'retries that are left';
 COMMENT ON COLUMN pictrepo.job_queue.worker IS 'who runs it; NULL: nobody';
-COMMENT ON COLUMN pictrepo.job_queue.heartbeat IS 'when it was claimed, or a later sign of life of the worker; view jobs has the last one';
+COMMENT ON COLUMN pictrepo.job_queue.heartbeat IS 'when it was claimed, or a later sign of life of the worker; view jobs has the last one; NULL: it waits';
 COMMENT ON COLUMN pictrepo.job_queue.unique_key IS 'no two live jobs have the same; NULL: it has none';
-COMMENT ON COLUMN pictrepo.job_queue.upload IS 'the upload it serves, which gets a Failure if the job dies';
+COMMENT ON COLUMN pictrepo.job_queue.upload IS 'the upload it serves, which gets a Failure if the job dies; NULL: none';
 COMMENT ON COLUMN pictrepo.job_queue.error IS 'why the last attempt failed; NULL: none did';
 COMMENT ON COLUMN pictrepo.job_queue.session IS 'the session whose end ends the claim; NULL: none';
 COMMENT ON INDEX pictrepo.job_queue_unique_key_index IS 'no two live jobs with one key';
@@ -89,9 +89,9 @@ COMMENT ON COLUMN pictrepo.dead_jobs.priority IS 'its priority';
 COMMENT ON COLUMN pictrepo.dead_jobs.queue_time IS 'when it was pushed';
 COMMENT ON COLUMN pictrepo.dead_jobs.died_at IS 'when it failed for good';
 COMMENT ON COLUMN pictrepo.dead_jobs.attempt IS 'how often it was given to a worker';
-COMMENT ON COLUMN pictrepo.dead_jobs.unique_key IS 'its unique key, free again';
-COMMENT ON COLUMN pictrepo.dead_jobs.upload IS 'the upload it served';
-COMMENT ON COLUMN pictrepo.dead_jobs.error IS 'why the last attempt failed';
+COMMENT ON COLUMN pictrepo.dead_jobs.unique_key IS 'its unique key, free again; NULL: it had none';
+COMMENT ON COLUMN pictrepo.dead_jobs.upload IS 'the upload it served; NULL: none';
+COMMENT ON COLUMN pictrepo.dead_jobs.error IS 'why the last attempt failed; NULL: the worker did not say';
 
 CREATE FUNCTION pictrepo.pulse(job_id uuid) RETURNS timestamptz
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_pulse';
@@ -118,9 +118,9 @@ COMMENT ON COLUMN pictrepo.jobs.queue_time IS 'when it was pushed';
 COMMENT ON COLUMN pictrepo.jobs.attempt IS 'how often it was given to a worker';
 COMMENT ON COLUMN pictrepo.jobs.retry IS 'retries that are left';
 COMMENT ON COLUMN pictrepo.jobs.worker IS 'who runs it; NULL: nobody';
-COMMENT ON COLUMN pictrepo.jobs.heartbeat IS 'last sign of life of the worker';
+COMMENT ON COLUMN pictrepo.jobs.heartbeat IS 'last sign of life of the worker; NULL: nobody runs it';
 COMMENT ON COLUMN pictrepo.jobs.unique_key IS 'no two live jobs have the same; NULL: it has none';
-COMMENT ON COLUMN pictrepo.jobs.upload IS 'the upload it serves';
+COMMENT ON COLUMN pictrepo.jobs.upload IS 'the upload it serves; NULL: none';
 COMMENT ON COLUMN pictrepo.jobs.error IS 'why the last attempt failed; NULL: none did';
 COMMENT ON COLUMN pictrepo.jobs.session IS 'the session whose end ends the claim; NULL: none';
 

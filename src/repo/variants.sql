@@ -16,7 +16,7 @@ COMMENT ON COLUMN pictrepo.variants.variant IS 'the processing arguments';
 COMMENT ON COLUMN pictrepo.variants.identifier IS 'path of the processed file in the store';
 COMMENT ON COLUMN pictrepo.variants.accessed IS 'when it was last served; NULL when its access time was removed';
 COMMENT ON COLUMN pictrepo.variants.id IS
-	'pict-rs''s id of the variant, where it came from there: export_pictrs gives it back; pictrepo makes no use of it';
+	'pict-rs''s id of the variant, which export_pictrs gives back; NULL: it did not come from there';
 COMMENT ON INDEX pictrepo.variants_accessed_index IS 'variants by age of their last access';
 
 CREATE TABLE pictrepo.variant_claims (
