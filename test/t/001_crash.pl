@@ -85,8 +85,6 @@ sub push_some
 # When the server came back, by its own clock.
 sub restart_time
 {
-	$node->poll_query_until('postgres', 'SELECT true')
-	  or die 'the server did not come back';
 	return value(q{
 		SELECT extract(epoch FROM backend_start) FROM pg_stat_activity
 		WHERE backend_type = 'checkpointer'});
@@ -142,7 +140,7 @@ $session->{ask}->(qq{SELECT pictrepo.complete_job('q', '$WORKER', '$held[0]')});
 
 # these were never acknowledged
 $session->{ask}->(q{SELECT pictrepo.push('q', '"uncommitted"')});
-kill 'KILL', $pid;
+kill_and_recover($node, $pid);
 $session->{end}->();
 my $restarted = restart_time();
 

@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 
+use Pictrepo;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Session;
@@ -121,9 +122,7 @@ sub crash
 	my ($victim) = @_;
 
 	$victim->ask('SELECT 1');
-	kill 'KILL', $victim->pid;
-	usleep(200_000);
-	$node->poll_query_until('postgres', 'SELECT true') or die 'the server did not come back';
+	kill_and_recover($node, $victim->pid);
 	$victim->vanish;
 	return;
 }

@@ -164,10 +164,7 @@ sub crash
 	my ($start) = @_;
 	my $victim = value(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'});
 
-	kill 'KILL', $victim;
-	$node->poll_query_until('postgres',
-		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'walwriter' AND pid <> $victim")
-	  or die 'the server did not come back';
+	kill_and_recover($node, $victim);
 	return;
 }
 

@@ -17,11 +17,12 @@ use Exporter 'import';
 our @EXPORT = qw(
   $WORKER $RUNNING $READY $DEAD $UPLOAD
   fill public_functions public_routines call_of run try_calls tables rows_of is_writer seconds
+  kill_and_recover
 );
 
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(time usleep);
 
 # Ids that fill() gives out.
 our $WORKER = '11111111-1111-1111-1111-111111111111';
@@ -369,6 +370,28 @@ sub rows_of
 sub seconds
 {
 	return time;
+}
+
+# Kill a process of the server with -9, and wait until the server has recovered.
+# Nothing is written to a psql here: one that is refused may be gone by then.
+sub kill_and_recover
+{
+	my ($node, $pid) = @_;
+	my $checkpointer = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
+	my $before = $node->safe_psql('postgres', $checkpointer);
+
+	kill 'KILL', $pid;
+	foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		my ($after, $refused) = ('', '');
+
+		IPC::Run::run([ 'psql', '-XAtqc', $checkpointer, '-d', $node->connstr('postgres') ],
+			'<', \undef, '>', \$after, '2>', \$refused);
+		chomp $after;
+		return if $after ne '' && $after ne $before;
+		usleep(100_000);
+	}
+	die 'the server did not come back';
 }
 
 =pod
