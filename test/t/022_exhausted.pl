@@ -238,6 +238,8 @@ pictrepo.max_running_jobs = 1
 });
 $node->start;
 fill($node, 'postgres');
+# A job of the schedule would come when nobody expects it.
+value(q{SELECT pictrepo.unschedule_job('daily')});
 value(q{TRUNCATE pictrepo.job_queue; SELECT pictrepo.push('q', '1', retry => 5); SELECT count(*) FROM pictrepo.pop('q')});
 my @sessions = map { Session->new($node) } 1 .. 12;
 my ($status, undef, $errors) = $node->psql('postgres', 'SELECT 1');
