@@ -13,6 +13,8 @@
 #   make dashboard       write a page with plots of the database that PGHOST, ... name
 #   make model           random calls of the repo's functions compared with a model (MINUTES=5)
 #   make fuzz            libFuzzer on all that parses, under ASan and UBSan (MINUTES=1 for each)
+#   make sqlsmith        made-up queries of all functions and tables (MINUTES=5)
+#   make leaks           a million calls in one session, which does not grow (CALLS=1000000)
 #   make sanitize        the regression tests with the library built for UBSan
 #   make memcheck        the regression tests on a server under valgrind
 #   make test-injection  an error, a crash, another session between any two steps
@@ -70,7 +72,7 @@ EXTRA_CLEAN = build
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
 SCRIPTED = demo test test-versions test-package test-clients test-injection test-pg-upgrade test-monitoring \
-	bench chaos soak memcheck failover model fuzz sanitize \
+	bench chaos soak memcheck failover model fuzz sqlsmith leaks sanitize \
 	dashboard deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
@@ -109,6 +111,12 @@ model:
 
 fuzz:
 	@test/fuzz/run
+
+sqlsmith:
+	@test/sqlsmith/run
+
+leaks:
+	@test/leaks/run
 
 sanitize:
 	@test/sanitize/run
