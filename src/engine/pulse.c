@@ -15,6 +15,10 @@
  * Entries of one job are told apart by the attempt, which rises with each
  * claim: an end that comes late does not remove the entry of the next claim.
  *
+ * Who takes jobs away from silent workers condemns their entries first.  A
+ * heartbeat that comes then has to go through the job's row, where one of the
+ * two waits for the other: no worker is told that it holds what it is losing.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -77,6 +81,7 @@ enter_pulse(const Claim *claim)
 		found.pulse->worker = claim->worker;
 		found.pulse->queue = claim->queue;
 		found.pulse->confirmed = false;
+		found.pulse->condemned = false;
 		pg_atomic_init_u64(&found.pulse->heartbeat, GetCurrentTimestamp());
 	}
 	LWLockRelease(found.lock);
@@ -105,7 +110,8 @@ beat_pulse(const Claim *claim)
 	if (database == NULL || pg_atomic_read_u32(&database->prepared) != 0)
 		return false;
 	found = find_pulse(MyDatabaseId, &claim->job, HASH_FIND, LW_SHARED);
-	held = found.pulse != NULL && found.pulse->confirmed && is_of_claim(found.pulse, claim);
+	held = found.pulse != NULL && found.pulse->confirmed && !found.pulse->condemned &&
+		is_of_claim(found.pulse, claim);
 	if (held)
 		pg_atomic_write_u64(&found.pulse->heartbeat, GetCurrentTimestamp());
 	LWLockRelease(found.lock);
@@ -193,6 +199,46 @@ silent_pulses(TimestampTz before)
 	if (jobs == NULL)
 		return PointerGetDatum(construct_empty_array(UUIDOID));
 	return makeArrayResult(jobs, CurrentMemoryContext);
+}
+
+/* Before these jobs are taken away: from here on a heartbeat takes the row. */
+void
+condemn_pulses(Datum jobs, TimestampTz before)
+{
+	Datum	   *ids;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(jobs), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR,
+					  &ids, NULL, &count);
+	for (int i = 0; i < count; i++)
+	{
+		Found		found = find_pulse(MyDatabaseId, DatumGetUUIDP(ids[i]), HASH_FIND, LW_EXCLUSIVE);
+
+		if (found.pulse != NULL &&
+			(TimestampTz) pg_atomic_read_u64(&found.pulse->heartbeat) < before)
+			found.pulse->condemned = true;
+		LWLockRelease(found.lock);
+	}
+}
+
+/*
+ * The job was not taken away: its row has a heartbeat of this transaction,
+ * which keeps others from it.
+ */
+void
+pardon_pulse(const Claim *claim)
+{
+	Found		found;
+
+	if (my_database() == NULL)
+		return;
+	found = find_pulse(MyDatabaseId, &claim->job, HASH_FIND, LW_EXCLUSIVE);
+	if (found.pulse != NULL && found.pulse->condemned && is_of_claim(found.pulse, claim))
+	{
+		found.pulse->condemned = false;
+		pg_atomic_write_u64(&found.pulse->heartbeat, GetCurrentTimestamp());
+	}
+	LWLockRelease(found.lock);
 }
 
 /* ----- at the end of a transaction ----- */

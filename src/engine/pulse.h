@@ -24,6 +24,8 @@ extern bool beat_pulse(const Claim *claim);
 extern bool announce_pulse(Claim *claim);
 extern void settle_pulse(const Claim *claim, bool held);
 extern Datum silent_pulses(TimestampTz before);
+extern void condemn_pulses(Datum jobs, TimestampTz before);
+extern void pardon_pulse(const Claim *claim);
 extern bool read_pulse(const pg_uuid_t *job, TimestampTz *heartbeat);
 
 /* At the end of a transaction: cannot fail */

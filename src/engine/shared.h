@@ -225,6 +225,7 @@ typedef struct Pulse
 	pg_uuid_t	worker;
 	uint64		queue;			/* hash of its name */
 	bool		confirmed;		/* the claim is committed */
+	bool		condemned;		/* somebody may be taking the job away */
 	pg_atomic_uint64 heartbeat;
 } Pulse;
 

@@ -720,7 +720,11 @@ pictrepo_heartbeat(PG_FUNCTION_ARGS)
 		held = begin_heartbeats(&claim, args);
 	}
 	else
+	{
 		held = run_statement(&beat, args) > 0;
+		if (held)
+			pardon_pulse(&claim);
+	}
 	end_call(&call);
 	PG_RETURN_BOOL(held);
 }

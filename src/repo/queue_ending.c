@@ -352,6 +352,7 @@ reap_jobs(NullableDatum queue)
 	if (run_statement(queue.isnull ? &any_silent_anywhere : &any_silent, args) == 0 ||
 		!may_reap(cutoff))
 		return 0;
+	condemn_pulses(silent_pulses(cutoff), cutoff);
 	return run_batch(queue.isnull ? &reap_silent_anywhere : &reap_silent, args, DUTY_BATCH,
 					 count_reaped);
 }
@@ -369,6 +370,7 @@ reap_silent_pulses(void)
 	if (ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(jobs)), ARR_DIMS(DatumGetArrayTypeP(jobs))) == 0 ||
 		!may_reap(cutoff))
 		return 0;
+	condemn_pulses(jobs, cutoff);
 	return run_batch(&reap_given, ARGS(given(jobs), given(TimestampTzGetDatum(cutoff))),
 					 DUTY_BATCH, count_reaped);
 }
