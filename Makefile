@@ -14,6 +14,8 @@
 #   make model           random calls of the repo's functions compared with a model (MINUTES=5)
 #   make fuzz            libFuzzer on all that parses, under ASan and UBSan (MINUTES=1 for each)
 #   make sqlsmith        made-up queries of all functions and tables (MINUTES=5)
+#   make sizes           values of hundreds of megabytes for every function (MB=300)
+#   make token-timing    how long it takes to compare delete tokens, in figures (ROUNDS=500)
 #   make leaks           a million calls in one session, which does not grow (CALLS=1000000)
 #   make sanitize        the regression tests with the library built for UBSan
 #   make memcheck        the regression tests on a server under valgrind
@@ -72,7 +74,7 @@ EXTRA_CLEAN = build
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
 SCRIPTED = demo test test-versions test-package test-clients test-injection test-pg-upgrade test-monitoring \
-	bench chaos soak memcheck failover model fuzz sqlsmith leaks sanitize \
+	bench chaos soak memcheck failover model fuzz sqlsmith sizes token-timing leaks sanitize \
 	dashboard deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
@@ -114,6 +116,12 @@ fuzz:
 
 sqlsmith:
 	@test/sqlsmith/run
+
+sizes:
+	@test/sizes/run
+
+token-timing:
+	@test/tokens/run
 
 leaks:
 	@test/leaks/run

@@ -1,6 +1,9 @@
-# Whatever a caller passes, the answer is an answer or an error with one of the
-# SQLSTATEs that the contract names: never an internal error, a crash or a
-# hang, and no memory is lost on the way.
+# Whatever a caller passes, and however, the answer is an answer or an error with
+# one of the SQLSTATEs that the contract names: never an internal error, a crash
+# or a hang. No memory is lost on the way, and counts stay exact.
+#
+# PICTREPO_SEED: other calls at random. PICTREPO_SIZE_MB: how large the largest
+# values are, see `make sizes`.
 
 use strict;
 use warnings;
@@ -8,7 +11,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 
-use List::Util qw(shuffle);
+use List::Util qw(min shuffle);
 use Pictrepo;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -17,14 +20,24 @@ use Test::More;
 # All that a call may end in.
 my %ALLOWED = map { $_ => 1 } qw(ok 22004 22023 22001 23503 22P02 P0002 42704);
 
-my $ROUNDS = 3;			# of all calls; after the first all caches are full
 my $BATCH = 500;
+my $MB = $ENV{PICTREPO_SIZE_MB} // 8;
+
+# All calls in each of these ways: which form of the statement, and as whom. After
+# the first all caches are full.
+my @WAYS = (
+	[ prepared => 'prepared', 'postgres' ],
+	[ direct => 'direct', 'postgres' ],
+	[ writer => 'prepared', 'a_writer' ]);
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', "log_statement = none\nlog_min_error_statement = panic\nwork_mem = 64kB\n");
 $node->start;
 fill($node, 'postgres');
+$node->safe_psql('postgres', q{
+	CREATE ROLE a_writer LOGIN;
+	SELECT pictrepo.grant_access('a_writer', 'writer')});
 
 my $seed = $ENV{PICTREPO_SEED} // 20240229;
 srand($seed);
@@ -51,6 +64,7 @@ my %good = (
 	page_limit => '3',
 	max_jobs => '2',
 	unique_keys => 'NULL',
+	new_identifier => q{'y'},
 	run_at => 'NULL',
 	retry => 'NULL',
 	retries => 'NULL',
@@ -70,7 +84,8 @@ my %good = (
 	uuid => qq{'$WORKER'},
 	'uuid[]' => qq{'{$WORKER}'},
 	jsonb => q{'"x"'},
-	boolean => 'NULL',
+	duty => 'NULL',
+	boolean => 'false',
 );
 
 sub good_value
@@ -90,7 +105,10 @@ my @documents = (
 	q{'123456789012345678901234567890'},
 	q{to_jsonb(repeat('x', 1100000))},
 	q{to_jsonb(repeat(U&'\00fc\+01f600', 1000))},
-	(map { sprintf $deep, $_, $_ } 60, 70, 3000),
+	(map { sprintf $deep, $_, $_ } 60, 70, 1000, 3000, 5000),
+	# wide, and what jsonb has no number for
+	q('{) . join(', ', map { qq("member $_": $_) } 1 .. 1000) . q(}'), q{to_jsonb(array_fill(0, ARRAY[10000]))},
+	q{to_jsonb('NaN'::numeric)},
 	(
 		map { qq{'{"a": ' || $_ || '}'} }
 		map { sprintf $deep =~ s/::jsonb//r, $_, $_ } 60, 70
@@ -116,7 +134,7 @@ my @texts = (
 	q{'''; DROP TABLE pictrepo.hashes; --'}, q{E'\x01\x7f\t\n'},
 	q{U&'\00fc\+01f600\200f\feff'},
 	q{repeat('x', 81)}, q{repeat('x', 256)}, q{repeat('x', 1025)},
-	q{repeat('x', 65537)}, q{repeat('x', 1000000)},
+	q{repeat('x', 8192)}, q{repeat('x', 65537)}, q{repeat('x', 4000000)},
 	q{repeat(U&'\+01f600', 64)}, q{repeat(U&'\+01f600', 20000)},
 	qq{'{$WORKER}.png'}, qq{'urn:uuid:$WORKER'}, qq('{$WORKER'), q{repeat('0', 32)},
 	q{repeat('A', 52)}, q{'AwAA'}, q{'AwH_________'}, q{'AwAAHMKp60AAaGFzaA'}, q{'BwAA'},
@@ -193,10 +211,12 @@ sub waits_long
 
 # ----- calls -----
 
-my @functions = public_functions($node, 'postgres');
-foreach my $function (@functions)
+# What a caller gives: procedures give back what else they have.
+sub arguments_of
 {
-	$function->{arguments} = [
+	my ($function) = @_;
+
+	return [
 		map {
 			my %argument;
 			@argument{qw(name type optional)} = split /\|/;
@@ -206,28 +226,78 @@ foreach my $function (@functions)
 			'postgres', qq{
 			SELECT proargnames[place], format_type(type, NULL), place > pronargs - pronargdefaults
 			FROM pg_proc, unnest(proargtypes) WITH ORDINALITY AS argument (type, place)
-			WHERE pg_proc.oid = '$function->{signature}'::regprocedure ORDER BY place})
+			WHERE pg_proc.oid = '$function->{signature}'::regprocedure
+				AND (prokind <> 'p' OR proargmodes[place] = 'i')
+			ORDER BY place})
 	];
+}
+
+my @routines = public_routines($node, 'postgres');
+$_->{arguments} = arguments_of($_) foreach @routines;
+my @functions = grep { $_->{kind} ne 'p' } @routines;
+$functions[$_]{prepared} = "call_$_" foreach 0 .. $#functions;
+
+sub good_values
+{
+	my ($function) = @_;
+
+	return map { good_value($function, $_) } @{ $function->{arguments} };
+}
+
+sub typed
+{
+	my ($function, @values) = @_;
+	my @arguments = @{ $function->{arguments} };
+
+	return join(', ', map { "$values[$_]::$arguments[$_]{type}" } 0 .. $#arguments);
 }
 
 sub statement
 {
 	my ($function, @values) = @_;
-	my @arguments = @{ $function->{arguments} };
 
-	return "SELECT * FROM pictrepo.$function->{name}("
-	  . join(', ', map { "$values[$_]::$arguments[$_]{type}" } 0 .. $#arguments) . ')';
+	return "SELECT * FROM pictrepo.$function->{name}(" . typed($function, @values) . ')';
 }
 
-my @statements;
+# The same call in both forms.
+sub call
+{
+	my ($function, @values) = @_;
+	my $values = typed($function, @values);
+
+	return {
+		signature => $function->{signature},
+		direct => statement($function, @values),
+		prepared => "EXECUTE $function->{prepared}" . ($values ne '' ? "($values)" : '') };
+}
+
+sub preparation
+{
+	my ($function) = @_;
+	my @arguments = @{ $function->{arguments} };
+	my $types = join ', ', map { $_->{type} } @arguments;
+
+	return "PREPARE $function->{prepared}" . ($types ne '' ? "($types)" : '')
+	  . " AS SELECT * FROM pictrepo.$function->{name}(" . join(', ', map { "\$$_" } 1 .. @arguments) . ')';
+}
+
+# What is tried is one argument in a call that works but for it.
+my @good = map { statement($_, good_values($_)) } @functions;
+my @good_answers = try_calls($node, 'postgres', undef, @good);
+is_deeply(
+	[ map { "$good[$_]: $good_answers[$_]" } grep { $good_answers[$_] =~ /^error/ } 0 .. $#good ],
+	[ map { "$_: error P0002" } grep { /pictrepo\.wait\(/ } @good ],
+	'with good values every call works, but for a wait for no upload');
+
+my @calls;
 my @long;
 my %null_refused;
 foreach my $function (@functions)
 {
 	my @arguments = @{ $function->{arguments} };
-	my @base = map { good_value($function, $_) } @arguments;
+	my @base = good_values($function);
 
-	push @statements, statement($function, @base);
+	push @calls, call($function, @base);
 	foreach my $i (0 .. $#arguments)
 	{
 		foreach my $value ('NULL', @{ $bad{ $arguments[$i]{type} } // die $arguments[$i]{type} },
@@ -251,13 +321,13 @@ foreach my $function (@functions)
 			}
 			else
 			{
-				push @statements, statement($function, @values);
+				push @calls, call($function, @values);
 			}
 		}
 	}
-	push @statements, statement($function, ('NULL') x @arguments) if @arguments;
+	push @calls, call($function, ('NULL') x @arguments) if @arguments;
 }
-my $systematic = @statements;
+my @systematic = @calls;
 
 # and several at once, at random
 foreach (1 .. 3000)
@@ -274,43 +344,11 @@ foreach (1 .. 3000)
 		push @values, '(' . (rand() < 0.3 && random_value($argument->{type})
 			|| $choices[ rand @choices ]) . ')';
 	}
-	push @statements, statement($function, @values);
+	push @calls, call($function, @values);
 }
-push @statements, $statements[0] while @statements % $BATCH;
-note "$systematic systematic calls, 3000 at random, "
-  . @long . ' that wait';
-
-# in no order, so that the first of them do a bit of everything
-@statements = shuffle(@statements);
+note @systematic . ' systematic calls, 3000 at random, ' . @long . ' that wait';
 
 # ----- run them -----
-
-$node->safe_psql(
-	'postgres', q{
-	CREATE TABLE calls (id serial PRIMARY KEY, statement text, answer text, seconds float8);
-	CREATE PROCEDURE try_calls(first int, last int) LANGUAGE plpgsql AS $$
-	DECLARE
-		call calls;
-		reply text;
-		start timestamptz;
-	BEGIN
-		FOR call IN SELECT * FROM calls WHERE id BETWEEN first AND last LOOP
-			start = clock_timestamp();
-			BEGIN
-				EXECUTE call.statement;
-				reply = 'ok';
-			EXCEPTION WHEN OTHERS THEN
-				reply = SQLSTATE;
-			END;
-			UPDATE calls SET answer = reply,
-				seconds = extract(epoch FROM clock_timestamp() - start) WHERE id = call.id;
-		END LOOP;
-	END $$;
-});
-$node->safe_psql('postgres',
-	"COPY calls (statement) FROM stdin;\n"
-	  . join('', map { s/\\/\\\\/gr =~ s/\t/\\t/gr =~ s/\n/\\n/gr . "\n" } @statements)
-	  . "\\.\n");
 
 # What the session holds: the sum of its memory contexts, and what is its own of
 # its resident pages (where there is a /proc).
@@ -319,23 +357,103 @@ my $memory = q{
 		(split_part(statm, ' ', 2)::bigint - split_part(statm, ' ', 3)::bigint) * 4096
 	FROM (SELECT coalesce(pg_read_file('/proc/self/statm', 0, 1000, true), '0 0 0')) AS proc (statm);
 };
-my $script = "\\o /dev/null\nSET statement_timeout = '100s';\n";
-foreach my $round (1 .. $ROUNDS)
-{
-	for (my $first = 1; $first <= @statements; $first += $BATCH)
-	{
-		$script .= sprintf "CALL try_calls(%d, %d);\n", $first, $first + $BATCH - 1;
-	}
-	$script .= "\\o\n$memory\n\\o /dev/null\n" if $round == 1;
-}
 
 # That a statement of ours was compiled shows in what the session has loaded.
 my $compiler = q{SELECT coalesce(pg_read_file('/proc/self/maps', 0, 10000000, true), '') ~ 'llvmjit'};
-$script .= "\\o\n$memory\n$compiler;\n";
 
-my ($stdout, $stderr) = run($node, 'postgres', "SET client_min_messages = error;\n$script");
+# All calls in one session in each of the ways, in no order, so that the first of
+# them do a bit of everything. The tables calls and answers have what came of it.
+sub call_all
+{
+	my ($on, $database, $calls, @ways) = @_;
+
+	$on->safe_psql(
+		$database, q{
+		CREATE TABLE calls (id serial PRIMARY KEY, signature text, direct text, prepared text);
+		CREATE TABLE answers (id int, way text, answer text, seconds float8);
+		GRANT SELECT ON calls TO a_writer;
+		GRANT INSERT ON answers TO a_writer;
+		CREATE PROCEDURE try_calls(first int, last int, form text, way text) LANGUAGE plpgsql AS $$
+		DECLARE
+			call calls;
+			reply text;
+			start timestamptz;
+		BEGIN
+			FOR call IN SELECT * FROM calls WHERE id BETWEEN first AND last LOOP
+				start = clock_timestamp();
+				BEGIN
+					EXECUTE CASE form WHEN 'direct' THEN call.direct ELSE call.prepared END;
+					reply = 'ok';
+				EXCEPTION WHEN OTHERS THEN
+					reply = SQLSTATE;
+				END;
+				INSERT INTO answers VALUES (call.id, way, reply, extract(epoch FROM clock_timestamp() - start));
+			END LOOP;
+		END $$;
+	});
+	my @rows = map { join "\t", map { s/\\/\\\\/gr =~ s/\t/\\t/gr =~ s/\n/\\n/gr } @$_{qw(signature direct prepared)} }
+	  shuffle(@$calls);
+	$on->safe_psql($database,
+		"COPY calls (signature, direct, prepared) FROM stdin;\n" . join("\n", @rows, '\\.') . "\n");
+
+	my $script = "\\o /dev/null\nSET client_min_messages = error;\nSET statement_timeout = '100s';\n"
+	  . join('', map { preparation($_) . ";\n" } @functions);
+	foreach my $way (@ways)
+	{
+		my ($name, $form, $role) = @$way;
+
+		$script .= "SET ROLE $role;\n";
+		for (my $first = 1; $first <= @rows; $first += $BATCH)
+		{
+			$script .= sprintf "CALL try_calls(%d, %d, '%s', '%s');\n", $first, $first + $BATCH - 1, $form, $name;
+		}
+		$script .= "RESET ROLE;\n\\o\n$memory\n\\o /dev/null\n";
+	}
+	return run($on, $database, "$script\\o\n$compiler;\n");
+}
+
+# Every call was made in each way, and every answer is one of these; a writer may
+# be refused what is not for writers.
+sub check_answers
+{
+	my ($on, $database, $name, $count, @states) = @_;
+	my $states = join ', ', map { "'$_'" } sort @states;
+
+	is($on->safe_psql($database, 'SELECT count(*) FROM answers'), $count, "$name: every call was made");
+	is( $on->safe_psql(
+			$database, qq{
+			SELECT way || '  ' || answer || '  ' || left(direct, 300) FROM answers JOIN calls USING (id)
+			WHERE answer NOT IN ($states) AND NOT (way = 'writer' AND answer = '42501'
+				AND NOT has_function_privilege('a_writer', signature, 'EXECUTE'))
+			ORDER BY id LIMIT 50}),
+		'', "$name: every answer is one of the contract");
+	is( $on->safe_psql($database,
+			'SELECT left(direct, 300), way, seconds FROM answers JOIN calls USING (id) WHERE seconds > 5'),
+		'', "$name: no call takes long");
+	return;
+}
+
+# The repo is whole after all that, and works.
+sub check_repo
+{
+	my ($on, $database, $name) = @_;
+
+	is( $on->safe_psql(
+			$database, q{
+			SELECT pictrepo.size() = (SELECT count(*) FROM pictrepo.hashes),
+				pictrepo.queue_length() = (SELECT count(*) FROM pictrepo.job_queue),
+				(SELECT count(*) FROM (SELECT queue, count(*) FROM pictrepo.job_queue GROUP BY queue) AS q
+					WHERE pictrepo.queue_length(queue) <> count),
+				(SELECT count(*) FROM pictrepo.orphans WHERE kind = 'alias'),
+				pictrepo.push('afterwards', '"x"') IS NOT NULL}),
+		't|t|0|0|t', "$name: counts are exact, nothing is half written");
+	is($on->safe_psql($database, q{SELECT job FROM pictrepo.pop('afterwards')}), '"x"', "$name: and the queue works");
+	return;
+}
+
+my ($stdout, $stderr) = call_all($node, 'postgres', \@calls, @WAYS);
 is($stderr, '', 'the session lives');
-my ($early, $late, $compiled) = map { [ split /\|/ ] } split /\n/, $stdout;
+my ($early, undef, $late, $compiled) = map { [ split /\|/ ] } split /\n/, $stdout;
 
 SKIP:
 {
@@ -347,24 +465,15 @@ SKIP:
 	is($compiled->[0], 'f', 'no statement is compiled, which would take longer than to run it');
 }
 
-is($node->safe_psql('postgres', 'SELECT count(*) FROM calls WHERE answer IS NULL'),
-	'0', 'every call was made');
-my $states = join ', ', map { "'$_'" } sort keys %ALLOWED;
-my $odd = $node->safe_psql(
-	'postgres', qq{
-	SELECT answer || '  ' || left(statement, 300) FROM calls
-	WHERE answer NOT IN ($states) ORDER BY id LIMIT 50});
-is($odd, '', 'every answer is one of the contract');
-is( $node->safe_psql('postgres', 'SELECT left(statement, 300), seconds FROM calls WHERE seconds > 5'),
-	'', 'no call takes long');
+check_answers($node, 'postgres', 'plain', @WAYS * @calls, keys %ALLOWED);
 
 my @null_taken = grep { /^SELECT/ && $null_refused{$_} } split /\n/,
-  $node->safe_psql('postgres', q{SELECT statement FROM calls WHERE answer <> '22004'});
+  $node->safe_psql('postgres', q{SELECT direct FROM answers JOIN calls USING (id) WHERE answer <> '22004' AND way <> 'writer'});
 is_deeply(\@null_taken, [], scalar(keys %null_refused) . ' times NULL is refused');
 
 foreach my $state (qw(22004 22023 22001 23503 22P02 P0002 42704))
 {
-	cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM calls WHERE answer = '$state'"),
+	cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM answers WHERE answer = '$state'"),
 		'>', 0, "$state came up");
 }
 
@@ -379,6 +488,66 @@ foreach my $i (0 .. $#long)
 	ok(!defined $state || $waiting{$state}, "$long[$i]: " . ($state // 'an answer'));
 }
 
+# Procedures, which want no transaction around them; no schema here is one of pict-rs.
+my @procedure_calls;
+foreach my $procedure (grep { $_->{kind} eq 'p' } @routines)
+{
+	foreach my $i (0 .. $#{ $procedure->{arguments} })
+	{
+		foreach my $value ('NULL', @{ $bad{ $procedure->{arguments}[$i]{type} } })
+		{
+			my @values = good_values($procedure);
+
+			$values[$i] = "($value)";
+			push @procedure_calls, "CALL pictrepo.$procedure->{name}(" . typed($procedure, @values) . ')';
+		}
+	}
+}
+my ($states) = run($node, 'postgres',
+	"SET statement_timeout = '50ms';\n"
+	  . join('', map { "\\o /dev/null\n$_;\n\\o\n\\echo :SQLSTATE\n" } @procedure_calls));
+my @states = split /\n/, $states;
+is(scalar @states, scalar @procedure_calls, 'every call of a procedure was answered');
+is_deeply(
+	[ map { "$procedure_calls[$_]: $states[$_]" } grep { !$waiting{ $states[$_] } && $states[$_] ne '3F000' } 0 .. $#states ],
+	[], scalar(@procedure_calls) . ' calls of procedures: every answer is one of the contract');
+
+# As large as a value can be, for all that may be large: an answer, or an error of
+# the contract or of the server's own limits, and the session goes on.
+my $size = $MB * 1024 * 1024;
+my $text = sprintf q{repeat('x', %d)}, min($size, 1_073_741_000);
+my $document = sprintf q{to_jsonb(repeat('x', %d))}, min($size, 268_435_000);
+my %large = (
+	text => $text,
+	bytea => "convert_to($text, 'UTF8')",
+	'text[]' => "ARRAY[$text]",
+	jsonb => $document,
+	'jsonb[]' => "ARRAY[$document]");
+my %came;
+foreach my $function (@functions)
+{
+	my @arguments = @{ $function->{arguments} };
+	my @large_calls;
+
+	foreach my $i (grep { $large{ $arguments[$_]{type} } } 0 .. $#arguments)
+	{
+		my @values = good_values($function);
+
+		$values[$i] = "($large{ $arguments[$i]{type} })";
+		push @large_calls, statement($function, @values);
+	}
+	next if !@large_calls;
+	my @large_answers = try_calls($node, 'postgres', undef, @large_calls);
+	foreach my $i (0 .. $#large_calls)
+	{
+		my ($state) = $large_answers[$i] =~ /^error (.*)/ ? $1 : 'ok';
+
+		$came{$state}++;
+		ok($ALLOWED{$state} || $state =~ /^(54000|53200)$/, "$MB MB, $large_calls[$i]: $state");
+	}
+}
+note "$MB MB: " . join ', ', map { "$came{$_} times $_" } sort keys %came;
+
 # Messages are for people: whatever is passed, they name the argument.
 my ($out, $messages) = run($node, 'postgres', q{
 	SELECT pictrepo.create_hash(NULL, 'a');
@@ -391,13 +560,69 @@ is_deeply(\@named, [qw(hash hash identifier hash)], 'messages name the argument'
 my @details = $messages =~ /^DETAIL:  (.*)/mg;
 is((grep { length($_) > 250 } @details), 0, 'what was given is cut');
 
-# The repo is whole after all that.
-is( $node->safe_psql(
-		'postgres', q{
-		SELECT count(*) FROM pictrepo.aliases WHERE hash NOT IN (SELECT hash FROM pictrepo.hashes)}),
-	'0', 'nothing is half written');
-unlike(slurp_file($node->logfile), qr/PANIC|XX000|terminated by signal|Assert|was aborted/,
-	'no crash and no internal error in the log');
-
+check_repo($node, 'postgres', 'plain');
 $node->stop;
+
+# ----- with preload, and where a text is any bytes -----
+
+# In a database without an encoding nobody has looked at what a text is made of:
+# overlong, surrogates, beyond Unicode, cut off, no UTF-8 at all.
+my @raw = map { "convert_from('\\x$_', 'SQL_ASCII')" }
+  qw(c080 c1bf e08080 f0808080 eda080 edb080 f4908080 f888808080 ff 80 c3 e282 61c0 c3a9c3 22c3);
+my %raw_of = (
+	text => '%s',
+	name => '%s',
+	jsonb => q{to_jsonb(%s)},
+	'jsonb[]' => q{ARRAY[to_jsonb(%s)]},
+	'text[]' => q{ARRAY[%s]});
+my @raw_calls;
+foreach my $function (@functions)
+{
+	my @arguments = @{ $function->{arguments} };
+
+	foreach my $i (0 .. $#arguments)
+	{
+		my $form = $raw_of{ $arguments[$i]{type} } // next;
+
+		foreach my $raw (@raw)
+		{
+			my @values = good_values($function);
+
+			$values[$i] = '(' . sprintf($form, $raw) . ')';
+			push @raw_calls, call($function, @values);
+		}
+	}
+}
+
+my $preload = PostgreSQL::Test::Cluster->new('preload');
+$preload->init;
+$preload->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'pictrepo'
+log_statement = none
+log_min_error_statement = panic
+work_mem = 64kB
+});
+$preload->start;
+$preload->safe_psql('postgres',
+	"CREATE ROLE a_writer; CREATE DATABASE bytes TEMPLATE template0 ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C'");
+foreach my $case ([ postgres => 'preload', \@systematic ], [ bytes => 'raw bytes', \@raw_calls, '22021' ])
+{
+	my ($database, $name, $calls, @states) = @$case;
+
+	fill($preload, $database);
+	$preload->safe_psql($database, q{SELECT pictrepo.grant_access('a_writer', 'writer')});
+	(undef, $stderr) = call_all($preload, $database, $calls, $WAYS[0]);
+	is($stderr, '', "$name: the session lives");
+	check_answers($preload, $database, $name, scalar @$calls, keys %ALLOWED, @states);
+	check_repo($preload, $database, $name);
+	note "$name: " . @$calls . ' calls';
+}
+$preload->stop;
+
+foreach my $server ($node, $preload)
+{
+	unlike(slurp_file($server->logfile), qr/PANIC|XX000|terminated by signal|Assert|was aborted/,
+		$server->name . ': no crash and no internal error in the log');
+}
+
 done_testing();
