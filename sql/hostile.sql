@@ -81,6 +81,104 @@ DROP TRIGGER note ON pictrepo.hashes;
 DROP FUNCTION public.note;
 SELECT pictrepo.cleanup_hash('\xaa');
 
+-- code that says things without a schema means pg_catalog's by them, whatever
+-- the caller's search_path; also where statements were ready before it came
+CREATE SCHEMA careless;
+CREATE FUNCTION careless.upper(text) RETURNS text LANGUAGE sql AS $$ SELECT 'shadowed' $$;
+CREATE FUNCTION public.careless() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE '% of % is %', TG_OP, TG_TABLE_NAME, upper('sure');
+	RETURN NULL;
+END $$;
+CREATE FUNCTION public.careful(text) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	RETURN upper($1) <> 'shadowed';
+END $$;
+GRANT USAGE ON SCHEMA careless TO regress_pictrepo_evil;
+CREATE FUNCTION public.tour() RETURNS text LANGUAGE plpgsql SET search_path = careless, pg_catalog AS $$
+BEGIN
+	PERFORM pictrepo.push('q', '1', retry => n) FROM generate_series(1, 2) n;
+	PERFORM pictrepo.complete_job('q', NULL, id) FROM pictrepo.pop('q', max_jobs => 2);
+	PERFORM pictrepo.create_hash('\xaa', 'a.png');
+	PERFORM pictrepo.relate_variant_identifier('\xaa', 'v', 'v.png');
+	PERFORM pictrepo.cleanup_hash('\xaa');
+	RETURN upper('done');
+END $$;
+SET ROLE regress_pictrepo_evil;
+SELECT public.tour() FROM generate_series(1, 3);
+RESET ROLE;
+CREATE TRIGGER careless AFTER INSERT OR UPDATE OR DELETE ON pictrepo.job_queue FOR EACH ROW EXECUTE FUNCTION public.careless();
+SET ROLE regress_pictrepo_evil;
+SELECT public.tour();
+RESET ROLE;
+DROP TRIGGER careless ON pictrepo.job_queue;
+-- which a cascade gets to
+CREATE TRIGGER careless AFTER DELETE ON pictrepo.variants FOR EACH ROW EXECUTE FUNCTION public.careless();
+SET ROLE regress_pictrepo_evil;
+SELECT public.tour();
+RESET ROLE;
+DROP TRIGGER careless ON pictrepo.variants;
+ALTER TABLE pictrepo.job_queue ADD CONSTRAINT careful CHECK (public.careful(queue));
+SET ROLE regress_pictrepo_evil;
+SELECT public.tour();
+RESET ROLE;
+ALTER TABLE pictrepo.job_queue DROP CONSTRAINT careful;
+CREATE UNIQUE INDEX careful ON pictrepo.job_queue ((1)) WHERE NOT public.careful(queue);
+SET ROLE regress_pictrepo_evil;
+SELECT public.tour();
+RESET ROLE;
+DROP INDEX pictrepo.careful;
+CREATE RULE careless AS ON INSERT TO pictrepo.job_queue DO ALSO SELECT public.careful(NEW.queue);
+SET ROLE regress_pictrepo_evil;
+SELECT public.tour();
+RESET ROLE;
+DROP RULE careless ON pictrepo.job_queue;
+SET ROLE regress_pictrepo_evil;
+SELECT public.tour();
+RESET ROLE;
+DROP FUNCTION public.tour, public.careless, public.careful;
+DROP FUNCTION careless.upper;
+DROP SCHEMA careless;
+TRUNCATE pictrepo.job_queue;
+
+-- a push minds what was done to the table
+\set VERBOSITY terse
+ALTER TABLE pictrepo.job_queue ADD COLUMN a int DEFAULT 7, ADD COLUMN b text, ADD COLUMN c uuid;
+SELECT pictrepo.push('q', '1') IS NOT NULL AS pushed;
+ALTER TABLE pictrepo.job_queue DROP COLUMN b, ALTER COLUMN a SET DEFAULT 8, ALTER COLUMN c SET DEFAULT gen_random_uuid();
+SELECT pictrepo.push('q', '1') IS NOT NULL AS pushed;
+ALTER TABLE pictrepo.job_queue ADD COLUMN d text DEFAULT 'long', ADD COLUMN e text GENERATED ALWAYS AS (queue || '!') STORED,
+	ADD CONSTRAINT even CHECK (priority % 2 = 0);
+SELECT pictrepo.push('q', '1') IS NOT NULL AS pushed;
+SELECT pictrepo.push('q', '1', priority => 3);
+ALTER TABLE pictrepo.job_queue ALTER COLUMN c DROP DEFAULT, ALTER COLUMN d DROP DEFAULT, DROP COLUMN e;
+SELECT pictrepo.push('q', '1') IS NOT NULL AS pushed;
+SELECT pictrepo.push('q', '1', priority => 3);
+SELECT a, c IS NOT NULL AS c, d, status, attempt, retry, run_at = queue_time AS due FROM pictrepo.job_queue ORDER BY id;
+CREATE DOMAIN public.given AS int NOT NULL;
+BEGIN;
+TRUNCATE pictrepo.job_queue;
+ALTER TABLE pictrepo.job_queue ADD COLUMN f public.given;
+SELECT pictrepo.push('q', '1');
+ROLLBACK;
+DROP DOMAIN public.given;
+ALTER TABLE pictrepo.job_queue ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+BEGIN READ ONLY;
+SELECT pictrepo.push('q', '1');
+ROLLBACK;
+BEGIN;
+ALTER TABLE pictrepo.job_queue RENAME COLUMN upload TO uploaded;
+SELECT pictrepo.push('q', '1');
+ROLLBACK;
+ALTER TABLE pictrepo.job_queue DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY, DROP COLUMN a, DROP COLUMN c, DROP COLUMN d, DROP CONSTRAINT even;
+BEGIN READ ONLY;
+SELECT pictrepo.push('q', '1');
+ROLLBACK;
+SELECT count(*), pictrepo.queue_length('q') FROM pictrepo.job_queue;
+SELECT count(*) FROM pictrepo.pop('q', max_jobs => 10);
+TRUNCATE pictrepo.job_queue;
+\set VERBOSITY default
+
 -- our triggers are for our tables
 CREATE TABLE public.odd (id int, queue int);
 CREATE TRIGGER odd AFTER INSERT ON public.odd FOR EACH ROW EXECUTE FUNCTION pictrepo.job_changed();

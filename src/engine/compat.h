@@ -27,6 +27,13 @@
 #define owns_database(oid, role) pg_database_ownercheck(oid, role)
 #endif
 
+/* A query was run in pieces, or once, until 18. */
+#if PG_VERSION_NUM >= 180000
+#define run_executor(query) ExecutorRun(query, ForwardScanDirection, 0)
+#else
+#define run_executor(query) ExecutorRun(query, ForwardScanDirection, 0, true)
+#endif
+
 /*
  * The wait for the client, as libpq/libpq.h has it, which cannot be included
  * where the headers of GSSAPI are not installed.

@@ -5,10 +5,15 @@
  *
  * Each Statement keeps its plan for the life of the backend; the plan cache
  * replans it after DDL.  While a call runs, the current user is the owner of
- * the called function, and search_path is empty of everything but pg_catalog,
- * so that callers need no rights on the tables and cannot shadow anything in
- * our SQL.  This is SECURITY DEFINER with SET search_path, done here because a
- * procedure declared so could not commit.
+ * the called function; and search_path is empty of everything but pg_catalog
+ * wherever a name is looked up: while a statement is planned, and while code of
+ * others may run.  So callers need no rights on the tables and cannot shadow
+ * anything in our SQL.  This is SECURITY DEFINER with SET search_path, done
+ * here because a procedure declared so could not commit.
+ *
+ * To set a search_path, and to look the caller's up again afterwards, takes
+ * longer than many a statement.  So a plan that is ready is run by the executor
+ * without it, and without SPI, whose plans depend on the path.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,14 +23,20 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
+#include "executor/executor.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "tcop/dest.h"
 #include "utils/guc.h"
+#include "utils/plancache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 #include "engine/arguments.h"
+#include "engine/compat.h"
+#include "engine/foreign.h"
 #include "engine/statements.h"
 
 /* rows that a set-returning call holds in memory at a time */
@@ -46,6 +57,14 @@ function_owner(Oid function)
 	return owner;
 }
 
+static void
+set_safe_path(void)
+{
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
 /*
  * An error needs no end_call: the end of the (sub)transaction puts the user,
  * the settings and SPI back.
@@ -56,11 +75,17 @@ begin_call(RepoCall *call, FunctionCallInfo fcinfo)
 	GetUserIdAndSecContext(&call->caller, &call->caller_context);
 	SetUserIdAndSecContext(function_owner(fcinfo->flinfo->fn_oid),
 						   call->caller_context | SECURITY_LOCAL_USERID_CHANGE);
-	call->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	call->guc_level = 0;
 	SPI_connect();
+}
+
+/* For those that make SQL of their own, or go through a cursor. */
+void
+begin_call_with_path(RepoCall *call, FunctionCallInfo fcinfo)
+{
+	begin_call(call, fcinfo);
+	call->guc_level = NewGUCNestLevel();
+	set_safe_path();
 }
 
 void
@@ -69,7 +94,8 @@ end_call(RepoCall *call)
 	SPI_finish();
 
 	/* puts search_path back; what a trigger SET for the session stays */
-	AtEOXact_GUC(true, call->guc_level);
+	if (call->guc_level > 0)
+		AtEOXact_GUC(true, call->guc_level);
 	SetUserIdAndSecContext(call->caller, call->caller_context);
 }
 
@@ -97,6 +123,83 @@ saved_plan(Statement *statement)
 	return statement->plan;
 }
 
+static CachedPlanSource *
+plan_source(const Statement *statement)
+{
+	return linitial(SPI_plan_get_plan_sources(statement->plan));
+}
+
+static void
+let_go_of_ready(Statement *statement)
+{
+	CachedPlan *ready = statement->ready;
+
+	statement->ready = NULL;
+	if (ready != NULL)
+		ReleaseCachedPlan(ready, NULL);
+}
+
+/*
+ * After the plan cache has made or checked the plan: hold it, if it is one
+ * statement that is the same for whoever runs it and whenever.
+ */
+static void
+hold_ready(Statement *statement)
+{
+	CachedPlanSource *source = plan_source(statement);
+	CachedPlan *plan = source->gplan;
+
+	if (plan == statement->ready)
+		return;
+	let_go_of_ready(statement);
+	if (plan == NULL || !plan->is_saved || plan->dependsOnRole || source->dependsOnRLS ||
+		TransactionIdIsValid(plan->saved_xmin) ||
+		list_length(SPI_plan_get_plan_sources(statement->plan)) != 1 ||
+		list_length(plan->stmt_list) != 1)
+		return;
+	plan->refcount++;
+	statement->ready = plan;
+}
+
+static bool
+runs_foreign_code(const PlannedStmt *planned)
+{
+	ListCell   *cell;
+
+	foreach(cell, planned->rtable)
+		if (has_foreign_code(lfirst_node(RangeTblEntry, cell)->relid))
+			return true;
+	return false;
+}
+
+/*
+ * The plan, with its tables locked, when it can be run as it is; else NULL.
+ * As in the plan cache, what invalidates a plan is heard of with the locks.
+ */
+static PlannedStmt *
+ready_plan(const Statement *statement)
+{
+	CachedPlanSource *source;
+	PlannedStmt *planned;
+	ListCell   *cell;
+
+	if (statement->ready == NULL)
+		return NULL;
+	planned = linitial_node(PlannedStmt, statement->ready->stmt_list);
+	foreach(cell, planned->rtable)
+	{
+		RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
+
+		if (OidIsValid(entry->relid))
+			LockRelationOid(entry->relid, entry->rellockmode);
+	}
+	source = plan_source(statement);
+	if (!source->is_valid || source->gplan != statement->ready || !statement->ready->is_valid ||
+		runs_foreign_code(planned))
+		return NULL;
+	return planned;
+}
+
 static void
 set_for_planning(const char *setting)
 {
@@ -111,6 +214,7 @@ set_for_planning(const char *setting)
 void
 forget_plan(Statement *statement)
 {
+	let_go_of_ready(statement);
 	if (statement->plan != NULL)
 		SPI_freeplan(statement->plan);
 	statement->plan = NULL;
@@ -158,25 +262,191 @@ split_args(const Statement *statement, const NullableDatum *args,
 	}
 }
 
+/* As the server's own cursors and SPI do it: the names are pg_catalog's. */
 static uint64
-run_with(Statement *statement, const NullableDatum *args, Snapshot snapshot)
+run_by_spi(Statement *statement, const NullableDatum *args, Snapshot snapshot)
 {
 	Datum		values[STATEMENT_MAX_ARGS];
 	char		nulls[STATEMENT_MAX_ARGS];
+	int			path_level = NewGUCNestLevel();
 	int			result;
 	int			guc_level;
 
+	set_safe_path();
 	split_args(statement, args, values, nulls);
 	guc_level = begin_planning(statement);
 	result = SPI_execute_snapshot(saved_plan(statement), values, nulls, snapshot,
 								  InvalidSnapshot, statement->reads, true, 0);
 	end_planning(guc_level);
+	AtEOXact_GUC(true, path_level);
 	if (result < 0)
 		ereport(ERROR,
 				errcode(ERRCODE_INTERNAL_ERROR),
 				errmsg("could not run a pictrepo statement: %s",
 					   SPI_result_code_string(result)));
 	return SPI_processed;
+}
+
+/* ----- running a plan that is ready ----- */
+
+/* Keeps the rows as SPI does */
+typedef struct RowKeeper
+{
+	DestReceiver receiver;
+	MemoryContext context;
+	SPITupleTable *rows;
+} RowKeeper;
+
+static void
+begin_keeping(DestReceiver *receiver, int operation, TupleDesc tupdesc)
+{
+	RowKeeper  *keeper = (RowKeeper *) receiver;
+	MemoryContext before = MemoryContextSwitchTo(keeper->context);
+	SPITupleTable *rows = palloc0_object(SPITupleTable);
+
+	rows->tupdesc = CreateTupleDescCopy(tupdesc);
+	rows->alloced = 8;
+	rows->vals = palloc_array(HeapTuple, rows->alloced);
+	keeper->rows = rows;
+	MemoryContextSwitchTo(before);
+}
+
+static bool
+keep_row(TupleTableSlot *slot, DestReceiver *receiver)
+{
+	RowKeeper  *keeper = (RowKeeper *) receiver;
+	MemoryContext before = MemoryContextSwitchTo(keeper->context);
+	SPITupleTable *rows = keeper->rows;
+
+	if (rows->numvals >= rows->alloced)
+	{
+		rows->alloced *= 2;
+		rows->vals = repalloc_huge(rows->vals, rows->alloced * sizeof(HeapTuple));
+	}
+	rows->vals[rows->numvals++] = ExecCopySlotHeapTuple(slot);
+	MemoryContextSwitchTo(before);
+	return true;
+}
+
+static void
+end_keeping(DestReceiver *receiver)
+{
+}
+
+static ParamListInfo
+params_of(const Statement *statement, const NullableDatum *args)
+{
+	ParamListInfo params;
+
+	if (statement->nargs == 0)
+		return NULL;
+	params = makeParamList(statement->nargs);
+	for (int i = 0; i < statement->nargs; i++)
+	{
+		ParamExternData *param = &params->params[i];
+
+		param->value = args[i].value;
+		param->isnull = args[i].isnull;
+		param->pflags = PARAM_FLAG_CONST;
+		param->ptype = statement->argtypes[i];
+	}
+	return params;
+}
+
+/* The snapshots that SPI takes. */
+static void
+push_snapshot(const Statement *statement, Snapshot snapshot)
+{
+	if (!statement->reads)
+		CommandCounterIncrement();
+	if (snapshot == InvalidSnapshot)
+		PushActiveSnapshot(statement->reads && ActiveSnapshotSet() ?
+						   GetActiveSnapshot() : GetTransactionSnapshot());
+	else if (statement->reads)
+		PushActiveSnapshot(snapshot);
+	else
+	{
+		PushCopiedSnapshot(snapshot);
+		UpdateActiveSnapshotCommandId();
+	}
+}
+
+static void
+say_statement(void *statement)
+{
+	errcontext("SQL statement \"%s\"", ((const Statement *) statement)->sql);
+}
+
+static void
+execute(const Statement *statement, PlannedStmt *planned, const NullableDatum *args, Snapshot snapshot)
+{
+	ParamListInfo params = params_of(statement, args);
+	RowKeeper	keeper = {
+		.receiver = {
+			.receiveSlot = keep_row,
+			.rStartup = begin_keeping,
+			.rShutdown = end_keeping,
+			.rDestroy = end_keeping,
+			.mydest = DestSPI
+		},
+		.context = CurrentMemoryContext
+	};
+	ErrorContextCallback context = {
+		.callback = say_statement, .arg = unconstify(Statement *, statement), .previous = error_context_stack
+	};
+	QueryDesc  *query;
+
+	error_context_stack = &context;
+	push_snapshot(statement, snapshot);
+	query = CreateQueryDesc(planned, statement->sql, GetActiveSnapshot(), InvalidSnapshot,
+							&keeper.receiver, params, NULL, 0);
+	ExecutorStart(query, 0);
+	run_executor(query);
+	ExecutorFinish(query);
+	SPI_processed = query->estate->es_processed;
+	SPI_tuptable = keeper.rows;
+	ExecutorEnd(query);
+	FreeQueryDesc(query);
+	PopActiveSnapshot();
+	if (params != NULL)
+		pfree(params);
+	if (!statement->reads)
+		CommandCounterIncrement();
+	error_context_stack = context.previous;
+}
+
+static uint64
+run_ready(Statement *statement, PlannedStmt *planned, const NullableDatum *args, Snapshot snapshot)
+{
+	CachedPlan *plan = statement->ready;
+
+	/* a trigger may come by here and find that the plan is no longer good */
+	plan->refcount++;
+	PG_TRY();
+	{
+		execute(statement, planned, args, snapshot);
+	}
+	PG_CATCH();
+	{
+		ReleaseCachedPlan(plan, NULL);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	ReleaseCachedPlan(plan, NULL);
+	return SPI_processed;
+}
+
+static uint64
+run_with(Statement *statement, const NullableDatum *args, Snapshot snapshot)
+{
+	PlannedStmt *planned = ready_plan(statement);
+	uint64		rows;
+
+	if (planned != NULL)
+		return run_ready(statement, planned, args, snapshot);
+	rows = run_by_spi(statement, args, snapshot);
+	hold_ready(statement);
+	return rows;
 }
 
 /*
@@ -358,7 +628,7 @@ answer_rows(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *
 	int			guc_level;
 
 	begin_rows(fcinfo);
-	begin_call(&call, fcinfo);
+	begin_call_with_path(&call, fcinfo);
 	split_args(statement, args, values, nulls);
 	guc_level = begin_planning(statement);
 	portal = SPI_cursor_open(NULL, saved_plan(statement), values, nulls, statement->reads);

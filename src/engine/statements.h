@@ -24,6 +24,7 @@ typedef struct Statement
 	int			nargs;
 	Oid			argtypes[STATEMENT_MAX_ARGS];
 	SPIPlanPtr	plan;			/* made by the first run in this backend */
+	struct CachedPlan *ready;	/* what it was made of, held; NULL: nothing yet */
 } Statement;
 
 /*
@@ -49,7 +50,7 @@ typedef struct RepoCall
 {
 	Oid			caller;
 	int			caller_context;
-	int			guc_level;
+	int			guc_level;		/* 0: no settings */
 } RepoCall;
 
 #define ARGS(...) ((NullableDatum[]) {__VA_ARGS__})
@@ -64,6 +65,7 @@ given(Datum value)
 }
 
 extern void begin_call(RepoCall *call, FunctionCallInfo fcinfo);
+extern void begin_call_with_path(RepoCall *call, FunctionCallInfo fcinfo);
 extern void end_call(RepoCall *call);
 extern void forget_plan(Statement *statement);
 extern uint64 run_statement(Statement *statement, const NullableDatum *args);

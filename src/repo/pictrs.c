@@ -158,7 +158,7 @@ begin_side(Transfer *transfer, Side *side, bool is_pictrs)
 	if (is_pictrs)
 		side->guc_level = begin_foreign();
 	else
-		begin_call(&side->call, transfer->fcinfo);
+		begin_call_with_path(&side->call, transfer->fcinfo);
 }
 
 static void

@@ -88,7 +88,7 @@ pictrepo_grant_access(PG_FUNCTION_ARGS)
 	RepoCall	call;
 
 	(void) get_role_oid(role_name, false);
-	begin_call(&call, fcinfo);
+	begin_call_with_path(&call, fcinfo);
 	SPI_execute(psprintf("GRANT USAGE ON SCHEMA pictrepo TO %s", role), false, 0);
 	grant_list("EXECUTE ON ROUTINE", &functions_of_level, level, role);
 	grant_list("SELECT ON TABLE", &relations_of_level, level, role);

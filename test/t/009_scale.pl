@@ -90,11 +90,12 @@ sub check_calls
 	return;
 }
 
-# How many pages a call touches once its plan is there.
+# How many pages a call touches once its plan is there, and what it runs by it.
 sub pages_of
 {
 	my ($call) = @_;
 	my $plan = $node->safe_psql('postgres', qq{
+		SELECT count(*) FROM $call;
 		SELECT count(*) FROM $call;
 		EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT * FROM $call});
 	my ($hit) = $plan =~ /shared hit=(\d+)/;

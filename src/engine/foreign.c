@@ -1,0 +1,195 @@
+/*-------------------------------------------------------------------------
+ *
+ * foreign.c
+ *		Is there code of others on a table?
+ *
+ * Somebody may have put triggers, constraints, rules or indexes on the repo's
+ * tables that call functions of their own.  What those say without a schema
+ * must not mean what a caller's search_path makes of it while they run with
+ * our rights, so statements are run with more care where there are any.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+
+#include "engine/foreign.h"
+
+/* What is known of a table, until something is done to one of them */
+typedef struct KnownTable
+{
+	Oid			oid;
+	uint64		version;
+	bool		foreign;
+} KnownTable;
+
+static HTAB *known_tables;
+static uint64 version = 1;
+
+/* ----- what is on a table ----- */
+
+/* Neither the server's own nor the repo's */
+static bool
+is_foreign(Oid function, void *schema)
+{
+	return function >= FirstNormalObjectId && get_func_namespace(function) != *(Oid *) schema;
+}
+
+static bool
+calls_foreign(Node *expression, void *schema)
+{
+	if (expression == NULL)
+		return false;
+	if (check_functions_in_node(expression, is_foreign, schema))
+		return true;
+	return expression_tree_walker(expression, calls_foreign, schema);
+}
+
+static bool
+text_calls_foreign(char *expression, Oid schema)
+{
+	return calls_foreign(stringToNode(expression), &schema);
+}
+
+static bool
+constraint_is_foreign(Relation table)
+{
+	TupleConstr *constraints = RelationGetDescr(table)->constr;
+
+	for (int i = 0; constraints != NULL && i < constraints->num_check; i++)
+		if (text_calls_foreign(constraints->check[i].ccbin, RelationGetNamespace(table)))
+			return true;
+	for (int i = 0; constraints != NULL && i < constraints->num_defval; i++)
+		if (text_calls_foreign(constraints->defval[i].adbin, RelationGetNamespace(table)))
+			return true;
+	return false;
+}
+
+static bool
+index_is_foreign(Relation table)
+{
+	List	   *indexes = RelationGetIndexList(table);
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		found = found ||
+			calls_foreign((Node *) RelationGetIndexExpressions(index), &RelationGetNamespace(table)) ||
+			calls_foreign((Node *) RelationGetIndexPredicate(index), &RelationGetNamespace(table));
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+	return found;
+}
+
+/* Also when a deletion goes on in a table that refers to this one. */
+static bool
+trigger_is_foreign(Relation table)
+{
+	TriggerDesc *triggers = table->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (is_foreign(trigger->tgfoid, &RelationGetNamespace(table)))
+			return true;
+		if (trigger->tgfoid == F_RI_FKEY_CASCADE_DEL && has_foreign_code(trigger->tgconstrrelid))
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_plain_table(Form_pg_class form)
+{
+	return form->relkind == RELKIND_RELATION && !form->relhasrules && !form->relhassubclass &&
+		!form->relispartition && !form->relrowsecurity;
+}
+
+static bool
+look_at(Oid oid)
+{
+	Relation	table = table_open(oid, AccessShareLock);
+	bool		found = true;
+
+	if (RelationGetNamespace(table) == get_namespace_oid("pictrepo", true))
+	{
+		if (table->rd_rel->relkind == RELKIND_VIEW)
+			found = false;		/* it has its own rule alone, which is in the plan */
+		else
+			found = !is_plain_table(table->rd_rel) || trigger_is_foreign(table) ||
+				constraint_is_foreign(table) || index_is_foreign(table);
+	}
+	table_close(table, AccessShareLock);
+	return found;
+}
+
+/* ----- what is known ----- */
+
+/* A relation was altered, or InvalidOid: any may have been. */
+static void
+relation_changed(Datum unused, Oid relation)
+{
+	if (!OidIsValid(relation) || hash_search(known_tables, &relation, HASH_FIND, NULL) != NULL)
+		version++;
+}
+
+static void
+make_known_tables(void)
+{
+	HASHCTL		form = {.keysize = sizeof(Oid), .entrysize = sizeof(KnownTable)};
+
+	known_tables = hash_create("pictrepo tables", 64, &form, HASH_ELEM | HASH_BLOBS);
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+}
+
+/*
+ * What a table has cannot change while it is locked.  What is changed while we
+ * look is looked at once more by the next call.
+ */
+bool
+has_foreign_code(Oid table)
+{
+	KnownTable *known;
+	uint64		before = version;
+	bool		existed;
+	bool		found;
+
+	if (table < FirstNormalObjectId)
+		return false;
+	if (known_tables == NULL)
+		make_known_tables();
+	known = hash_search(known_tables, &table, HASH_ENTER, &existed);
+	if (existed && known->version == version)
+		return known->foreign;
+	known->foreign = true;		/* where tables refer to each other in a circle */
+	known->version = version;
+	found = look_at(table);
+	known = hash_search(known_tables, &table, HASH_ENTER, NULL);
+	known->foreign = found;
+	known->version = before;
+	return found;
+}
+
+/* What was looked up in the catalog is good as long as this is the same. */
+uint64
+tables_version(void)
+{
+	return version;
+}

@@ -1,0 +1,14 @@
+/*-------------------------------------------------------------------------
+ *
+ * foreign.h
+ *		Is there code of others on a table?
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_FOREIGN_H
+#define PICTREPO_FOREIGN_H
+
+extern bool has_foreign_code(Oid table);
+extern uint64 tables_version(void);
+
+#endif
