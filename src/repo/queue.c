@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "engine/arguments.h"
+#include "engine/direct.h"
 #include "engine/identity.h"
 #include "engine/injection.h"
 #include "engine/settings.h"
@@ -50,13 +51,31 @@ WRITES(insert_job,
 	   TEXTOID, UUIDOID, JSONBOID, TEXTOID,
 	   TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INT4OID, UUIDOID);
 
-/* The hottest case, without a look for the queue's retries and for the key */
+/* The hottest case, without a look for the queue's retries and for the key, and with nothing in the way */
+INSERTS(plain_job, "job_queue",
+		{"queue", TEXTOID}, {"id", UUIDOID}, {"job", JSONBOID}, {"unique_key", TEXTOID},
+		{"queue_time", TIMESTAMPTZOID}, {"run_at", TIMESTAMPTZOID}, {"priority", INT4OID},
+		{"retry", INT4OID}, {"upload", UUIDOID});
 WRITES(insert_plain_job,
 	   "INSERT INTO pictrepo.job_queue"
 	   " (queue, id, job, unique_key, queue_time, run_at, priority, retry, upload)"
 	   " VALUES ($1, $2, $3, $4, $5, coalesce($6, $5), $7, coalesce($8, " DEFAULT_RETRIES "), $9)",
 	   TEXTOID, UUIDOID, JSONBOID, TEXTOID,
 	   TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INT4OID, UUIDOID);
+
+static void
+push_plain_job(const NullableDatum *args)
+{
+	NullableDatum row[9];
+
+	memcpy(row, args, sizeof(row));
+	if (row[5].isnull)
+		row[5] = row[4];
+	if (row[7].isnull)
+		row[7] = given(Int32GetDatum(atoi(DEFAULT_RETRIES)));
+	if (!insert_row(&plain_job, row))
+		run_statement(&insert_plain_job, args);
+}
 
 /* For a caller that is connected: false when a live job holds the key. */
 bool
@@ -67,7 +86,10 @@ push_job(const NullableDatum *args)
 	NullableDatum retry = args[7];
 
 	if (unique_key.isnull && (!retry.isnull || queue_is_unconfigured(queue)))
-		return run_statement(&insert_plain_job, args) > 0;
+	{
+		push_plain_job(args);
+		return true;
+	}
 	return run_statement(&insert_job, args) > 0;
 }
 
