@@ -377,10 +377,11 @@ say_statement(void *statement)
 	errcontext("SQL statement \"%s\"", ((const Statement *) statement)->sql);
 }
 
+/* Run the plan, with what it needs meanwhile in the current memory context. */
 static void
-execute(const Statement *statement, PlannedStmt *planned, const NullableDatum *args, Snapshot snapshot)
+execute(const Statement *statement, PlannedStmt *planned, const NullableDatum *args, Snapshot snapshot,
+		MemoryContext rows)
 {
-	ParamListInfo params = params_of(statement, args);
 	RowKeeper	keeper = {
 		.receiver = {
 			.receiveSlot = keep_row,
@@ -389,7 +390,7 @@ execute(const Statement *statement, PlannedStmt *planned, const NullableDatum *a
 			.rDestroy = end_keeping,
 			.mydest = DestSPI
 		},
-		.context = CurrentMemoryContext
+		.context = rows
 	};
 	ErrorContextCallback context = {
 		.callback = say_statement, .arg = unconstify(Statement *, statement), .previous = error_context_stack
@@ -399,7 +400,7 @@ execute(const Statement *statement, PlannedStmt *planned, const NullableDatum *a
 	error_context_stack = &context;
 	push_snapshot(statement, snapshot);
 	query = CreateQueryDesc(planned, statement->sql, GetActiveSnapshot(), InvalidSnapshot,
-							&keeper.receiver, params, NULL, 0);
+							&keeper.receiver, params_of(statement, args), NULL, 0);
 	ExecutorStart(query, 0);
 	run_executor(query);
 	ExecutorFinish(query);
@@ -408,31 +409,37 @@ execute(const Statement *statement, PlannedStmt *planned, const NullableDatum *a
 	ExecutorEnd(query);
 	FreeQueryDesc(query);
 	PopActiveSnapshot();
-	if (params != NULL)
-		pfree(params);
 	if (!statement->reads)
 		CommandCounterIncrement();
 	error_context_stack = context.previous;
 }
 
+/* A call may go on after an error, and run thousands more: nothing is left behind. */
 static uint64
 run_ready(Statement *statement, PlannedStmt *planned, const NullableDatum *args, Snapshot snapshot)
 {
 	CachedPlan *plan = statement->ready;
+	MemoryContext callers = CurrentMemoryContext;
+	MemoryContext own = AllocSetContextCreate(callers, "pictrepo statement", ALLOCSET_SMALL_SIZES);
 
 	/* a trigger may come by here and find that the plan is no longer good */
 	plan->refcount++;
+	MemoryContextSwitchTo(own);
 	PG_TRY();
 	{
-		execute(statement, planned, args, snapshot);
+		execute(statement, planned, args, snapshot, callers);
 	}
 	PG_CATCH();
 	{
 		ReleaseCachedPlan(plan, NULL);
+		MemoryContextSwitchTo(callers);
+		MemoryContextDelete(own);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	ReleaseCachedPlan(plan, NULL);
+	MemoryContextSwitchTo(callers);
+	MemoryContextDelete(own);
 	return SPI_processed;
 }
 
