@@ -564,19 +564,30 @@ answer_value(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum 
 	return result.isnull ? (Datum) 0 : result.value;
 }
 
-/* A value of the function's composite type; columns in its order. */
-Datum
-form_row(FunctionCallInfo fcinfo, const NullableDatum *columns)
+/* Made by the server already where the function stands in FROM */
+static TupleDesc
+result_row_type(FunctionCallInfo fcinfo)
 {
+	ReturnSetInfo *from = (ReturnSetInfo *) fcinfo->resultinfo;
 	TupleDesc	tupdesc;
-	Datum		values[STATEMENT_MAX_ARGS];
-	bool		nulls[STATEMENT_MAX_ARGS];
 
+	if (from != NULL && IsA(from, ReturnSetInfo) && from->expectedDesc != NULL)
+		return from->expectedDesc;
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		ereport(ERROR,
 				errcode(ERRCODE_DATATYPE_MISMATCH),
 				errmsg("return type must be a row type"));
-	tupdesc = BlessTupleDesc(tupdesc);
+	return tupdesc;
+}
+
+/* A value of the function's composite type; columns in its order. */
+Datum
+form_row(FunctionCallInfo fcinfo, const NullableDatum *columns)
+{
+	TupleDesc	tupdesc = BlessTupleDesc(result_row_type(fcinfo));
+	Datum		values[STATEMENT_MAX_ARGS];
+	bool		nulls[STATEMENT_MAX_ARGS];
+
 	Assert(tupdesc->natts <= STATEMENT_MAX_ARGS);
 	for (int i = 0; i < tupdesc->natts; i++)
 	{
