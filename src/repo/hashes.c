@@ -81,10 +81,8 @@ READS(page_from,
 
 /* Backwards from a position: the last row starts the page before. */
 READS(page_before,
-	  "SELECT created_at, hash FROM ("
 	  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) > ($1, $2)"
-	  " ORDER BY created_at, hash LIMIT $3) newer"
-	  " ORDER BY created_at DESC, hash DESC LIMIT 1",
+	  " ORDER BY created_at, hash LIMIT $3",
 	  TIMESTAMPTZOID, BYTEAOID, INT4OID);
 
 static Position
@@ -141,7 +139,8 @@ fill_page(const Position *start, int limit, NullableDatum page[5])
 
 	args[0] = given(TimestampTzGetDatum(first.created_at));
 	args[1] = given(PointerGetDatum(first.hash));
-	page[2] = run_statement(&page_before, args) > 0 ? result_slug(0) : NULL_ARG;
+	found = run_statement(&page_before, args);
+	page[2] = found > 0 ? result_slug(found - 1) : NULL_ARG;
 }
 
 /* Before every hash: no hash is that new, and none is empty. */
