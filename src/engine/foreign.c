@@ -109,6 +109,8 @@ trigger_is_foreign(Relation table)
 
 		if (is_foreign(trigger->tgfoid, &RelationGetNamespace(table)))
 			return true;
+		if (trigger->tgqual != NULL && text_calls_foreign(trigger->tgqual, RelationGetNamespace(table)))
+			return true;
 		if (trigger->tgfoid == F_RI_FKEY_CASCADE_DEL && has_foreign_code(trigger->tgconstrrelid))
 			return true;
 	}
