@@ -27,6 +27,14 @@
 #define owns_database(oid, role) pg_database_ownercheck(oid, role)
 #endif
 
+/* Walkers have a type since 16; until then a compiler of C23 took theirs for (void). */
+#if PG_VERSION_NUM >= 160000
+#define walk_expression(node, walker, context) expression_tree_walker(node, walker, context)
+#else
+#define walk_expression(node, walker, context) \
+	expression_tree_walker(node, (bool (*) ()) (void *) (walker), context)
+#endif
+
 /* A query was run in pieces, or once, until 18. */
 #if PG_VERSION_NUM >= 180000
 #define run_executor(query) ExecutorRun(query, ForwardScanDirection, 0)

@@ -25,6 +25,7 @@
 #include "utils/rel.h"
 #include "utils/relcache.h"
 
+#include "engine/compat.h"
 #include "engine/foreign.h"
 
 /* What is known of a table, until something is done to one of them */
@@ -54,7 +55,7 @@ calls_foreign(Node *expression, void *schema)
 		return false;
 	if (check_functions_in_node(expression, is_foreign, schema))
 		return true;
-	return expression_tree_walker(expression, calls_foreign, schema);
+	return walk_expression(expression, calls_foreign, schema);
 }
 
 static bool
