@@ -26,8 +26,8 @@ my $MB = $ENV{PICTREPO_SIZE_MB} // 8;
 # All calls in each of these ways: which form of the statement, and as whom. After
 # the first all caches are full.
 my @WAYS = (
-	[ prepared => 'prepared', 'postgres' ],
-	[ direct => 'direct', 'postgres' ],
+	[ prepared => 'prepared', 'none' ],
+	[ direct => 'direct', 'none' ],
 	[ writer => 'prepared', 'a_writer' ]);
 
 my $node = PostgreSQL::Test::Cluster->new('main');
