@@ -17,7 +17,7 @@
 #   make sizes           values of hundreds of megabytes for every function (MB=300)
 #   make token-timing    how long it takes to compare delete tokens, in figures (ROUNDS=500)
 #   make leaks           a million calls in one session, which does not grow (CALLS=1000000)
-#   make sanitize        the regression tests with the library built for UBSan
+#   make sanitize        the regression tests with the library built for UBSan, and for ASan
 #   make memcheck        the regression tests on a server under valgrind
 #   make test-injection  an error, a crash, another session between any two steps
 #   make deb             build the Debian package of this release, into build/deb
