@@ -19,6 +19,7 @@
 #   make leaks           a million calls in one session, which does not grow (CALLS=1000000)
 #   make sanitize        the regression tests with the library built for UBSan, and for ASan
 #   make memcheck        the regression tests on a server under valgrind
+#   make test-asserts    the whole test on a server built with assertions, and without caches
 #   make test-injection  an error, a crash, another session between any two steps
 #   make deb             build the Debian package of this release, into build/deb
 #   make test-package    build, install, use and purge it, each Debian release in a chroot
@@ -73,7 +74,8 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test test-versions test-package test-clients test-injection test-pg-upgrade test-monitoring \
+SCRIPTED = demo test test-versions test-package test-clients test-injection test-asserts test-pg-upgrade \
+	test-monitoring \
 	bench chaos soak memcheck failover model fuzz sqlsmith sizes token-timing leaks sanitize \
 	dashboard deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
@@ -131,6 +133,9 @@ sanitize:
 
 memcheck:
 	@test/memcheck/run
+
+test-asserts:
+	@test/asserts/run
 
 test-injection:
 	@test/injection/run
