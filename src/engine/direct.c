@@ -63,7 +63,7 @@ look_up_columns(Insertion *insertion, Relation relation)
 {
 	int			natts = RelationGetNumberOfAttributes(relation);
 
-	if (natts > DIRECT_MAX_COLUMNS || has_foreign_code(RelationGetRelid(relation)))
+	if (has_foreign_code(RelationGetRelid(relation)) || natts > DIRECT_MAX_COLUMNS)
 		return false;
 	for (int i = 0; i < insertion->count; i++)
 	{
@@ -94,16 +94,21 @@ look_up(Insertion *insertion)
 	table_close(relation, NoLock);
 }
 
-/* The table is locked, and what was done to it is known. */
+/*
+ * The table is locked, and what was done to it before is known.  What is heard
+ * of while we look can only be looked at by the next call: it may never end.
+ */
 static bool
 is_ready(Insertion *insertion)
 {
 	if (OidIsValid(insertion->relation))
 		LockRelationOid(insertion->relation, RowExclusiveLock);
-	while (insertion->version != tables_version())
+	if (insertion->version != tables_version())
 	{
-		insertion->version = tables_version();
+		uint64		before = tables_version();
+
 		look_up(insertion);
+		insertion->version = before;
 	}
 	return OidIsValid(insertion->relation);
 }

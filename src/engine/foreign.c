@@ -12,11 +12,13 @@
  */
 #include "postgres.h"
 
+#include "access/amapi.h"
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "commands/trigger.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -78,8 +80,28 @@ constraint_is_foreign(Relation table)
 	return false;
 }
 
+/* Comparisons and what else an index does with values */
 static bool
-index_is_foreign(Relation table)
+support_is_foreign(Relation index, Oid schema)
+{
+	int			count = index->rd_indam->amsupport * IndexRelationGetNumberOfKeyAttributes(index);
+
+	for (int i = 0; i < count; i++)
+		if (OidIsValid(index->rd_support[i]) && is_foreign(index->rd_support[i], &schema))
+			return true;
+	return false;
+}
+
+static bool
+index_is_foreign(Relation index, Oid schema)
+{
+	return index->rd_index->indisexclusion || support_is_foreign(index, schema) ||
+		calls_foreign((Node *) RelationGetIndexExpressions(index), &schema) ||
+		calls_foreign((Node *) RelationGetIndexPredicate(index), &schema);
+}
+
+static bool
+any_index_is_foreign(Relation table)
 {
 	List	   *indexes = RelationGetIndexList(table);
 	bool		found = false;
@@ -89,33 +111,36 @@ index_is_foreign(Relation table)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
-		found = found ||
-			calls_foreign((Node *) RelationGetIndexExpressions(index), &RelationGetNamespace(table)) ||
-			calls_foreign((Node *) RelationGetIndexPredicate(index), &RelationGetNamespace(table));
+		found = found || index_is_foreign(index, RelationGetNamespace(table));
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
 	return found;
 }
 
-/* Also when a deletion goes on in a table that refers to this one. */
+static bool
+one_trigger_is_foreign(const Trigger *trigger, Oid schema)
+{
+	return is_foreign(trigger->tgfoid, &schema) ||
+		(trigger->tgqual != NULL && text_calls_foreign(trigger->tgqual, schema)) ||
+		(trigger->tgfoid == F_RI_FKEY_CASCADE_DEL && has_foreign_code(trigger->tgconstrrelid));
+}
+
+/*
+ * Also when a deletion goes on in a table that refers to this one.  Of a copy:
+ * the table's own list goes away whenever the server hears that anything was
+ * done to the table, and to look things up is to hear it.
+ */
 static bool
 trigger_is_foreign(Relation table)
 {
-	TriggerDesc *triggers = table->trigdesc;
+	TriggerDesc *triggers = CopyTriggerDesc(table->trigdesc);
+	bool		found = false;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-
-		if (is_foreign(trigger->tgfoid, &RelationGetNamespace(table)))
-			return true;
-		if (trigger->tgqual != NULL && text_calls_foreign(trigger->tgqual, RelationGetNamespace(table)))
-			return true;
-		if (trigger->tgfoid == F_RI_FKEY_CASCADE_DEL && has_foreign_code(trigger->tgconstrrelid))
-			return true;
-	}
-	return false;
+		found = found || one_trigger_is_foreign(&triggers->triggers[i], RelationGetNamespace(table));
+	FreeTriggerDesc(triggers);
+	return found;
 }
 
 static bool
@@ -137,7 +162,7 @@ look_at(Oid oid)
 			found = false;		/* it has its own rule alone, which is in the plan */
 		else
 			found = !is_plain_table(table->rd_rel) || trigger_is_foreign(table) ||
-				constraint_is_foreign(table) || index_is_foreign(table);
+				constraint_is_foreign(table) || any_index_is_foreign(table);
 	}
 	table_close(table, AccessShareLock);
 	return found;
