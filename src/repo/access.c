@@ -19,6 +19,7 @@
 #include "engine/lazy_commit.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
+#include "repo/aliases.h"
 
 /* rows that a max of NULL stands for: all */
 static NullableDatum
@@ -115,8 +116,8 @@ PG_FUNCTION_INFO_V1(pictrepo_set_accessed_alias);
 Datum
 pictrepo_set_accessed_alias(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &set_alias_access,
-						  ARGS(alias_argument(fcinfo, 0), time_argument(fcinfo, 1)));
+	PG_RETURN_BOOL(change_urls(fcinfo, &set_alias_access,
+							   ARGS(alias_argument(fcinfo, 0), time_argument(fcinfo, 1))) > 0);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_alias_accessed_at);
@@ -157,7 +158,6 @@ pictrepo_older_aliases(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pictrepo_remove_alias_access);
 
-/* The alias before its urls, as in a removal, so as not to lock each other out. */
 WRITES(clear_alias_access,
 	   "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = NULL"
 	   " WHERE alias = $1 AND accessed IS NOT NULL RETURNING 1),"
@@ -174,7 +174,7 @@ WRITES(clear_alias_access,
 Datum
 pictrepo_remove_alias_access(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &clear_alias_access, ARGS(alias_argument(fcinfo, 0)));
+	PG_RETURN_BOOL(change_urls(fcinfo, &clear_alias_access, ARGS(alias_argument(fcinfo, 0))) > 0);
 }
 
 /* ----- variants ----- */

@@ -11,6 +11,7 @@
 
 #include "engine/arguments.h"
 #include "engine/statements.h"
+#include "repo/aliases.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_relate_url);
 
@@ -65,5 +66,5 @@ WRITES(delete_urls, "DELETE FROM pictrepo.proxies WHERE alias = $1", TEXTOID);
 Datum
 pictrepo_remove_relation(PG_FUNCTION_ARGS)
 {
-	return answer_count(fcinfo, &delete_urls, ARGS(alias_argument(fcinfo, 0)));
+	PG_RETURN_INT64(change_urls(fcinfo, &delete_urls, ARGS(alias_argument(fcinfo, 0))));
 }

@@ -93,6 +93,8 @@ $node->safe_psql('postgres', qq{
 		queue text = 'queue ' || n;
 		worker uuid = '$WORKER';
 		result text = (ARRAY['success', 'failure', 'aborted'])[1 + m % 3];
+		detail text;
+		context text;
 	BEGIN
 		RETURN CASE what
 $cases
@@ -101,29 +103,43 @@ $cases
 		WHEN foreign_key_violation THEN
 			RETURN '23503';
 		WHEN OTHERS THEN
-			INSERT INTO odd VALUES (what, SQLSTATE, SQLERRM);
+			GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, context = PG_EXCEPTION_CONTEXT;
+			INSERT INTO odd VALUES (what, SQLSTATE, concat_ws(E'\\n', SQLERRM, detail, context));
 			RETURN SQLSTATE;
 	END \$\$;
 });
 
-my $file = "$PostgreSQL::Test::Utils::tmp_check/calls.sql";
-append_to_file($file, qq{
-\\set what random(0, $#calls)
-\\set n random(1, 3)
-\\set m random(1, 10)
+# Which calls, on how many hashes and aliases
+sub run_calls
+{
+	my ($name, $first, $last, $hashes, $aliases) = @_;
+	my $file = "$PostgreSQL::Test::Utils::tmp_check/$name.sql";
+	my ($stdout, $stderr) = ('', '');
+
+	append_to_file($file, qq{
+\\set what random($first, $last)
+\\set n random(1, $hashes)
+\\set m random(1, $aliases)
 SELECT call(:what, :n, :m);
 });
+	my $ok = IPC::Run::run(
+		[
+			'pgbench', '--no-vacuum', '-c', '16', '-j', '2', '-T', $SECONDS,
+			'-f', $file, $node->connstr('postgres')
+		],
+		'>', \$stdout, '2>', \$stderr);
+	ok($ok, "$name: all clients came through") or diag $stderr;
+	my ($count) = $stdout =~ /actually processed: (\d+)/;
+	cmp_ok($count, '>', 1000, "$name: many calls");
+	return;
+}
 
-my ($stdout, $stderr) = ('', '');
-my $ok = IPC::Run::run(
-	[
-		'pgbench', '--no-vacuum', '-c', '16', '-j', '2', '-T', $SECONDS,
-		'-f', $file, $node->connstr('postgres')
-	],
-	'>', \$stdout, '2>', \$stderr);
-ok($ok, 'all clients came through') or diag $stderr;
-my ($count) = $stdout =~ /actually processed: (\d+)/;
-cmp_ok($count, '>', 1000, 'many calls');
+run_calls('all', 0, $#calls, 3, 10);
+# one alias has several urls, and everybody is at them
+my ($first) = grep { $calls[$_] =~ /create_alias/ } 0 .. $#calls;
+my ($last) = grep { $calls[$_] =~ /remove_alias_access/ } 0 .. $#calls;
+$node->safe_psql('postgres', q{SELECT pictrepo.create_hash(('hash ' || n)::bytea, 'i') FROM generate_series(1, 6) n});
+run_calls('urls', $first, $last, 6, 2);
 is( $node->safe_psql('postgres', 'SELECT what, state, message, count(*) FROM odd GROUP BY 1, 2, 3'),
 	'', 'every call ended as the contract says')
   or diag join "\n", map { "$_: $calls[$_]" } 0 .. $#calls;
