@@ -191,6 +191,60 @@ SELECT count(*) FROM pictrepo.pop('q', max_jobs => 10);
 TRUNCATE pictrepo.job_queue;
 \set VERBOSITY default
 
+-- and serve what was done to the tables that it reads
+SELECT outcome FROM pictrepo.ingest('\xaa', 'a file', '{"width": 1}', 'a.png', 'token');
+PREPARE served AS SELECT alias, served.* FROM unnest('{a.png,B.PNG}'::text[]) alias,
+	pictrepo.serve(alias) served;
+EXECUTE served;
+CREATE TABLE public.more () INHERITS (pictrepo.aliases);
+INSERT INTO public.more VALUES ('B.PNG', '\xaa', 'token');
+EXECUTE served;
+DROP TABLE public.more;
+EXECUTE served;
+ALTER TABLE pictrepo.details DROP CONSTRAINT details_pkey;
+CREATE UNIQUE INDEX partly ON pictrepo.details (identifier) WHERE identifier <> 'a file';
+EXECUTE served;
+CREATE UNIQUE INDEX wide ON pictrepo.details (identifier) INCLUDE (details);
+EXECUTE served;
+DROP INDEX pictrepo.partly, pictrepo.wide;
+-- what compares otherwise
+CREATE FUNCTION public.compare(text, text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	IF current_setting('search_path') ~ 'careless' THEN
+		RAISE NOTICE 'compared under the search_path of the caller';
+	END IF;
+	RETURN bttextcmp(lower($1) COLLATE "C", lower($2) COLLATE "C");
+END $$;
+CREATE FUNCTION public.same(text, text) RETURNS bool LANGUAGE sql IMMUTABLE AS $$ SELECT lower($1) = lower($2) $$;
+CREATE OPERATOR public.=== (FUNCTION = public.same, LEFTARG = text, RIGHTARG = text);
+CREATE OPERATOR CLASS public.lower_ops FOR TYPE text USING btree AS OPERATOR 3 public.===, FUNCTION 1 public.compare(text, text);
+CREATE UNIQUE INDEX lower ON pictrepo.details (identifier public.lower_ops);
+UPDATE pictrepo.details SET identifier = 'A FILE';
+EXECUTE served;
+ALTER TABLE pictrepo.details ADD PRIMARY KEY (identifier);
+SET search_path = careless;
+SELECT pictrepo.relate_details('b file', '{}') FROM generate_series(1, 3);
+RESET search_path;
+DROP OPERATOR CLASS public.lower_ops USING btree CASCADE;
+DROP OPERATOR FAMILY public.lower_ops USING btree;
+DROP OPERATOR public.=== (text, text);
+DROP FUNCTION public.compare, public.same;
+UPDATE pictrepo.details SET identifier = 'a file' WHERE identifier = 'A FILE';
+EXECUTE served;
+ALTER TABLE pictrepo.details ADD COLUMN first int DEFAULT 1;
+EXECUTE served;
+ALTER TABLE pictrepo.details DROP COLUMN first;
+ALTER TABLE pictrepo.hashes RENAME COLUMN blurhash TO blurred;
+\set VERBOSITY sqlstate
+EXECUTE served;
+\set VERBOSITY default
+ALTER TABLE pictrepo.hashes RENAME COLUMN blurred TO blurhash;
+EXECUTE served;
+DEALLOCATE served;
+SELECT count(*) FROM pictrepo.purge('a.png');
+SELECT pictrepo.cleanup_details('b file');
+TRUNCATE pictrepo.job_queue;
+
 -- our triggers are for our tables
 CREATE TABLE public.odd (id int, queue int);
 CREATE TRIGGER odd AFTER INSERT ON public.odd FOR EACH ROW EXECUTE FUNCTION pictrepo.job_changed();

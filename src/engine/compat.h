@@ -42,6 +42,13 @@
 #define run_executor(query) ExecutorRun(query, ForwardScanDirection, 0, true)
 #endif
 
+/* A scan counts for EXPLAIN what it does since 18. */
+#if PG_VERSION_NUM >= 180000
+#define begin_index_scan(table, index, snapshot, keys) index_beginscan(table, index, snapshot, NULL, keys, 0)
+#else
+#define begin_index_scan(table, index, snapshot, keys) index_beginscan(table, index, snapshot, keys, 0)
+#endif
+
 /*
  * The wait for the client, as libpq/libpq.h has it, which cannot be included
  * where the headers of GSSAPI are not installed.

@@ -580,6 +580,18 @@ result_row_type(FunctionCallInfo fcinfo)
 	return tupdesc;
 }
 
+/* The server wants values and nulls apart. */
+static void
+take_apart(const NullableDatum *columns, int count, Datum *values, bool *nulls)
+{
+	Assert(count <= STATEMENT_MAX_ARGS);
+	for (int i = 0; i < count; i++)
+	{
+		values[i] = columns[i].value;
+		nulls[i] = columns[i].isnull;
+	}
+}
+
 /* A value of the function's composite type; columns in its order. */
 Datum
 form_row(FunctionCallInfo fcinfo, const NullableDatum *columns)
@@ -588,12 +600,7 @@ form_row(FunctionCallInfo fcinfo, const NullableDatum *columns)
 	Datum		values[STATEMENT_MAX_ARGS];
 	bool		nulls[STATEMENT_MAX_ARGS];
 
-	Assert(tupdesc->natts <= STATEMENT_MAX_ARGS);
-	for (int i = 0; i < tupdesc->natts; i++)
-	{
-		values[i] = columns[i].value;
-		nulls[i] = columns[i].isnull;
-	}
+	take_apart(columns, tupdesc->natts, values, nulls);
 	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
 }
 
@@ -630,6 +637,18 @@ give_result_rows(FunctionCallInfo fcinfo)
 
 	for (uint64 i = 0; i < SPI_processed; i++)
 		tuplestore_puttuple(rows, SPI_tuptable->vals[i]);
+}
+
+/* Add one row to them, with the columns in the order of the function's result. */
+void
+give_row(FunctionCallInfo fcinfo, const NullableDatum *columns)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[STATEMENT_MAX_ARGS];
+	bool		nulls[STATEMENT_MAX_ARGS];
+
+	take_apart(columns, result->setDesc->natts, values, nulls);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
 /*

@@ -92,6 +92,7 @@ extern Datum answer_created(FunctionCallInfo fcinfo, Statement *statement, const
 /* The pieces of a set-returning call that does more than run one statement */
 extern void begin_rows(FunctionCallInfo fcinfo);
 extern void give_result_rows(FunctionCallInfo fcinfo);
+extern void give_row(FunctionCallInfo fcinfo, const NullableDatum *columns);
 extern Datum form_row(FunctionCallInfo fcinfo, const NullableDatum *columns);
 
 #endif

@@ -15,6 +15,7 @@
 
 #include "engine/arguments.h"
 #include "engine/identity.h"
+#include "engine/lookup.h"
 #include "engine/statements.h"
 
 /* What is served in place of an alias that is not known: the setting's value. */
@@ -84,6 +85,48 @@ READS(image_of_alias,
 	  " WHERE a.alias = $1",
 	  TEXTOID, BOOLOID);
 
+/* The same, found by looking from table to table */
+LOOKS_UP(alias_row, "aliases", {"alias", TEXTOID}, {"hash", BYTEAOID});
+LOOKS_UP(hash_row, "hashes", {"hash", BYTEAOID}, {"identifier", TEXTOID}, {"motion_identifier", TEXTOID},
+		 {"blurhash", TEXTOID});
+LOOKS_UP(details_row, "details", {"identifier", TEXTOID}, {"details", JSONBOID});
+
+static LookupResult
+find_image(NullableDatum alias, NullableDatum *image)
+{
+	NullableDatum of_alias[2];
+	NullableDatum of_hash[4];
+	NullableDatum of_file[2] = {NULL_ARG, NULL_ARG};
+	LookupResult result;
+
+	if ((result = find_row(&alias_row, alias.value, of_alias)) != LOOKUP_ROW ||
+		(result = find_row(&hash_row, of_alias[1].value, of_hash)) != LOOKUP_ROW)
+		return result;
+	if (find_row(&details_row, of_hash[1].value, of_file) == LOOKUP_UNABLE)
+		return LOOKUP_UNABLE;
+	memcpy(image, ARGS(of_hash[0], of_hash[1], of_file[1], of_hash[2], of_hash[3],
+					   given(BoolGetDatum(false))), 6 * sizeof(NullableDatum));
+	return LOOKUP_ROW;
+}
+
+/* Add the image of an alias, or of what is served in its place, to the result. */
+static Found
+give_image(FunctionCallInfo fcinfo, NullableDatum alias)
+{
+	NullableDatum image[6];
+	Found		found;
+
+	if (find_image(alias, image) == LOOKUP_ROW)
+	{
+		give_row(fcinfo, image);
+		return FOUND_IT;
+	}
+	found = look_for_alias(&image_of_alias, alias, NULL_ARG);
+	if (found != FOUND_NOTHING)
+		give_result_rows(fcinfo);
+	return found;
+}
+
 /*
  * serve(alias text, touch bool)
  *		-> setof (hash bytea, identifier text, details jsonb, motion_identifier text,
@@ -101,9 +144,7 @@ pictrepo_serve(PG_FUNCTION_ARGS)
 
 	begin_rows(fcinfo);
 	begin_call(&call, fcinfo);
-	found = look_for_alias(&image_of_alias, alias, NULL_ARG);
-	if (found != FOUND_NOTHING)
-		give_result_rows(fcinfo);
+	found = give_image(fcinfo, alias);
 	if (found == FOUND_IT && touch)
 		run_statement(&touch_alias, &alias);
 	end_call(&call);
