@@ -490,8 +490,10 @@ class Model:
         if result == "failure" and job["retry"] > 0:
             longest = self.of_queue(queue, "backoff_max", timedelta(minutes=5))
             pause = self.of_queue(queue, "backoff", timedelta(seconds=1)) * 2 ** (job["attempt"] - 1)
+            pause = min(longest, pause)
+            # By the clock, and not by the beginning of the transaction.
             job.update(status="new", worker=None, retry=job["retry"] - 1, error=error,
-                       run_at=self.now(min(longest, pause)))
+                       run_at=Now(self.called + pause / 2, self.end + pause))
             return "retrying"
         del self.job_queue[id]
         self.dead_jobs[id] = {column: job[column] for column in
