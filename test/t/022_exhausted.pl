@@ -282,6 +282,7 @@ sub errors_of_calls
 }
 
 my @usual = errors_of_calls();
+my $greedy_pid = $greedy->ask('SELECT pg_backend_pid()');
 like($greedy->ask('SELECT count(pg_advisory_lock(n)) FROM generate_series(1, 1000000) n'),
 	qr/53200/, 'locks: there are no more');
 my @refused = grep { / 53200$/ } my @meanwhile = errors_of_calls();
@@ -291,6 +292,9 @@ is_deeply(
 	[], 'locks: and none in another way');
 note "@refused";
 $greedy->leave;
+# its backend goes after it
+ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $greedy_pid)"),
+	'locks: who had them is gone');
 is_deeply([ errors_of_calls() ], \@usual, 'locks: all calls are as before again');
 $caller->leave;
 value(q{SELECT pictrepo.push('q', '3')});
