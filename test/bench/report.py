@@ -9,7 +9,7 @@ from bars import bars
 from measure import DEAD, PER_SECOND, WAL
 from options import CLIENTS, FEW_ROUNDS, FULL, HELD, IDLE, ONLY, PROXIES, ROUNDS, ROWS, SECONDS, WARM_UP
 from results import middle
-from waiting import (CPU, HELD_BACK, P50, P50_SENT, P99, P99_SENT, SNAPSHOTS, TRANSACTIONS, WAKES,
+from waiting import (CPU, HELD_BACK, P50, P50_SENT, P99, P99_SENT, SNAPSHOTS, STATEMENTS, WAKES,
                      WOKEN, WORKERS)
 from work import PICTREPO
 
@@ -124,10 +124,10 @@ def latencies(results):
 
 
 def idling(results):
-    rows = [[contestant, number(rounds, CPU, 2), *(number(rounds, name, 1) for name in (WAKES, TRANSACTIONS)),
-             *(number(rounds, name) for name in (SNAPSHOTS, HELD_BACK))]
+    rows = [[contestant, number(rounds, CPU, 2), number(rounds, WAKES, 1),
+             *(number(rounds, name) for name in (STATEMENTS, SNAPSHOTS, HELD_BACK))]
             for _, contestant, rounds in results.of(CPU)]
-    return table(["64 workers that wait", CPU, WAKES, TRANSACTIONS, SNAPSHOTS, HELD_BACK], rows)
+    return table(["64 workers that wait", CPU, WAKES, STATEMENTS, SNAPSHOTS, HELD_BACK], rows)
 
 
 def growth(results):

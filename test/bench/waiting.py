@@ -16,7 +16,7 @@ WOKEN = "sessions woken per job"
 
 CPU = "CPU %"
 WAKES = "process wake-ups per second"
-TRANSACTIONS = "transactions per second"
+STATEMENTS = "sessions that ran a statement"
 SNAPSHOTS = "sessions with a snapshot"
 HELD_BACK = "transactions not to be vacuumed"
 
@@ -163,10 +163,14 @@ def usage(db):
     return result
 
 
-def transactions(db):
-    db.execute("SELECT pg_stat_force_next_flush()")
-    return db.execute("SELECT xact_commit + xact_rollback FROM pg_stat_database"
-                      " WHERE datname = current_database()").fetchone()[0]
+def now(db):
+    return db.execute("SELECT clock_timestamp()").fetchone()[0]
+
+
+def busy_since(db, time_then):
+    """How many of the workers have begun a statement since then."""
+    return db.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND query_start > %s",
+                      [APPLICATION, time_then]).fetchone()[0]
 
 
 def snapshots(db):
@@ -182,15 +186,16 @@ async def idle_for(bench, kind, size):
     await team.prepare()
     team.run(lambda worker: worker.take())
     await asyncio.sleep(1)  # until they all wait, with the pauses of a long wait
-    before, count, start = usage(bench.db), transactions(bench.db), time.monotonic()
+    before, start, started = usage(bench.db), now(bench.db), time.monotonic()
     await asyncio.sleep(IDLE)
-    after, count_after, seconds = usage(bench.db), transactions(bench.db), time.monotonic() - start
+    after, seconds = usage(bench.db), time.monotonic() - started
+    busy = busy_since(bench.db, start)
     team.check()
     held, age = snapshots(bench.db)
     await team.dismiss(bench)
     cpu, wakes = after.since(before)
     return {CPU: 100 * cpu / seconds, WAKES: wakes / seconds,
-            TRANSACTIONS: (count_after - count) / seconds, SNAPSHOTS: held, HELD_BACK: age}
+            STATEMENTS: busy, SNAPSHOTS: held, HELD_BACK: age}
 
 
 def idle(kind, size):
