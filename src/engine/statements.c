@@ -535,6 +535,19 @@ answer_count(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum 
 }
 
 Datum
+answer_count_locked(FunctionCallInfo fcinfo, Statement *lock, Statement *statement, const NullableDatum *args)
+{
+	RepoCall	call;
+	uint64		rows = 0;
+
+	begin_call(&call, fcinfo);
+	if (run_statement(lock, args) > 0)
+		rows = run_statement(statement, args);
+	end_call(&call);
+	return Int64GetDatum((int64) rows);
+}
+
+Datum
 answer_created(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args,
 			   Statement *parent_exists, int n)
 {

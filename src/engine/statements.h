@@ -82,6 +82,15 @@ extern Datum answer_row(FunctionCallInfo fcinfo, Statement *statement, const Nul
 extern Datum answer_rows(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args);
 
 /*
+ * For statements on several rows below a parent, which the first of the
+ * arguments names: the count, after a statement that locks the parent.  So no
+ * two lock each other out; and as it is a statement of its own, the next one
+ * sees what they did who had the parent before.
+ */
+extern Datum answer_count_locked(FunctionCallInfo fcinfo, Statement *lock, Statement *statement,
+								 const NullableDatum *args);
+
+/*
  * For statements that insert a row below a parent, in the form INSERT ...
  * SELECT ... FROM parent FOR KEY SHARE ON CONFLICT DO NOTHING: true, false (it
  * exists), or 23503 when the parent that argument n names is not there.

@@ -19,7 +19,6 @@
 #include "engine/lazy_commit.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
-#include "repo/aliases.h"
 
 /* rows that a max of NULL stands for: all */
 static NullableDatum
@@ -33,14 +32,16 @@ max_argument(FunctionCallInfo fcinfo, int n)
 
 /*
  * Something was served now: write that unless a time is on record that is near
- * enough.  args are the key, with room for the time behind it.
+ * enough.  args are the key, with room for the time behind it.  Where the time
+ * may be in one of two tables, read says so, too: elsewhere is for the other.
  *
  * Where somebody is at the row, nothing is written: another one notes an access
  * just now, or it goes.  So serving waits for nobody, and whoever removes an
  * image does not meet a request that has one of its rows and wants another.
  */
 static Datum
-answer_touch(FunctionCallInfo fcinfo, Statement *read, Statement *write, NullableDatum *args)
+answer_touch(FunctionCallInfo fcinfo, Statement *read, Statement *write, Statement *elsewhere,
+			 NullableDatum *args)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	RepoCall	call;
@@ -57,6 +58,8 @@ answer_touch(FunctionCallInfo fcinfo, Statement *read, Statement *write, Nullabl
 		if (accessed.isnull ||
 			DatumGetTimestampTz(accessed.value) + (int64) access_resolution * 1000 <= now)
 		{
+			if (elsewhere != NULL && DatumGetBool(result_value(0, 2).value))
+				write = elsewhere;
 			begin_losable_write();
 			run_statement(write, args);
 			end_losable_write();
@@ -70,10 +73,13 @@ answer_touch(FunctionCallInfo fcinfo, Statement *read, Statement *write, Nullabl
 
 #define ACCESS_OF_ALIAS \
 	"SELECT coalesce((SELECT max(p.accessed) FROM pictrepo.proxies p WHERE p.alias = a.alias)," \
-	" a.accessed) FROM pictrepo.aliases a WHERE a.alias = $1"
+	" a.accessed), EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias)" \
+	" FROM pictrepo.aliases a WHERE a.alias = $1"
 
 READS(access_of_alias, ACCESS_OF_ALIAS, TEXTOID);
 READS_NOW(access_of_alias_now, ACCESS_OF_ALIAS, TEXTOID);
+
+WRITES(lock_alias, "SELECT FROM pictrepo.aliases WHERE alias = $1 FOR NO KEY UPDATE", TEXTOID);
 
 WRITES(set_alias_access,
 	   "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = $2 WHERE alias = $1 RETURNING 1),"
@@ -82,10 +88,20 @@ WRITES(set_alias_access,
 	   " SELECT FROM proxied UNION ALL SELECT FROM plain",
 	   TEXTOID, TIMESTAMPTZOID);
 
+/* bool: is there such an alias?  It is locked first, as by who removes it. */
+static Datum
+change_urls(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
+{
+	return BoolGetDatum(DatumGetInt64(answer_count_locked(fcinfo, &lock_alias, statement, args)) > 0);
+}
+
+WRITES(touch_urls,
+	   "UPDATE pictrepo.proxies SET accessed = $2 WHERE digest = ANY (ARRAY("
+	   "SELECT digest FROM pictrepo.proxies WHERE alias = $1 FOR NO KEY UPDATE SKIP LOCKED))",
+	   TEXTOID, TIMESTAMPTZOID);
+
 WRITES(touch_alias,
-	   "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = $2 WHERE digest = ANY (ARRAY("
-	   "SELECT digest FROM pictrepo.proxies WHERE alias = $1 FOR NO KEY UPDATE SKIP LOCKED)))"
-	   " UPDATE pictrepo.aliases SET accessed = $2 WHERE alias = ("
+	   "UPDATE pictrepo.aliases SET accessed = $2 WHERE alias = ("
 	   "SELECT a.alias FROM pictrepo.aliases a WHERE a.alias = $1"
 	   " AND NOT EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias)"
 	   " FOR NO KEY UPDATE OF a SKIP LOCKED)",
@@ -103,7 +119,7 @@ pictrepo_accessed_alias(PG_FUNCTION_ARGS)
 {
 	NullableDatum args[2] = {alias_argument(fcinfo, 0)};
 
-	return answer_touch(fcinfo, &access_of_alias_now, &touch_alias, args);
+	return answer_touch(fcinfo, &access_of_alias_now, &touch_alias, &touch_urls, args);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_set_accessed_alias);
@@ -116,8 +132,8 @@ PG_FUNCTION_INFO_V1(pictrepo_set_accessed_alias);
 Datum
 pictrepo_set_accessed_alias(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(change_urls(fcinfo, &set_alias_access,
-							   ARGS(alias_argument(fcinfo, 0), time_argument(fcinfo, 1))) > 0);
+	return change_urls(fcinfo, &set_alias_access,
+					   ARGS(alias_argument(fcinfo, 0), time_argument(fcinfo, 1)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_alias_accessed_at);
@@ -174,7 +190,7 @@ WRITES(clear_alias_access,
 Datum
 pictrepo_remove_alias_access(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(change_urls(fcinfo, &clear_alias_access, ARGS(alias_argument(fcinfo, 0))) > 0);
+	return change_urls(fcinfo, &clear_alias_access, ARGS(alias_argument(fcinfo, 0)));
 }
 
 /* ----- variants ----- */
@@ -207,7 +223,7 @@ pictrepo_accessed_variant(PG_FUNCTION_ARGS)
 {
 	NullableDatum args[3] = {hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)};
 
-	return answer_touch(fcinfo, &access_of_variant_now, &touch_variant, args);
+	return answer_touch(fcinfo, &access_of_variant_now, &touch_variant, NULL, args);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_set_accessed_variant);

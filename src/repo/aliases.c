@@ -14,28 +14,6 @@
 #include "engine/arguments.h"
 #include "engine/identity.h"
 #include "engine/statements.h"
-#include "repo/aliases.h"
-
-WRITES(lock_alias, "SELECT FROM pictrepo.aliases WHERE alias = $1 FOR NO KEY UPDATE", TEXTOID);
-
-/*
- * A statement that changes what may be several urls of an alias, which is its
- * first argument; how many rows.  The alias is locked before, as by who
- * removes it, so that no two lock each other out; and in a statement of its
- * own, so that the next one sees what they did who had it before.
- */
-int64
-change_urls(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
-{
-	RepoCall	call;
-	uint64		rows = 0;
-
-	begin_call(&call, fcinfo);
-	if (run_statement(&lock_alias, args) > 0)
-		rows = run_statement(statement, args);
-	end_call(&call);
-	return (int64) rows;
-}
 
 PG_FUNCTION_INFO_V1(pictrepo_create_alias);
 

@@ -11,7 +11,6 @@
 
 #include "engine/arguments.h"
 #include "engine/statements.h"
-#include "repo/aliases.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_relate_url);
 
@@ -56,6 +55,7 @@ pictrepo_related(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pictrepo_remove_relation);
 
+WRITES(lock_alias, "SELECT FROM pictrepo.aliases WHERE alias = $1 FOR NO KEY UPDATE", TEXTOID);
 WRITES(delete_urls, "DELETE FROM pictrepo.proxies WHERE alias = $1", TEXTOID);
 
 /*
@@ -66,5 +66,5 @@ WRITES(delete_urls, "DELETE FROM pictrepo.proxies WHERE alias = $1", TEXTOID);
 Datum
 pictrepo_remove_relation(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(change_urls(fcinfo, &delete_urls, ARGS(alias_argument(fcinfo, 0))));
+	return answer_count_locked(fcinfo, &lock_alias, &delete_urls, ARGS(alias_argument(fcinfo, 0)));
 }
