@@ -73,18 +73,16 @@ pictrepo_bound(PG_FUNCTION_ARGS)
 	return answer_row(fcinfo, &bound_of_hash, ARGS(hash_argument(fcinfo, 0)));
 }
 
-/*
- * One hash more than the page holds, as that is where the next page starts.
- * And as many before it as a page holds, where there are, is the start of the
- * page before: in the same statement, as to set one up takes as long as to
- * walk there.
- */
-READS(page_and_before,
-	  "(SELECT created_at, hash, false FROM pictrepo.hashes WHERE (created_at, hash) <= ($1, $2)"
-	  " ORDER BY created_at DESC, hash DESC LIMIT $3 + 1)"
-	  " UNION ALL "
-	  "(SELECT created_at, hash, true FROM pictrepo.hashes WHERE (created_at, hash) > ($1, $2)"
-	  " ORDER BY created_at, hash OFFSET $3 - 1 LIMIT 1)",
+/* One hash more than the page holds: the start of the next. */
+READS(page_from,
+	  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) <= ($1, $2)"
+	  " ORDER BY created_at DESC, hash DESC LIMIT $3 + 1",
+	  TIMESTAMPTZOID, BYTEAOID, INT4OID);
+
+/* As many before it as a page holds: the start of the page before. */
+READS(page_before,
+	  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) > ($1, $2)"
+	  " ORDER BY created_at, hash OFFSET $3 - 1 LIMIT 1",
 	  TIMESTAMPTZOID, BYTEAOID, INT4OID);
 
 /* Where there are fewer, the page before starts with the newest. */
@@ -122,11 +120,12 @@ result_hashes(uint64 rows)
 	return given(PointerGetDatum(construct_array(hashes, rows, BYTEAOID, -1, false, TYPALIGN_INT)));
 }
 
-/* Is the last row that of the page before? */
+/* Nothing lies between a position and the first hash from there on. */
 static bool
-has_before(uint64 rows)
+find_page_before(const Position *start, const NullableDatum *args)
 {
-	return rows > 0 && DatumGetBool(result_value(rows - 1, 3).value);
+	return run_statement(&page_before, args) > 0 ||
+		(!TIMESTAMP_IS_NOEND(start->created_at) && run_statement(&newest_after, args) > 0);
 }
 
 /*
@@ -141,17 +140,13 @@ fill_page(const Position *start, int limit, NullableDatum page[5])
 		given(PointerGetDatum(start->hash)),
 		given(Int32GetDatum(limit))
 	};
-	uint64		rows = run_statement(&page_and_before, args);
-	bool		before = has_before(rows);
-	uint64		found = before ? rows - 1 : rows;
+	uint64		found = run_statement(&page_from, args);
 
 	page[0] = given(Int32GetDatum(limit));
 	page[1] = found > 0 ? result_slug(0) : NULL_ARG;
-	page[2] = before ? result_slug(found) : NULL_ARG;
 	page[3] = found > (uint64) limit ? result_slug(limit) : NULL_ARG;
 	page[4] = result_hashes(Min(found, (uint64) limit));
-	if (!before && !TIMESTAMP_IS_NOEND(start->created_at) && run_statement(&newest_after, args) > 0)
-		page[2] = result_slug(0);
+	page[2] = find_page_before(start, args) ? result_slug(0) : NULL_ARG;
 }
 
 /* Before every hash: no hash is that new, and none is empty. */
