@@ -221,3 +221,16 @@ SELECT pictrepo.pause_queue(NULL);
 SELECT pictrepo.resume_queue('');
 SELECT pictrepo.requeue_dead(NULL);
 SELECT pictrepo.queue_length(), count(*) FROM pictrepo.queues;
+
+-- a wait that commits what had a callback of its own to add
+\c -
+DO $$
+DECLARE
+	id uuid; job jsonb; attempt int; queue_time timestamptz;
+BEGIN
+	CREATE TEMP TABLE made_before (id uuid);
+	LISTEN made_before;
+	CALL pictrepo.pop_wait('nothing', NULL, '50 ms', id, job, attempt, queue_time);
+	RAISE NOTICE 'job: %', job;
+END $$;
+SELECT coalesce(sum(waiting), 0) AS waiting FROM pictrepo.queue_stats;

@@ -39,8 +39,11 @@ typedef struct Wait
 	Call		owed;			/* the call that made it look */
 } Wait;
 
-/* A look may run somebody's trigger that waits as well: that one polls. */
-static bool in_line = false;
+/*
+ * Who stands in a line in this session.  A look may run somebody's trigger that
+ * waits as well: that one polls.
+ */
+static Wait *in_line = NULL;
 
 static uint32
 wait_event(WaitedFor what)
@@ -60,16 +63,51 @@ wait_event(WaitedFor what)
 /* ----- a place in a line ----- */
 
 static void
+leave(Wait *wait)
+{
+	if (wait->waiter == NULL)
+		return;
+	leave_line(wait->waiter, wait->rules->queue, wait->owed);
+	if (wait->rules->queue != NULL)
+		unpin_queue(wait->rules->queue);
+	give_place_back(wait->waiter);
+	wait->waiter = NULL;
+	in_line = NULL;
+}
+
+static void
+leave_at_exit(int code, Datum unused)
+{
+	if (in_line != NULL)
+		leave(in_line);
+}
+
+/*
+ * Once for the session: a wait may commit, and a commit may have callbacks of
+ * its own to add, so that one for each wait would not be the latest any more.
+ */
+static void
+promise_to_leave(void)
+{
+	static bool promised = false;
+
+	if (!promised)
+		before_shmem_exit(leave_at_exit, (Datum) 0);
+	promised = true;
+}
+
+static void
 get_in_line(Wait *wait)
 {
-	if (in_line || my_database() == NULL)
+	if (in_line != NULL || my_database() == NULL)
 		return;
 	if (wait->rules->what == WAIT_FOR_JOB && wait->rules->queue == NULL)
 		return;
+	promise_to_leave();
 	wait->waiter = take_place();
 	if (wait->waiter == NULL)
 		return;
-	in_line = true;
+	in_line = wait;
 	if (wait->rules->queue != NULL)
 	{
 		/* pinned by the transaction, which may end before the wait does */
@@ -78,21 +116,6 @@ get_in_line(Wait *wait)
 	}
 	else
 		join_keyed_line(wait->waiter, wait->rules->key);
-}
-
-static void
-leave(int code, Datum datum)
-{
-	Wait	   *wait = (Wait *) DatumGetPointer(datum);
-
-	if (wait->waiter == NULL)
-		return;
-	leave_line(wait->waiter, wait->rules->queue, wait->owed);
-	if (wait->rules->queue != NULL)
-		unpin_queue(wait->rules->queue);
-	give_place_back(wait->waiter);
-	wait->waiter = NULL;
-	in_line = false;
 }
 
 /* ----- sleeping ----- */
@@ -213,12 +236,15 @@ wait_until(const WaitRules *rules, Look look, void *what)
 		return false;
 
 	get_in_line(&wait);
-	PG_ENSURE_ERROR_CLEANUP(leave, PointerGetDatum(&wait));
+	PG_TRY();
 	{
 		INJECT(wait_joined);
 		found = look_and_sleep(&wait, look, what);
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(leave, PointerGetDatum(&wait));
-	leave(0, PointerGetDatum(&wait));
+	PG_FINALLY();
+	{
+		leave(&wait);
+	}
+	PG_END_TRY();
 	return found;
 }
