@@ -111,7 +111,8 @@ run_whole(void *what)
 {
 	Batch	   *batch = what;
 
-	batch->rows = run_statement(batch->statement, batch->args);
+	/* upkeep is of what is there by now */
+	batch->rows = run_latest(batch->statement, batch->args);
 	if (batch->take != NULL)
 		batch->rows = batch->take();
 }

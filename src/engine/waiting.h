@@ -20,7 +20,7 @@ typedef enum WaitedFor
 } WaitedFor;
 
 /*
- * Look whether it is there, in a new snapshot.  If not, *again may be set to a
+ * Look whether it is there by now, whatever the isolation level.  If not, *again may be set to a
  * time at which to look again, called or not.
  */
 typedef bool (*Look) (void *what, TimestampTz *again);

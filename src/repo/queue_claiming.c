@@ -202,7 +202,13 @@ room_in_queue(Pop *pop)
 	return room_under_limit(pop);
 }
 
-/* ----- claims ----- */
+/*
+ * ----- claims -----
+ *
+ * All looks are at what is committed by now, whatever the isolation level: the
+ * cursor is for all sessions, and a job that has come since an old snapshot is
+ * a job.
+ */
 
 #define CLAIM \
 	"UPDATE pictrepo.job_queue j SET status = 'running', worker = $2, heartbeat = $3," \
@@ -289,12 +295,12 @@ claim_from_bound(Pop *pop, const CursorView *view, const JobPosition *bound, int
 	JobPosition reached = {.priority = bound->priority, .run_at = view->now};
 	uint64		claimed;
 
-	claimed = run_statement(room == 1 ? &claim_one : &claim_level,
-							ARGS(pop->queue, pop->worker,
-								 given(TimestampTzGetDatum(pop->now)), given(Int32GetDatum(room)),
-								 pop->session, given(Int32GetDatum(bound->priority)),
-								 given(TimestampTzGetDatum(bound->run_at)),
-								 given(UUIDPGetDatum(&bound->id))));
+	claimed = run_latest(room == 1 ? &claim_one : &claim_level,
+						 ARGS(pop->queue, pop->worker,
+							  given(TimestampTzGetDatum(pop->now)), given(Int32GetDatum(room)),
+							  pop->session, given(Int32GetDatum(bound->priority)),
+							  given(TimestampTzGetDatum(bound->run_at)),
+							  given(UUIDPGetDatum(&bound->id))));
 	if (claimed == room)
 		reached = claimed_position(claimed - 1);
 	take_claimed(pop);
@@ -329,8 +335,8 @@ static void
 look_at_all(Pop *pop, CursorView *view)
 {
 	begin_full_look(view, pop->state);
-	run_statement(&levels_of_queue,
-				  ARGS(pop->queue, given(Int32GetDatum(CURSOR_LEVELS + 1))));
+	run_latest(&levels_of_queue,
+			   ARGS(pop->queue, given(Int32GetDatum(CURSOR_LEVELS + 1))));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		JobPosition job = {
@@ -361,9 +367,9 @@ claim_due_jobs(Pop *pop, int room, CursorView *view)
 		claim_from_bounds(pop, view, room);
 	else
 	{
-		run_statement(&claim_anywhere,
-					  ARGS(pop->queue, pop->worker, given(TimestampTzGetDatum(pop->now)),
-						   given(Int32GetDatum(room)), pop->session));
+		run_latest(&claim_anywhere,
+				   ARGS(pop->queue, pop->worker, given(TimestampTzGetDatum(pop->now)),
+						given(Int32GetDatum(room)), pop->session));
 		take_claimed(pop);
 	}
 }
@@ -386,9 +392,9 @@ expect_next(Pop *pop, Statement *statement, int priority)
 {
 	NullableDatum due = NULL_ARG;
 
-	if (run_statement(statement,
-					  ARGS(pop->queue, given(TimestampTzGetDatum(pop->now)),
-						   given(Int32GetDatum(priority)))) > 0)
+	if (run_latest(statement,
+				   ARGS(pop->queue, given(TimestampTzGetDatum(pop->now)),
+						given(Int32GetDatum(priority)))) > 0)
 		due = result_value(0, 1);
 	if (!due.isnull)
 		expect_due(pop->state, DatumGetTimestampTz(due.value));

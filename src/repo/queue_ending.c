@@ -349,7 +349,7 @@ reap_jobs(NullableDatum queue)
 	TimestampTz cutoff = reap_cutoff();
 	NullableDatum args[] = {queue, given(TimestampTzGetDatum(cutoff))};
 
-	if (run_statement(queue.isnull ? &any_silent_anywhere : &any_silent, args) == 0 ||
+	if (run_latest(queue.isnull ? &any_silent_anywhere : &any_silent, args) == 0 ||
 		!may_reap(cutoff))
 		return 0;
 	condemn_pulses(silent_pulses(cutoff), cutoff);
@@ -403,7 +403,7 @@ WRITES(rescue_bound_anywhere, RESCUE(""), TEXTOID, INT4OID, INT4OID);
 uint64
 rescue_jobs(NullableDatum queue)
 {
-	if (run_statement(queue.isnull ? &any_bound_anywhere : &any_bound, &queue) == 0)
+	if (run_latest(queue.isnull ? &any_bound_anywhere : &any_bound, &queue) == 0)
 		return 0;
 	pgstat_clear_backend_activity_snapshot();
 	return run_batch(queue.isnull ? &rescue_bound_anywhere : &rescue_bound, &queue, DUTY_BATCH,

@@ -82,7 +82,7 @@ look_for_result(void *what, TimestampTz *again)
 {
 	AwaitedUpload *result = what;
 
-	if (run_statement(&result_of_upload, &result->upload) == 0)
+	if (run_latest(&result_of_upload, &result->upload) == 0)
 		ereport(ERROR,
 				errcode(ERRCODE_NO_DATA_FOUND),
 				errmsg("upload %s does not exist",

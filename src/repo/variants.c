@@ -233,8 +233,8 @@ look_for_variant(void *what, TimestampTz *again)
 {
 	AwaitedVariant *awaited = what;
 
-	if (run_statement(&state_of_variant,
-					  ARGS(awaited->hash, awaited->variant, claim_cutoff())) == 0)
+	if (run_latest(&state_of_variant,
+				   ARGS(awaited->hash, awaited->variant, claim_cutoff())) == 0)
 		return true;
 	awaited->identifier = kept_value(0, 1);
 	if (!awaited->identifier.isnull)
