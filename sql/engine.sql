@@ -211,6 +211,28 @@ FROM pictrepo.queue_counters() WHERE queue = 'seen';
 DELETE FROM pictrepo.job_queue;
 DELETE FROM pictrepo.queues;
 
+-- a transaction may have as many subtransactions as it likes
+DO $$
+DECLARE
+	bytes bigint[];
+BEGIN
+	FOR i IN 1..4000 LOOP
+		BEGIN
+			PERFORM pictrepo.push('many', '1');
+			IF i % 2 = 0 THEN
+				RAISE division_by_zero;
+			END IF;
+		EXCEPTION WHEN division_by_zero THEN
+		END;
+		IF i IN (2000, 4000) THEN
+			bytes := bytes || (SELECT sum(used_bytes) FROM pg_backend_memory_contexts
+				WHERE name = 'TopTransactionContext')::bigint;
+		END IF;
+	END LOOP;
+	RAISE NOTICE 'not much more than before: %', bytes[2] - bytes[1] < 200000;
+END $$;
+DELETE FROM pictrepo.job_queue;
+
 -- who may
 CREATE ROLE pictrepo_regress_engine;
 SELECT pictrepo.grant_access('pictrepo_regress_engine', 'writer');

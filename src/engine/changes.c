@@ -613,6 +613,7 @@ merge_queues(Changes *outer, Changes *inner)
 		{
 			merge_queue_change(same, change);
 			unpin_queue(change->queue);
+			pfree(change);
 		}
 		else
 			slist_push_head(&outer->queues, &change->node);
@@ -647,6 +648,21 @@ merge_changes(Changes *outer, Changes *inner)
 	append(&outer->notices, &inner->notices);
 }
 
+/*
+ * What a level noted would stay in memory until the end of the transaction,
+ * which may have a million of them.  Nodes are the first of what they link.
+ */
+static void
+free_changes(Changes *level)
+{
+	slist_head *lists[] = {&level->queues, &level->pulses, &level->keys, &level->notices};
+
+	for (int i = 0; i < lengthof(lists); i++)
+		while (!slist_is_empty(lists[i]))
+			pfree(slist_pop_head_node(lists[i]));
+	pfree(level);
+}
+
 static void
 at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
@@ -662,6 +678,7 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionI
 
 			changes = inner->outer;
 			merge_changes(changes, inner);
+			free_changes(inner);
 		}
 		else
 			changes->level = level - 1;
@@ -672,6 +689,7 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionI
 
 		changes = inner->outer;
 		undo_changes(inner);
+		free_changes(inner);
 	}
 }
 

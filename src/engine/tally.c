@@ -225,7 +225,9 @@ begin_counting(Tallied which)
 		LWLockRelease(tally->lock);
 		return false;
 	}
-	snapshot = GetLatestSnapshot();
+	/* first, as it may run out of memory, and nobody would end the counting */
+	PushActiveSnapshot(GetLatestSnapshot());
+	snapshot = GetActiveSnapshot();
 	tally->xmin = snapshot->xmin;
 	tally->xmax = full_transaction_id(snapshot->xmax);
 	tally->xcnt = snapshot->xcnt;
@@ -236,7 +238,6 @@ begin_counting(Tallied which)
 		clear_lengths();
 	tally->state = TALLY_COUNTING;
 	tally->counter = MyProcPid;
-	PushActiveSnapshot(snapshot);
 	LWLockRelease(tally->lock);
 	return true;
 }
