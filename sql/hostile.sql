@@ -119,6 +119,29 @@ SET ROLE regress_pictrepo_evil;
 SELECT public.tour() FROM generate_series(1, 2);
 RESET ROLE;
 DROP TRIGGER careless ON pictrepo.variants;
+-- and other ways on into tables that refer to one of ours
+CREATE TABLE public.posts (image bytea DEFAULT NULL REFERENCES pictrepo.hashes ON DELETE SET NULL);
+CREATE TABLE public.pages (image bytea DEFAULT NULL REFERENCES pictrepo.hashes ON DELETE SET DEFAULT);
+CREATE TRIGGER careless AFTER UPDATE ON public.posts FOR EACH ROW EXECUTE FUNCTION public.careless();
+CREATE TRIGGER careless AFTER UPDATE ON public.pages FOR EACH ROW EXECUTE FUNCTION public.careless();
+CREATE FUNCTION public.refer() RETURNS text LANGUAGE plpgsql SET search_path = careless, pg_catalog AS $$
+BEGIN
+	PERFORM pictrepo.create_hash('\xaa', 'a.png');
+	INSERT INTO public.posts VALUES ('\xaa');
+	INSERT INTO public.pages VALUES ('\xaa');
+	PERFORM pictrepo.cleanup_hash('\xaa');
+	RETURN upper('done');
+END $$;
+SELECT public.refer() FROM generate_series(1, 2);
+DROP TABLE public.posts, public.pages;
+DROP FUNCTION public.refer;
+CREATE DOMAIN public.careful_text AS text DEFAULT '' CHECK (public.careful(VALUE));
+ALTER TABLE pictrepo.variants ADD COLUMN note public.careful_text;
+SET ROLE regress_pictrepo_evil;
+SELECT public.tour() FROM generate_series(1, 2);
+RESET ROLE;
+ALTER TABLE pictrepo.variants DROP COLUMN note;
+DROP DOMAIN public.careful_text;
 ALTER TABLE pictrepo.job_queue ADD CONSTRAINT careful CHECK (public.careful(queue));
 SET ROLE regress_pictrepo_evil;
 SELECT public.tour() FROM generate_series(1, 2);
@@ -186,6 +209,17 @@ ALTER TABLE pictrepo.job_queue DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SE
 BEGIN READ ONLY;
 SELECT pictrepo.push('q', '1');
 ROLLBACK;
+ALTER TABLE pictrepo.job_queue RENAME TO moved;
+CREATE VIEW pictrepo.job_queue AS TABLE pictrepo.moved;
+ALTER VIEW pictrepo.job_queue ALTER status SET DEFAULT 'new', ALTER attempt SET DEFAULT 0;
+SELECT pictrepo.push('q', '1') IS NOT NULL AS pushed FROM generate_series(1, 2);
+DROP VIEW pictrepo.job_queue;
+ALTER TABLE pictrepo.moved RENAME TO job_queue;
+-- nor does a row that has become possible bring anything down
+BEGIN;
+ALTER TABLE pictrepo.job_queue ALTER queue DROP NOT NULL;
+INSERT INTO pictrepo.job_queue (id, queue, job) VALUES (gen_random_uuid(), NULL, '1');
+ROLLBACK;
 SELECT count(*), pictrepo.queue_length('q') FROM pictrepo.job_queue;
 SELECT count(*) FROM pictrepo.pop('q', max_jobs => 10);
 TRUNCATE pictrepo.job_queue;
@@ -240,12 +274,50 @@ EXECUTE served;
 \set VERBOSITY default
 ALTER TABLE pictrepo.hashes RENAME COLUMN blurred TO blurhash;
 EXECUTE served;
+-- a key that is NULL, or not the only one
+ALTER TABLE pictrepo.hashes ALTER identifier DROP NOT NULL;
+UPDATE pictrepo.hashes SET identifier = NULL;
+EXECUTE served;
+UPDATE pictrepo.hashes SET identifier = 'a file';
+ALTER TABLE pictrepo.hashes ALTER identifier SET NOT NULL;
+ALTER TABLE pictrepo.aliases ALTER hash DROP NOT NULL;
+UPDATE pictrepo.aliases SET hash = NULL;
+EXECUTE served;
+UPDATE pictrepo.aliases SET hash = '\xaa';
+ALTER TABLE pictrepo.aliases ALTER hash SET NOT NULL;
+ALTER TABLE pictrepo.details DROP CONSTRAINT details_pkey;
+ALTER TABLE pictrepo.details ADD PRIMARY KEY (identifier) DEFERRABLE INITIALLY DEFERRED;
+BEGIN;
+INSERT INTO pictrepo.details VALUES ('a file', '{"width": 2}');
+EXECUTE served;
+ROLLBACK;
+ALTER TABLE pictrepo.details DROP CONSTRAINT details_pkey;
+ALTER TABLE pictrepo.details ADD PRIMARY KEY (identifier);
+EXECUTE served;
+-- an owner of the function who may not read the table
+\set VERBOSITY terse
+CREATE ROLE regress_pictrepo_poor;
+GRANT USAGE ON SCHEMA pictrepo TO regress_pictrepo_poor;
+BEGIN;
+ALTER FUNCTION pictrepo.serve OWNER TO regress_pictrepo_poor;
+EXECUTE served;
+ROLLBACK;
+BEGIN;
+ALTER FUNCTION pictrepo.push OWNER TO regress_pictrepo_poor;
+SELECT pictrepo.push('q', '1');
+ROLLBACK;
+\set VERBOSITY default
+DROP OWNED BY regress_pictrepo_poor;
+DROP ROLE regress_pictrepo_poor;
 DEALLOCATE served;
 SELECT count(*) FROM pictrepo.purge('a.png');
 SELECT pictrepo.cleanup_details('b file');
 TRUNCATE pictrepo.job_queue;
 
--- our triggers are for our tables
+-- our triggers are for rows of our tables
+CREATE TRIGGER odd AFTER INSERT ON pictrepo.uploads EXECUTE FUNCTION pictrepo.upload_changed();
+SELECT pictrepo.create_upload();
+DROP TRIGGER odd ON pictrepo.uploads;
 CREATE TABLE public.odd (id int, queue int);
 CREATE TRIGGER odd AFTER INSERT ON public.odd FOR EACH ROW EXECUTE FUNCTION pictrepo.job_changed();
 INSERT INTO public.odd VALUES (1, 1);

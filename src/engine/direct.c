@@ -23,6 +23,7 @@
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -63,7 +64,8 @@ look_up_columns(Insertion *insertion, Relation relation)
 {
 	int			natts = RelationGetNumberOfAttributes(relation);
 
-	if (has_foreign_code(RelationGetRelid(relation)) || natts > DIRECT_MAX_COLUMNS)
+	if (has_foreign_code(RelationGetRelid(relation)) || natts > DIRECT_MAX_COLUMNS ||
+		relation->rd_rel->relkind != RELKIND_RELATION)
 		return false;
 	for (int i = 0; i < insertion->count; i++)
 	{
@@ -89,7 +91,7 @@ look_up(Insertion *insertion)
 
 	insertion->relation = InvalidOid;
 	relation = table_open(oid, RowExclusiveLock);
-	if (look_up_columns(insertion, relation))
+	if (pg_class_aclcheck(oid, GetUserId(), ACL_INSERT) == ACLCHECK_OK && look_up_columns(insertion, relation))
 		insertion->relation = oid;
 	table_close(relation, NoLock);
 }
@@ -103,12 +105,13 @@ is_ready(Insertion *insertion)
 {
 	if (OidIsValid(insertion->relation))
 		LockRelationOid(insertion->relation, RowExclusiveLock);
-	if (insertion->version != tables_version())
+	if (insertion->version != tables_version() || insertion->user != GetUserId())
 	{
 		uint64		before = tables_version();
 
 		look_up(insertion);
 		insertion->version = before;
+		insertion->user = GetUserId();
 	}
 	return OidIsValid(insertion->relation);
 }

@@ -28,6 +28,7 @@ typedef struct Insertion
 
 	/* looked up when the tables changed */
 	uint64		version;		/* 0: never */
+	Oid			user;			/* for whom */
 	Oid			relation;		/* invalid: it takes a statement */
 	AttrNumber	numbers[DIRECT_MAX_COLUMNS];
 	NullableDatum defaults[DIRECT_MAX_COLUMNS]; /* of all columns of the table */

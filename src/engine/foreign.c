@@ -18,6 +18,7 @@
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/fmgroids.h"
@@ -55,6 +56,8 @@ calls_foreign(Node *expression, void *schema)
 {
 	if (expression == NULL)
 		return false;
+	if (IsA(expression, CoerceToDomain))
+		return true;			/* its checks are not part of it */
 	if (check_functions_in_node(expression, is_foreign, schema))
 		return true;
 	return walk_expression(expression, calls_foreign, schema);
@@ -77,6 +80,22 @@ constraint_is_foreign(Relation table)
 	for (int i = 0; constraints != NULL && i < constraints->num_defval; i++)
 		if (text_calls_foreign(constraints->defval[i].adbin, RelationGetNamespace(table)))
 			return true;
+	return false;
+}
+
+/* A domain's checks are looked at by nobody here. */
+static bool
+column_is_foreign(Relation table)
+{
+	TupleDesc	columns = RelationGetDescr(table);
+
+	for (int i = 0; i < columns->natts; i++)
+	{
+		const FormData_pg_attribute *column = TupleDescAttr(columns, i);
+
+		if (!column->attisdropped && get_typtype(column->atttypid) == TYPTYPE_DOMAIN)
+			return true;
+	}
 	return false;
 }
 
@@ -118,16 +137,34 @@ any_index_is_foreign(Relation table)
 	return found;
 }
 
+/* Does the foreign key write into the table that refers to this one? */
+static bool
+goes_on(Oid function)
+{
+	switch (function)
+	{
+		case F_RI_FKEY_CASCADE_DEL:
+		case F_RI_FKEY_CASCADE_UPD:
+		case F_RI_FKEY_SETNULL_DEL:
+		case F_RI_FKEY_SETNULL_UPD:
+		case F_RI_FKEY_SETDEFAULT_DEL:
+		case F_RI_FKEY_SETDEFAULT_UPD:
+			return true;
+		default:
+			return false;
+	}
+}
+
 static bool
 one_trigger_is_foreign(const Trigger *trigger, Oid schema)
 {
 	return is_foreign(trigger->tgfoid, &schema) ||
 		(trigger->tgqual != NULL && text_calls_foreign(trigger->tgqual, schema)) ||
-		(trigger->tgfoid == F_RI_FKEY_CASCADE_DEL && has_foreign_code(trigger->tgconstrrelid));
+		(goes_on(trigger->tgfoid) && has_foreign_code(trigger->tgconstrrelid));
 }
 
 /*
- * Also when a deletion goes on in a table that refers to this one.  Of a copy:
+ * Also when a change goes on in a table that refers to this one.  Of a copy:
  * the table's own list goes away whenever the server hears that anything was
  * done to the table, and to look things up is to hear it.
  */
@@ -159,10 +196,11 @@ look_at(Oid oid)
 	if (RelationGetNamespace(table) == get_namespace_oid("pictrepo", true))
 	{
 		if (table->rd_rel->relkind == RELKIND_VIEW)
-			found = false;		/* it has its own rule alone, which is in the plan */
+			found = trigger_is_foreign(table);	/* its own rule is in the plan */
 		else
 			found = !is_plain_table(table->rd_rel) || trigger_is_foreign(table) ||
-				constraint_is_foreign(table) || any_index_is_foreign(table);
+				column_is_foreign(table) || constraint_is_foreign(table) ||
+				any_index_is_foreign(table);
 	}
 	table_close(table, AccessShareLock);
 	return found;

@@ -19,7 +19,9 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "commands/defrem.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -31,14 +33,17 @@
 
 /* ----- what is known of the table ----- */
 
-/* Of that column alone, of all rows, good for any snapshot, and what is equal is so for "=" */
+/*
+ * Of that column alone, of all rows, good for any snapshot and at any moment,
+ * and what is equal is so for "="
+ */
 static bool
 is_key_index(Relation index, const FormData_pg_attribute *key)
 {
 	Form_pg_index form = index->rd_index;
 
-	return index->rd_rel->relam == BTREE_AM_OID && form->indisunique && form->indisvalid &&
-		!form->indcheckxmin && form->indnkeyatts == 1 && form->indkey.values[0] == key->attnum &&
+	return index->rd_rel->relam == BTREE_AM_OID && form->indisunique && form->indimmediate &&
+		form->indisvalid && !form->indcheckxmin && form->indnkeyatts == 1 && form->indkey.values[0] == key->attnum &&
 		index->rd_opcintype[0] == key->atttypid && index->rd_indcollation[0] == key->attcollation &&
 		index->rd_opfamily[0] == get_opclass_family(GetDefaultOpClass(key->atttypid, BTREE_AM_OID)) &&
 		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
@@ -76,9 +81,12 @@ look_up_columns(Lookup *lookup, Relation relation)
 	for (int i = 0; i < lookup->count; i++)
 	{
 		AttrNumber	number = get_attnum(RelationGetRelid(relation), lookup->columns[i].name);
+		const FormData_pg_attribute *column;
 
-		if (number <= 0 ||
-			TupleDescAttr(RelationGetDescr(relation), number - 1)->atttypid != lookup->columns[i].type)
+		if (number <= 0)
+			return false;
+		column = TupleDescAttr(RelationGetDescr(relation), number - 1);
+		if (column->atttypid != lookup->columns[i].type || column->attgenerated != '\0')
 			return false;
 		lookup->numbers[i] = number;
 	}
@@ -93,7 +101,8 @@ look_up(Lookup *lookup)
 
 	lookup->relation = InvalidOid;
 	relation = table_open(oid, AccessShareLock);
-	if (!has_foreign_code(oid) && look_up_columns(lookup, relation) && look_up_index(lookup, relation))
+	if (!has_foreign_code(oid) && pg_class_aclcheck(oid, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		look_up_columns(lookup, relation) && look_up_index(lookup, relation))
 		lookup->relation = oid;
 	table_close(relation, NoLock);
 }
@@ -107,12 +116,13 @@ is_ready(Lookup *lookup)
 {
 	if (OidIsValid(lookup->relation))
 		LockRelationOid(lookup->relation, AccessShareLock);
-	if (lookup->version != tables_version())
+	if (lookup->version != tables_version() || lookup->user != GetUserId())
 	{
 		uint64		before = tables_version();
 
 		look_up(lookup);
 		lookup->version = before;
+		lookup->user = GetUserId();
 	}
 	return OidIsValid(lookup->relation);
 }
@@ -155,7 +165,7 @@ scan(const Lookup *lookup, Relation relation, Relation index, Datum key, Nullabl
  * their definition, in the current memory context.
  */
 LookupResult
-find_row(Lookup *lookup, Datum key, NullableDatum *row)
+find_row(Lookup *lookup, NullableDatum key, NullableDatum *row)
 {
 	Relation	relation;
 	Relation	index;
@@ -163,9 +173,12 @@ find_row(Lookup *lookup, Datum key, NullableDatum *row)
 
 	if (!is_ready(lookup))
 		return LOOKUP_UNABLE;
+	if (key.isnull)
+		return LOOKUP_NOTHING;
 	relation = table_open(lookup->relation, NoLock);
 	index = index_open(lookup->index, AccessShareLock);
-	found = scan(lookup, relation, index, key, row);
+	/* not to be fetched from elsewhere at each comparison */
+	found = scan(lookup, relation, index, PointerGetDatum(PG_DETOAST_DATUM_PACKED(key.value)), row);
 	index_close(index, NoLock);
 	table_close(relation, NoLock);
 	return found ? LOOKUP_ROW : LOOKUP_NOTHING;

@@ -19,7 +19,10 @@ typedef struct LookupColumn
 	Oid			type;
 } LookupColumn;
 
-/* LOOKS_UP(name, table, {column, type oid}...) defines one that is static; the first column is the key. */
+/*
+ * LOOKS_UP(name, table, {column, type oid}...) defines one that is static; the
+ * first column is the key, of a type of variable length.
+ */
 typedef struct Lookup
 {
 	const char *table;
@@ -28,6 +31,7 @@ typedef struct Lookup
 
 	/* looked up when the tables changed */
 	uint64		version;		/* 0: never */
+	Oid			user;			/* for whom */
 	Oid			relation;		/* invalid: it takes a statement */
 	Oid			index;
 	RegProcedure equal;
@@ -49,6 +53,6 @@ typedef enum LookupResult
 	LOOKUP_UNABLE				/* use a statement */
 } LookupResult;
 
-extern LookupResult find_row(Lookup *lookup, Datum key, NullableDatum *row);
+extern LookupResult find_row(Lookup *lookup, NullableDatum key, NullableDatum *row);
 
 #endif

@@ -32,13 +32,18 @@
 
 /* ----- the row, or rows, that a trigger was called for ----- */
 
-/* Only for the tables that CREATE EXTENSION made: their columns are known. */
+/*
+ * Only for the tables that CREATE EXTENSION made: their columns are known.  For
+ * each row, or where rows_gone says so, after TRUNCATE.
+ */
 static TriggerData *
-trigger_data(FunctionCallInfo fcinfo)
+trigger_data(FunctionCallInfo fcinfo, bool rows_gone)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!(TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		  (rows_gone && TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))) ||
 		RelationGetNamespace(trigger->tg_relation) != get_func_namespace(fcinfo->flinfo->fn_oid))
 		ereport(ERROR,
 				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
@@ -61,18 +66,26 @@ new_row(const TriggerData *trigger)
 	return TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : NULL;
 }
 
+/* The table's owner may have taken its NOT NULL away. */
 static Datum
-row_value(const TriggerData *trigger, HeapTuple row, const char *column)
+column_value(TupleDesc tupdesc, HeapTuple row, int number)
 {
-	TupleDesc	tupdesc = RelationGetDescr(trigger->tg_relation);
 	bool		isnull;
-	Datum		value = SPI_getbinval(row, tupdesc, SPI_fnumber(tupdesc, column), &isnull);
+	Datum		value = SPI_getbinval(row, tupdesc, number, &isnull);
 
 	if (isnull)
 		ereport(ERROR,
 				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				errmsg("column \"%s\" must not be null", column));
+				errmsg("column \"%s\" must not be null", SPI_fname(tupdesc, number)));
 	return value;
+}
+
+static Datum
+row_value(const TriggerData *trigger, HeapTuple row, const char *column)
+{
+	TupleDesc	tupdesc = RelationGetDescr(trigger->tg_relation);
+
+	return column_value(tupdesc, row, SPI_fnumber(tupdesc, column));
 }
 
 /* AFTER triggers give nothing back. */
@@ -155,10 +168,9 @@ job_of_row(const TriggerData *trigger, HeapTuple row)
 {
 	TupleDesc	tupdesc = RelationGetDescr(trigger->tg_relation);
 	const JobColumns *columns = job_columns(trigger->tg_relation);
-	bool		isnull;
 	Job			job;
 
-#define COLUMN(name) heap_getattr(row, columns->name, tupdesc, &isnull)
+#define COLUMN(name) column_value(tupdesc, row, columns->name)
 	job.queue = DatumGetTextPP(COLUMN(queue));
 	job.position.id = *DatumGetUUIDP(COLUMN(id));
 	job.position.priority = DatumGetInt32(COLUMN(priority));
@@ -283,7 +295,7 @@ PG_FUNCTION_INFO_V1(pictrepo_job_changed);
 Datum
 pictrepo_job_changed(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_data(fcinfo);
+	TriggerData *trigger = trigger_data(fcinfo, true);
 	HeapTuple	old = old_row(trigger);
 	HeapTuple	new = new_row(trigger);
 	Job			before;
@@ -330,7 +342,7 @@ PG_FUNCTION_INFO_V1(pictrepo_queue_changed);
 Datum
 pictrepo_queue_changed(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_data(fcinfo);
+	TriggerData *trigger = trigger_data(fcinfo, false);
 	HeapTuple	rows[] = {old_row(trigger), new_row(trigger)};
 
 	for (int i = 0; i < lengthof(rows) && my_database() != NULL; i++)
@@ -360,7 +372,7 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_changed);
 Datum
 pictrepo_hash_changed(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_data(fcinfo);
+	TriggerData *trigger = trigger_data(fcinfo, true);
 
 	if (my_database() == NULL)
 		TRIGGER_DONE;
@@ -390,7 +402,7 @@ PG_FUNCTION_INFO_V1(pictrepo_upload_changed);
 Datum
 pictrepo_upload_changed(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_data(fcinfo);
+	TriggerData *trigger = trigger_data(fcinfo, false);
 	HeapTuple	new = new_row(trigger);
 	Datum		id = row_value(trigger, new != NULL ? new : old_row(trigger), "id");
 
@@ -423,7 +435,7 @@ PG_FUNCTION_INFO_V1(pictrepo_variant_changed);
 Datum
 pictrepo_variant_changed(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_data(fcinfo);
+	TriggerData *trigger = trigger_data(fcinfo, false);
 	HeapTuple	row = new_row(trigger) != NULL ? new_row(trigger) : old_row(trigger);
 	Datum		hash = row_value(trigger, row, "hash");
 	Datum		variant = row_value(trigger, row, "variant");

@@ -99,10 +99,10 @@ find_image(NullableDatum alias, NullableDatum *image)
 	NullableDatum of_file[2] = {NULL_ARG, NULL_ARG};
 	LookupResult result;
 
-	if ((result = find_row(&alias_row, alias.value, of_alias)) != LOOKUP_ROW ||
-		(result = find_row(&hash_row, of_alias[1].value, of_hash)) != LOOKUP_ROW)
+	if ((result = find_row(&alias_row, alias, of_alias)) != LOOKUP_ROW ||
+		(result = find_row(&hash_row, of_alias[1], of_hash)) != LOOKUP_ROW)
 		return result;
-	if (find_row(&details_row, of_hash[1].value, of_file) == LOOKUP_UNABLE)
+	if (find_row(&details_row, of_hash[1], of_file) == LOOKUP_UNABLE)
 		return LOOKUP_UNABLE;
 	memcpy(image, ARGS(of_hash[0], of_hash[1], of_file[1], of_hash[2], of_hash[3],
 					   given(BoolGetDatum(false))), 6 * sizeof(NullableDatum));
