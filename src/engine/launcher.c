@@ -364,6 +364,17 @@ hold_worker(DatabaseState *database, TimestampTz until)
 	SpinLockRelease(&shared->mutex);
 }
 
+/* The statement has ended, with its session perhaps. */
+static void
+let_worker_back(int code, Datum datum)
+{
+	DatabaseState *database = (DatabaseState *) DatumGetPointer(datum);
+
+	hold_worker(database, 0);
+	pg_atomic_fetch_and_u32(&database->attention, ~ATTEND_STOP);
+	wake_launcher();
+}
+
 static void
 send_worker_away(DatabaseState *database)
 {
@@ -442,18 +453,14 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		return;
 	}
 
-	send_worker_away(database);
-	PG_TRY();
+	PG_ENSURE_ERROR_CLEANUP(let_worker_back, PointerGetDatum(database));
 	{
+		send_worker_away(database);
+		INJECT(worker_sent_away);
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	}
-	PG_FINALLY();
-	{
-		hold_worker(database, 0);
-		pg_atomic_fetch_and_u32(&database->attention, ~ATTEND_STOP);
-		wake_launcher();
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(let_worker_back, PointerGetDatum(database));
+	let_worker_back(0, PointerGetDatum(database));
 	note_statement(statement);
 }
 
