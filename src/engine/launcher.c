@@ -177,6 +177,7 @@ list_databases(List **visitable, List **all)
 	table_close(relation, AccessShareLock);
 }
 
+/* Where there was no room for a state, there is now. */
 static void
 forget_dropped(const List *all)
 {
@@ -184,8 +185,11 @@ forget_dropped(const List *all)
 	{
 		Oid			oid = shared->databases[i].database;
 
-		if (OidIsValid(oid) && !list_member_oid(all, oid))
-			forget_database(oid, true);
+		if (!OidIsValid(oid) || list_member_oid(all, oid))
+			continue;
+		forget_database(oid, true);
+		list_free(seen);
+		seen = NIL;
 	}
 }
 
@@ -410,6 +414,8 @@ note_statement(Node *statement)
 	{
 		if (my_database() != NULL)
 			note_created();
+		else
+			report_no_room(WARNING);
 	}
 	else if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_EXTENSION)
 	{
@@ -491,8 +497,8 @@ PG_FUNCTION_INFO_V1(pictrepo_start_worker);
  * start_worker() -> bool
  *
  * Start a background worker for this database, where none is started by the
- * server itself; false: one runs.  53400 when no slot is free,
- * 25006 on a standby.
+ * server itself; false: one runs.  53400 when no slot is free or the server has
+ * too many databases with pictrepo, 25006 on a standby.
  */
 Datum
 pictrepo_start_worker(PG_FUNCTION_ARGS)
@@ -502,6 +508,8 @@ pictrepo_start_worker(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("pictrepo.start_worker()");
 	if (database != NULL && worker_runs(database))
 		PG_RETURN_BOOL(false);
+	if (database_has_no_room())
+		report_no_room(ERROR);
 	if (!start_worker(MyDatabaseId))
 		ereport(ERROR,
 				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

@@ -235,6 +235,25 @@ schema_is_ours(void)
 	return ours;
 }
 
+void
+report_no_room(int level)
+{
+	ereport(level,
+			errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			errmsg("no pictrepo worker can run in database \"%s\"", get_database_name(MyDatabaseId)),
+			errdetail("Shared memory has room for %d databases with pictrepo.", DATABASES_MAX),
+			errhint("All functions work there as without preload."));
+}
+
+static void
+leave_for_want_of_room(void)
+{
+	StartTransactionCommand();
+	report_no_room(WARNING);
+	CommitTransactionCommand();
+	proc_exit(0);
+}
+
 /* ----- a duty ----- */
 
 /*
@@ -504,6 +523,8 @@ pictrepo_worker_main(Datum arg)
 		note_unwanted();
 		proc_exit(0);
 	}
+	if (database_has_no_room())
+		leave_for_want_of_room();
 	if (!is_the_only_one())
 		proc_exit(0);
 	sign_on();

@@ -39,6 +39,7 @@ $node->append_conf('postgresql.conf', qq{
 shared_preload_libraries = 'pictrepo'
 restart_after_crash = on
 log_statement = none
+max_worker_processes = 20
 pictrepo.synchronous_claims = on
 pictrepo.variant_claim_timeout = 1h
 $PLACES
@@ -801,6 +802,57 @@ check_counts('worker_unwanted');
 check_claims('others');
 is(places(), $places, 'nor by others');
 check_counts('end');
+
+# ----- more than shared memory has room for -----
+
+# notifications of which the worker knows nothing yet: those that find no place
+# go with the commit
+my $listener = session();
+$listener->ask('LISTEN upload_completion_channel');
+value(q{SELECT count(pictrepo.complete_upload(pictrepo.create_upload(), '{"Failure": {"message": "m", "code": "c"}}'))
+	FROM generate_series(1, 100)});
+is(hears($listener, 100), 100, 'each of many notifications comes once');
+is(hears($listener, 0), 0, 'and no other');
+$listener->leave;
+
+# databases
+sub in
+{
+	my ($database, $query) = @_;
+
+	return $node->safe_psql($database, $query);
+}
+
+my $others = 9;
+my $workers = q{SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_stat_activity WHERE backend_type = 'pictrepo worker'};
+my @with = ((map { "other$_" } 1 .. 7), 'postgres');
+my $refused = qr/no pictrepo worker can run in database "other\d"$/m;
+
+foreach my $database (map { "other$_" } 1 .. $others)
+{
+	value("CREATE DATABASE $database");
+	($stdout, $stderr) = run($node, $database, 'CREATE EXTENSION pictrepo');
+	my $has_room = grep { $_ eq $database } @with;
+
+	is($stderr =~ $refused ? 0 : 1, $has_room, "$database: " . ($has_room ? 'there is room' : 'it is said that there is none'));
+}
+soon("SELECT ($workers) = '@with'", 'eight databases have a worker');
+is(in('other8', q{SELECT pictrepo.push('q', '1') IS NOT NULL, pictrepo.create_hash('h', 'f'), pictrepo.queue_length(), pictrepo.size(),
+		(SELECT count(*) FROM pictrepo.pop('q'))}), 't|t|1|1|1', 'the ninth works as without preload');
+like(in('other8', q{SELECT value, advice FROM pictrepo.status() WHERE item = 'worker'}), qr/^none\|the server has no room/,
+	'and status() says so');
+($stdout, $stderr) = run($node, 'other8', 'SELECT pictrepo.start_worker()');
+like($stderr, qr/53400: no pictrepo worker can run in database "other8"$/m, 'nor can one be started');
+value('DROP DATABASE other9');
+my $log_before = -s $node->logfile;
+$node->restart;
+soon("SELECT count(*) = 8 FROM pg_stat_activity WHERE backend_type = 'pictrepo worker'", 'after a restart there are eight again');
+usleep(1_500_000);
+is(scalar(() = substr(slurp_file($node->logfile), $log_before) =~ /$refused/g), 1, 'and the log says once that one is too many');
+value("DROP DATABASE $_") foreach qw(other1 other2);
+soon(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pictrepo worker' AND datname = 'other8'},
+	'when another database goes, there is room');
+value('DROP DATABASE other8');
 
 # what was killed on purpose, and nothing else
 unlike(slurp_file($node->logfile), qr/PANIC|XX000|TRAP/, 'nothing odd in the log');
