@@ -35,7 +35,7 @@ const Duty	duties[DUTIES] = {
 	[DUTY_RESCUE] = {"rescue", &reap_interval, ATTEND_SESSIONS, rescue_everywhere},
 	[DUTY_PULSES] = {"pulses", &reap_interval, 0, reap_silent_pulses},
 	[DUTY_REAP] = {"reap", &reap_interval, 0, reap_everywhere},
-	[DUTY_NOTIFY] = {"notify", &sweep_interval, ATTEND_NOTICES, send_notices, NULL, finish_notices},
+	[DUTY_NOTIFY] = {"notify", &sweep_interval, ATTEND_NOTICES, send_notices, .worker_only = true},
 	[DUTY_SCHEDULES] = {"schedules", &schedule_interval, ATTEND_SCHEDULE, push_due_jobs, next_due_schedule},
 	[DUTY_UPLOADS] = {"uploads", &upload_interval, 0, end_uploads},
 	[DUTY_CLAIMS] = {"claims", &claim_interval, 0, expire_variant_claims},

@@ -43,7 +43,7 @@ typedef struct Duty
 	unsigned	attention;		/* ATTEND_* flags that call for it at once */
 	uint64		(*run) (void);	/* in a transaction with SPI; rows done */
 	TimestampTz (*next) (void); /* after it: when it has to run, at the latest */
-	void		(*end) (bool committed);	/* after the transaction */
+	bool		worker_only;	/* nobody else may run it */
 	int			batch;			/* not 0: in place of DUTY_BATCH */
 } Duty;
 

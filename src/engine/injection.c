@@ -3,9 +3,10 @@
  * injection.c
  *		What happens at an injection point, in a build that has them.
  *
- * A crash happens once: the file CRASHED in the data directory, which takes the
- * point's name, says that it has.  Else a setting in the server's configuration
- * would bring every new worker down.  Who removes the file arms it again.
+ * The end of a process happens once: the file ENDED in the data directory, which
+ * takes the point's name, says that it has.  Else a setting in the server's
+ * configuration would bring every new worker down.  Who removes the file arms it
+ * again.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,7 +27,7 @@
 #include "engine/duties.h"
 #include "engine/injection.h"
 
-#define CRASHED "pictrepo_crashed"
+#define ENDED "pictrepo_ended"
 
 StaticAssertDecl(POINT_duty_sweep - POINT_duty_rescue == DUTIES - 1,
 				 "each duty has an injection point");
@@ -68,7 +69,7 @@ check_injection(char **value, void **extra, GucSource source)
 
 		if (action != NULL)
 			return strcmp(action, "wait") == 0 || strcmp(action, "crash") == 0 ||
-				(strcmp(action, "error") == 0 && points[i].fails);
+				((strcmp(action, "error") == 0 || strcmp(action, "fatal") == 0) && points[i].fails);
 	}
 	return false;
 }
@@ -95,13 +96,21 @@ wait_at(const char *name)
 	LockRelease(&tag, ShareLock, true);
 }
 
-static void
-crash_at(const char *name)
+/* False: it was another time. */
+static bool
+is_first_end(const char *name)
 {
-	int			file = open(CRASHED, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	int			file = open(ENDED, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	bool		first = file >= 0 && write(file, name, strlen(name)) >= 0;
 
-	if (file < 0 || write(file, name, strlen(name)) < 0)
-		return;
+	if (file >= 0)
+		close(file);
+	return first;
+}
+
+static void
+crash(void)
+{
 	kill(MyProcPid, SIGKILL);
 	pause();
 }
@@ -115,12 +124,18 @@ inject(InjectionPoint point)
 		return;
 	if (strcmp(action, "wait") == 0)
 		wait_at(points[point].name);
-	else if (strcmp(action, "crash") == 0)
-		crash_at(points[point].name);
-	else
+	else if (strcmp(action, "error") == 0)
 		ereport(ERROR,
 				errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				errmsg("injected error at %s", points[point].name));
+	else if (!is_first_end(points[point].name))
+		return;
+	else if (strcmp(action, "crash") == 0)
+		crash();
+	else
+		ereport(FATAL,
+				errcode(ERRCODE_ADMIN_SHUTDOWN),
+				errmsg("injected end at %s", points[point].name));
 }
 
 void

@@ -9,7 +9,8 @@
  * which point, and pictrepo.injection_points lists them all:
  *
  *	point:error		raises an error (SQLSTATE 38000)
- *	point:crash		kills its own process, once: see injection.c
+ *	point:fatal		ends its process as pg_terminate_backend() does, once
+ *	point:crash		kills its process, once
  *	point:wait		waits for who has pg_advisory_lock(hashtext('point'))
  *
  * A new point needs a line here, and a scenario in test/t/026_injection.pl.
@@ -65,6 +66,8 @@
 	FAILS(worker_wanted) \
 	FAILS(worker_started) \
 	FAILS(worker_unwanted) \
+	FAILS(worker_committed) \
+	FAILS(worker_sent_away) \
 	FAILS(duty_rescue) \
 	FAILS(duty_pulses) \
 	FAILS(duty_reap) \

@@ -177,6 +177,7 @@ list_databases(List **visitable, List **all)
 	table_close(relation, AccessShareLock);
 }
 
+/* Where there was no room for a state, there is now. */
 static void
 forget_dropped(const List *all)
 {
@@ -184,8 +185,11 @@ forget_dropped(const List *all)
 	{
 		Oid			oid = shared->databases[i].database;
 
-		if (OidIsValid(oid) && !list_member_oid(all, oid))
-			forget_database(oid, true);
+		if (!OidIsValid(oid) || list_member_oid(all, oid))
+			continue;
+		forget_database(oid, true);
+		list_free(seen);
+		seen = NIL;
 	}
 }
 
@@ -364,6 +368,17 @@ hold_worker(DatabaseState *database, TimestampTz until)
 	SpinLockRelease(&shared->mutex);
 }
 
+/* The statement has ended, with its session perhaps. */
+static void
+let_worker_back(int code, Datum datum)
+{
+	DatabaseState *database = (DatabaseState *) DatumGetPointer(datum);
+
+	hold_worker(database, 0);
+	pg_atomic_fetch_and_u32(&database->attention, ~ATTEND_STOP);
+	wake_launcher();
+}
+
 static void
 send_worker_away(DatabaseState *database)
 {
@@ -399,6 +414,8 @@ note_statement(Node *statement)
 	{
 		if (my_database() != NULL)
 			note_created();
+		else
+			report_no_room(WARNING);
 	}
 	else if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_EXTENSION)
 	{
@@ -442,18 +459,14 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		return;
 	}
 
-	send_worker_away(database);
-	PG_TRY();
+	PG_ENSURE_ERROR_CLEANUP(let_worker_back, PointerGetDatum(database));
 	{
+		send_worker_away(database);
+		INJECT(worker_sent_away);
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	}
-	PG_FINALLY();
-	{
-		hold_worker(database, 0);
-		pg_atomic_fetch_and_u32(&database->attention, ~ATTEND_STOP);
-		wake_launcher();
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(let_worker_back, PointerGetDatum(database));
+	let_worker_back(0, PointerGetDatum(database));
 	note_statement(statement);
 }
 
@@ -484,8 +497,8 @@ PG_FUNCTION_INFO_V1(pictrepo_start_worker);
  * start_worker() -> bool
  *
  * Start a background worker for this database, where none is started by the
- * server itself; false: one runs.  53400 when no slot is free,
- * 25006 on a standby.
+ * server itself; false: one runs.  53400 when no slot is free or the server has
+ * too many databases with pictrepo, 25006 on a standby.
  */
 Datum
 pictrepo_start_worker(PG_FUNCTION_ARGS)
@@ -495,6 +508,8 @@ pictrepo_start_worker(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("pictrepo.start_worker()");
 	if (database != NULL && worker_runs(database))
 		PG_RETURN_BOOL(false);
+	if (database_has_no_room())
+		report_no_room(ERROR);
 	if (!start_worker(MyDatabaseId))
 		ereport(ERROR,
 				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "commands/async.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
@@ -107,7 +108,10 @@ notify(const char *channel, const char *payload)
 
 /* ----- sending, by the worker ----- */
 
-/* What goes out with the transaction that is under way */
+/*
+ * What goes out with the transaction that is under way.  Its end, also that of a
+ * session that is terminated, says whether it went.
+ */
 static List *sent_queues = NIL; /* of QueueState, pinned */
 static List *sent_notices = NIL;	/* of Notice */
 
@@ -170,15 +174,76 @@ take_notices(void)
 	list_sort(sent_notices, compare_numbers);
 }
 
+/* What was not sent stays to be sent. */
+static void
+finish_queue_notices(bool sent)
+{
+	ListCell   *cell;
+
+	foreach(cell, sent_queues)
+	{
+		QueueState *queue = lfirst(cell);
+
+		if (!sent)
+		{
+			SpinLockAcquire(&queue->mutex);
+			queue->notice = true;
+			SpinLockRelease(&queue->mutex);
+		}
+		unpin_queue(queue);
+	}
+	list_free(sent_queues);
+	sent_queues = NIL;
+}
+
+static void
+free_sent_notices(void)
+{
+	ListCell   *cell;
+
+	SpinLockAcquire(&shared->mutex);
+	foreach(cell, sent_notices)
+	{
+		((Notice *) lfirst(cell))->database = InvalidOid;
+		shared->notices_taken--;
+	}
+	SpinLockRelease(&shared->mutex);
+}
+
+static void
+finish_notices(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
+		return;
+	finish_queue_notices(event == XACT_EVENT_COMMIT);
+	if (event == XACT_EVENT_COMMIT && sent_notices != NIL)
+		free_sent_notices();
+	list_free(sent_notices);
+	sent_notices = NIL;
+}
+
+/* Once per process: the server keeps the callback. */
+static void
+watch_transactions(void)
+{
+	static bool watching = false;
+
+	if (!watching)
+		RegisterXactCallback(finish_notices, NULL);
+	watching = true;
+}
+
 /* In a transaction of the worker: send what there is; how many. */
 uint64
 send_notices(void)
 {
-	MemoryContext transaction = MemoryContextSwitchTo(TopMemoryContext);
+	MemoryContext transaction;
 	ListCell   *cell;
 
 	if (my_database() == NULL)
 		return 0;
+	transaction = MemoryContextSwitchTo(TopMemoryContext);
+	watch_transactions();
 	take_queue_notices();
 	take_notices();
 	MemoryContextSwitchTo(transaction);
@@ -191,38 +256,4 @@ send_notices(void)
 		Async_Notify(notice->channel, notice->payload);
 	}
 	return list_length(sent_queues) + list_length(sent_notices);
-}
-
-/* The transaction has ended: what was not sent stays to be sent. */
-void
-finish_notices(bool committed)
-{
-	ListCell   *cell;
-
-	if (my_database() == NULL)
-		return;
-	foreach(cell, sent_queues)
-	{
-		QueueState *queue = lfirst(cell);
-
-		if (!committed)
-		{
-			SpinLockAcquire(&queue->mutex);
-			queue->notice = true;
-			SpinLockRelease(&queue->mutex);
-		}
-		unpin_queue(queue);
-	}
-	SpinLockAcquire(&shared->mutex);
-	foreach(cell, sent_notices)
-	{
-		if (!committed)
-			break;
-		((Notice *) lfirst(cell))->database = InvalidOid;
-		shared->notices_taken--;
-	}
-	SpinLockRelease(&shared->mutex);
-	list_free(sent_queues);
-	list_free(sent_notices);
-	sent_queues = sent_notices = NIL;
 }

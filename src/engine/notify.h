@@ -13,6 +13,5 @@
 extern void notify_job(QueueState *queue, const pg_uuid_t *job, const char *queue_name);
 extern void notify(const char *channel, const char *payload);
 extern uint64 send_notices(void);
-extern void finish_notices(bool committed);
 
 #endif

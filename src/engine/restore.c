@@ -13,10 +13,15 @@
  * creates the extension or copies into its tables, has a lock from then on until
  * it ends.  The worker's duties need the lock as well, and do not wait for it.
  *
+ * Only with preload is every statement seen.  But the triggers see rows that
+ * come by whatever way; an application's are told from a dump's by the search
+ * path, which is empty there.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lock.h"
@@ -25,6 +30,9 @@
 
 #include "engine/restore.h"
 #include "engine/shared.h"
+
+/* for a worker without shared memory */
+static TimestampTz seen_restored = DT_NOBEGIN;
 
 static LOCKTAG
 lock_of_restores(void)
@@ -62,22 +70,39 @@ begin_restore(void)
 	note_restored();
 }
 
+/* From a trigger, for a row or more. */
+void
+watch_rows(void)
+{
+	if (!check_function_bodies && namespace_search_path[0] == '\0')
+		begin_restore();
+}
+
 void
 note_restored(void)
 {
 	DatabaseState *database = my_database();
 
+	seen_restored = GetCurrentTimestamp();
 	if (database != NULL)
-		pg_atomic_write_u64(&database->restored, GetCurrentTimestamp());
+		pg_atomic_write_u64(&database->restored, seen_restored);
 }
 
-/* Until the transaction ends; false: one is under way. */
+/*
+ * Until the transaction ends; false: one is under way.  One that has ended
+ * since the last look did so just now, for all that is known.
+ */
 bool
 keep_restores_away(void)
 {
+	static bool under_way = false;
 	LOCKTAG		tag = lock_of_restores();
+	bool		away = LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	if (under_way || !away)
+		note_restored();
+	under_way = !away;
+	return away;
 }
 
 /* The last time that something was restored, as far as is known. */
@@ -86,5 +111,5 @@ last_restored(void)
 {
 	DatabaseState *database = my_database();
 
-	return database != NULL ? (TimestampTz) pg_atomic_read_u64(&database->restored) : DT_NOBEGIN;
+	return database != NULL ? (TimestampTz) pg_atomic_read_u64(&database->restored) : seen_restored;
 }

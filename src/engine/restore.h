@@ -19,6 +19,7 @@
 
 extern bool is_part_of_restore(Node *statement);
 extern void begin_restore(void);
+extern void watch_rows(void);
 extern void note_restored(void);
 extern bool keep_restores_away(void);
 extern TimestampTz last_restored(void);

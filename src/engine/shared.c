@@ -195,6 +195,16 @@ my_database(void)
 	return mine;
 }
 
+/*
+ * Is this a database too many?  All works as without preload then, but there is
+ * no worker, since nobody could tell it anything.
+ */
+bool
+database_has_no_room(void)
+{
+	return shared_engine() && my_database() == NULL;
+}
+
 /* Tell the database's worker that there is something to do. */
 void
 attend(DatabaseState *database, uint32 what)
@@ -376,6 +386,7 @@ forget_database(Oid database, bool gone)
 	{
 		forget_notices(database);
 		state->held_until = 0;
+		pg_atomic_write_u32(&state->attention, 0);
 		memset(state->duties, 0, sizeof(state->duties));
 		state->database = InvalidOid;
 	}

@@ -39,10 +39,15 @@
 #include "engine/arguments.h"
 #include "engine/duties.h"
 
+#ifdef PICTREPO_INJECTION
+#define DATABASES_MAX 8			/* so that a test gets there */
+#define NOTICES_MAX 16
+#else
 #define DATABASES_MAX 100
+#define NOTICES_MAX 1024
+#endif
 #define KEYED_LINES 256
 #define PULSE_PARTITIONS 16
-#define NOTICES_MAX 1024
 #define NOTICE_LEN 1280
 #define CURSOR_LEVELS 8
 #define CURSOR_LATE 16
@@ -265,6 +270,7 @@ extern void reserve_shared_memory(void);
 extern bool shared_engine(void);
 extern DatabaseState *my_database(void);
 extern DatabaseState *find_database(Oid database);
+extern bool database_has_no_room(void);
 extern QueueState *pin_queue(Oid database, const char *name, int length, bool create);
 extern void unpin_queue(QueueState *queue);
 extern void forget_database(Oid database, bool gone);

@@ -26,6 +26,7 @@
 #include "engine/arguments.h"
 #include "engine/changes.h"
 #include "engine/notify.h"
+#include "engine/restore.h"
 #include "engine/slug.h"
 #include "engine/triggers.h"
 #include "engine/wakeup.h"
@@ -49,6 +50,7 @@ trigger_data(FunctionCallInfo fcinfo, bool rows_gone)
 				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("function \"%s\" must be called by a trigger of pictrepo",
 					   get_func_name(fcinfo->flinfo->fn_oid)));
+	watch_rows();
 	return trigger;
 }
 

@@ -94,7 +94,11 @@ set_worker_state(DatabaseState *database, WorkerState state)
 	SpinLockRelease(&shared->mutex);
 }
 
-/* Each start in a row that comes to nothing doubles the pause before the next. */
+/*
+ * When its transaction and its locks are gone, or the next one would find this
+ * one there and go.  Each start in a row that comes to nothing doubles the pause
+ * before the next.
+ */
 static void
 sign_off(int code, Datum unused)
 {
@@ -121,7 +125,7 @@ sign_on(void)
 	if (database == NULL)
 		return;
 	database->worker_failures++;
-	before_shmem_exit(sign_off, (Datum) 0);
+	on_shmem_exit(sign_off, (Datum) 0);
 	set_worker_state(database, WORKER_RUNNING);
 }
 
@@ -229,6 +233,25 @@ schema_is_ours(void)
 				errhint("Restart the server after an installation, then run ALTER EXTENSION pictrepo UPDATE."));
 	CommitTransactionCommand();
 	return ours;
+}
+
+void
+report_no_room(int level)
+{
+	ereport(level,
+			errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			errmsg("no pictrepo worker can run in database \"%s\"", get_database_name(MyDatabaseId)),
+			errdetail("Shared memory has room for %d databases with pictrepo.", DATABASES_MAX),
+			errhint("All functions work there as without preload."));
+}
+
+static void
+leave_for_want_of_room(void)
+{
+	StartTransactionCommand();
+	report_no_room(WARNING);
+	CommitTransactionCommand();
+	proc_exit(0);
 }
 
 /* ----- a duty ----- */
@@ -354,6 +377,7 @@ run_duty(int number)
 	TimestampTz start = GetCurrentTimestamp();
 	volatile TimestampTz next = start + interval_of(duty);
 	volatile uint64 rows = 0;
+	volatile bool ran = false;
 	char		error[sizeof(((DutyState *) NULL)->error)] = "";
 
 	PG_TRY();
@@ -368,6 +392,8 @@ run_duty(int number)
 			if (duty->next)
 				next = Min(next, duty->next());
 			end_duty();
+			ran = true;
+			INJECT(worker_committed);
 		}
 	}
 	PG_CATCH();
@@ -377,10 +403,12 @@ run_duty(int number)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
-	if (duty->end)
-		duty->end(error[0] == '\0');
 	last_run[number] = start;
-	if (error[0] != '\0')
+
+	/* what it was called for is still to be done */
+	if (!ran && duty->attention != 0)
+		next = start + USECS_PER_SEC;
+	else if (error[0] != '\0')
 		next = Max(next, start + USECS_PER_SEC);
 	else if (duty->next == NULL && !has_more_to_do(duty, rows))
 		next = Max(next, end_of_pause(start));
@@ -495,6 +523,8 @@ pictrepo_worker_main(Datum arg)
 		note_unwanted();
 		proc_exit(0);
 	}
+	if (database_has_no_room())
+		leave_for_want_of_room();
 	if (!is_the_only_one())
 		proc_exit(0);
 	sign_on();
@@ -504,11 +534,11 @@ pictrepo_worker_main(Datum arg)
 
 /* ----- SQL ----- */
 
-/* NULL is all of them; what waits for a commit is for the worker alone. */
+/* NULL is all of them that are not for the worker alone. */
 static bool
 duty_is_wanted(const Duty *duty, const char *name)
 {
-	return duty->end == NULL && (name == NULL || strcmp(name, duty->name) == 0);
+	return !duty->worker_only && (name == NULL || strcmp(name, duty->name) == 0);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_run_maintenance);

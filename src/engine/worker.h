@@ -15,6 +15,7 @@
 extern bool worker_runs(DatabaseState *database);
 extern bool worker_tends(DatabaseState *database);
 
+extern void report_no_room(int level);
 extern void define_launcher(void);
 extern bool start_worker(Oid database);
 

@@ -14,6 +14,7 @@
 #include "engine/arguments.h"
 #include "engine/restore.h"
 #include "engine/settings.h"
+#include "engine/shared.h"
 #include "engine/statements.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_health_check);
@@ -110,6 +111,7 @@ READS_ALL(status_items,
 					   "CASE WHEN restorer IS NOT NULL THEN"
 					   " format('it waits for the restore by process %s, until that session ends', restorer)"
 					   " WHEN worker IS NOT NULL OR standby OR NOT $2 THEN NULL"
+					   " WHEN $3 THEN 'the server has no room for one more: all works as without preload'"
 					   " WHEN change IS NOT NULL THEN 'comes when library and schema are of one version'"
 					   " ELSE 'see the server log; max_worker_processes may be used up' END")
 		  " FROM server UNION ALL "
@@ -141,7 +143,7 @@ READS_ALL(status_items,
 		  ITEM("uploads under way", "(SELECT count(*) FROM pictrepo.uploads)::text")
 		  " UNION ALL "
 		  ITEM("store migration", "CASE WHEN pictrepo.is_continuing_migration() THEN 'under way' ELSE 'none' END"),
-		  TEXTOID, BOOLOID);
+		  TEXTOID, BOOLOID, BOOLOID);
 
 /*
  * status() -> setof (item text, value text, advice text)
@@ -152,7 +154,8 @@ Datum
 pictrepo_status(PG_FUNCTION_ARGS)
 {
 	return answer_rows(fcinfo, &status_items,
-					   ARGS(given(CStringGetTextDatum(PICTREPO_VERSION)), given(BoolGetDatum(preloaded))));
+					   ARGS(given(CStringGetTextDatum(PICTREPO_VERSION)), given(BoolGetDatum(preloaded)),
+							given(BoolGetDatum(database_has_no_room()))));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_identifier_from_alias);

@@ -1,5 +1,6 @@
-# At each injection point (src/engine/injection.h), in turn: an error, after
-# which nothing is changed and all goes on; a kill -9, after which the server
+# At each injection point (src/engine/injection.h), in turn: an error, or the end
+# of the process as by pg_terminate_backend(), after which nothing is changed and
+# all goes on; a kill -9, after which the server
 # starts and has what was acknowledged, and of what was not all or nothing.  And
 # sessions that meet where no ordinary test can make them meet.
 
@@ -14,6 +15,11 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Session;
 use Test::More;
+use Time::HiRes qw(time usleep);
+
+# Seconds.  Longer than all intervals here, shorter than what puts right in the
+# end whatever was forgotten.
+my $SOON = 20;
 
 # How much shared memory has room for, when nothing leaks.
 my $WAITERS = 8;
@@ -33,6 +39,7 @@ $node->append_conf('postgresql.conf', qq{
 shared_preload_libraries = 'pictrepo'
 restart_after_crash = on
 log_statement = none
+max_worker_processes = 20
 pictrepo.synchronous_claims = on
 pictrepo.variant_claim_timeout = 1h
 $PLACES
@@ -58,6 +65,17 @@ sub wait_until
 	return;
 }
 
+# The same, for what must not take as long as a test may take.
+sub soon
+{
+	my ($query, $what, $database) = @_;
+	my $end = time + $SOON;
+
+	usleep(50_000) until $node->safe_psql($database // 'postgres', $query) eq 't' || time > $end;
+	cmp_ok(time, '<=', $end, $what) or diag $query;
+	return;
+}
+
 # ----- the scenarios -----
 
 my $held_job = qq{SELECT pictrepo.push('q%n', '1'); SELECT count(*) FROM pictrepo.pop('q%n', '$WORKER')};
@@ -70,6 +88,8 @@ my $ingest = q{SELECT outcome FROM pictrepo.ingest('h%n', 'f%n.png', '{}', 'a%n.
 my $push = q{SELECT pictrepo.push('q%n', '1') IS NOT NULL};
 my $pop = q{SELECT count(*) FROM pictrepo.pop('q%n')};
 my $delete = q{SELECT pictrepo.delete_alias('a%n.png', 'secret')};
+my $telling = qq{$push; SELECT pictrepo.complete_upload(pictrepo.create_upload(),
+	'{"Failure": {"message": "m", "code": "c"}}')};
 my $pushed = q{SELECT count(*) = 1 FROM pictrepo.job_queue WHERE queue = 'q%n'};
 
 sub pushing { return (act => $push, answer => 't', @_) }
@@ -109,8 +129,10 @@ sub importing
 # before: what is there; act: what passes the point, and its answer.  done: the
 # point comes when the act is done, but for the answer.  fails_as: the answer,
 # where an error is not the caller's.  but: the table that says how far it came.
-# crash_only: there is no error.  What a worker does has: settings; act, after
-# which it has to come; and done.
+# crash_only: there is no error.  database: another one, that is needed; then: how
+# it is soon afterwards.  What a worker does has: settings; act, after which it
+# has to come, at its interval or called; done; and heard: the notifications of
+# it, neither more nor less.
 my %scenarios = (
 	job_pushed => { pushing() },
 	jobs_pushed => { act => q{SELECT cardinality(pictrepo.push_many('q%n', '{1,2,3}'))}, answer => '3' },
@@ -188,6 +210,15 @@ my %scenarios = (
 		done => q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pictrepo worker'},
 		worker => 1, logs => 1
 	},
+	worker_committed => {
+		duty => 'notify', called => 1, act => $telling, heard => 2, done => $pushed, worker => 1
+	},
+	worker_sent_away => {
+		database => 'held%n', act => q{ALTER DATABASE held%n CONNECTION LIMIT 5}, answer => '',
+		then => q{SELECT count(*) = 1 FROM pg_stat_activity
+			WHERE backend_type = 'pictrepo worker' AND datname = 'held%n'},
+		end => 'DROP DATABASE held%n'
+	},
 	duty_rescue => {
 		act => qq{INSERT INTO pictrepo.job_queue (id, queue, job, status, worker, heartbeat, attempt, session)
 			VALUES (gen_random_uuid(), 'q%n', '1', 'running', '$WORKER', now(), 1, 'gone')},
@@ -204,7 +235,7 @@ my %scenarios = (
 		done => q{SELECT status = 'new' AND retry = 4 FROM pictrepo.job_queue WHERE queue = 'q%n'},
 		worker => 1
 	},
-	duty_notify => { act => $push, done => $pushed, worker => 1 },
+	duty_notify => { called => 1, act => $telling, heard => 2, done => $pushed, worker => 1 },
 	duty_schedules => {
 		act => q{INSERT INTO pictrepo.schedules (name, queue, job, every, first_run, next_run)
 			VALUES ('s%n', 'q%n', '1', '1 day', now() - interval '1 hour', now())},
@@ -255,6 +286,7 @@ my %scenarios = (
 	},
 );
 
+my @points = split ' ', $ENV{POINTS} // $points;
 is_deeply([ sort split ' ', $points ], [ sort keys %scenarios ], 'each point has a scenario');
 
 # ----- the books -----
@@ -302,7 +334,7 @@ sub check_claims
 
 	value(q{ALTER SYSTEM SET pictrepo.heartbeat_timeout = '1s'; ALTER SYSTEM SET pictrepo.variant_claim_timeout = '1s';
 		ALTER SYSTEM SET pictrepo.reap_interval = '50ms'; ALTER SYSTEM SET pictrepo.claim_interval = '50ms'; SELECT pg_reload_conf()});
-	wait_until(q{SELECT NOT EXISTS (SELECT FROM pictrepo.job_queue WHERE status = 'running')
+	soon(q{SELECT NOT EXISTS (SELECT FROM pictrepo.job_queue WHERE status = 'running')
 		AND NOT EXISTS (SELECT FROM pictrepo.variant_claims)}, "$name: no claim outlives its timeout");
 	value(q{ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()});
 	return;
@@ -317,7 +349,7 @@ sub places
 
 	value('TRUNCATE pictrepo.job_queue');
 	$_->send(q{SELECT count(*) FROM pictrepo.pop('nothing', wait => '1h')}) foreach @waiters;
-	wait_until("SELECT waiting = $WAITERS FROM pictrepo.queue_counters() WHERE queue = 'nothing'",
+	soon("SELECT waiting = $WAITERS FROM pictrepo.queue_counters() WHERE queue = 'nothing'",
 		'every place in a line is free');
 	value(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query ~ 'nothing' AND pid <> pg_backend_pid()});
 	$_->leave foreach @waiters;
@@ -346,13 +378,13 @@ sub await_restart
 
 	wait_until("SELECT pid <> $before FROM pg_stat_activity WHERE backend_type = 'checkpointer'",
 		"$point: the server starts again");
-	is(slurp_file($node->data_dir . '/pictrepo_crashed'), $point, "$point: there it crashed");
+	is(slurp_file($node->data_dir . '/pictrepo_ended'), $point, "$point: there it crashed");
 	return;
 }
 
 sub arm
 {
-	unlink $node->data_dir . '/pictrepo_crashed';
+	unlink $node->data_dir . '/pictrepo_ended';
 	return;
 }
 
@@ -374,6 +406,17 @@ sub check_answer
 
 # ----- what a client does -----
 
+# Another one with the extension and its worker.
+sub make_database
+{
+	my ($database, $there) = @_;
+
+	value("CREATE DATABASE $database");
+	$node->safe_psql($database, 'CREATE EXTENSION pictrepo');
+	soon($there, "$database: its worker comes");
+	return;
+}
+
 sub fail_in_session
 {
 	my ($point, $action) = @_;
@@ -381,6 +424,7 @@ sub fail_in_session
 	my $name = "$point:$action";
 
 	value($scenario->{before}) if defined $scenario->{before};
+	make_database($scenario->{database}, $scenario->{then}) if defined $scenario->{database};
 	my $before = state_of_tables($scenario->{but});
 	my $server_before = server_start();
 	my $log_before = -s $node->logfile;
@@ -390,6 +434,10 @@ sub fail_in_session
 	if ($action eq 'crash')
 	{
 		await_restart($server_before, $point);
+	}
+	elsif ($action eq 'fatal')
+	{
+		like($error, qr/57P01: injected end at $point$/m, "$name: the session ends");
 	}
 	elsif (defined $scenario->{fails_as})
 	{
@@ -401,6 +449,7 @@ sub fail_in_session
 		like($error, qr/38000: injected error at $point$/m, "$name: raised");
 	}
 
+	soon($scenario->{then}, "$name: and all is as before") if defined $scenario->{then};
 	if (defined $scenario->{done})
 	{
 		is(value($scenario->{done}), 't', "$name: what is committed is done");
@@ -417,32 +466,57 @@ sub fail_in_session
 
 # ----- what the worker does -----
 
+# How many notifications a session has heard when nothing more comes for a
+# while, or more than it should.
+sub hears
+{
+	my ($listener, $number) = @_;
+	my $heard = 0;
+	my $end = time + $SOON;
+	my $last = $end;
+
+	while ($heard <= $number && time < $last)
+	{
+		$listener->ask('SELECT 1');
+		$heard += $listener->notifications;
+		$last = time + 1 if $heard == $number && $last == $end;
+		usleep(50_000);
+	}
+	return $heard;
+}
+
 sub fail_in_worker
 {
 	my ($point, $action) = @_;
 	my $scenario = next_scenario($point);
 	my $name = "$point:$action";
-	my $duty = $point =~ s/^duty_//r =~ tr/_/ /r;
+	my $duty = $scenario->{duty} // $point =~ s/^duty_//r =~ tr/_/ /r;
+	my $listener = $scenario->{heard} && $action ne 'crash' ? Session->new($node) : undef;
 	my $server_before = server_start();
 	my $log_before = -s $node->logfile;
 
+	$listener->ask('LISTEN queue_status_channel; LISTEN upload_completion_channel') if $listener;
 	arm();
 
+	# as if no worker had come to nothing before, so that the next one comes at once
+	value('ALTER EXTENSION pictrepo UPDATE') if $action eq 'fatal';
+
 	# a crash must not come before there is something to do
-	run($node, 'postgres', "$scenario->{act};") if $action eq 'crash' && !$scenario->{logs};
+	my $before = $action eq 'crash' && !$scenario->{logs} && !$scenario->{called};
+	run($node, 'postgres', "$scenario->{act};") if $before;
 	value(join ';', "ALTER SYSTEM SET pictrepo.injection = '$name'",
 		(map { "ALTER SYSTEM SET pictrepo.${_}_interval = '50ms'" }
-			  qw(reap schedule upload claim dead_job variant proxy sweep)),
+			  $scenario->{called} ? () : qw(reap schedule upload claim dead_job variant proxy sweep)),
 		(map { "ALTER SYSTEM SET pictrepo.$_ = '$scenario->{settings}{$_}'" } keys %{ $scenario->{settings} }),
 		'SELECT pg_reload_conf()');
-	run($node, 'postgres', "$scenario->{act};") if $action ne 'crash' || $scenario->{logs};
+	run($node, 'postgres', "$scenario->{act};") if !$before;
 	if ($action eq 'crash')
 	{
 		await_restart($server_before, $point);
 	}
-	elsif ($scenario->{logs})
+	elsif ($scenario->{logs} || $action eq 'fatal')
 	{
-		$node->wait_for_log(qr/injected error at $point$/m, $log_before);
+		$node->wait_for_log(qr/injected (?:error|end) at $point$/m, $log_before);
 		pass("$name: raised");
 	}
 	else
@@ -452,7 +526,8 @@ sub fail_in_worker
 	}
 	value(q{ALTER SYSTEM RESET pictrepo.injection; SELECT pg_reload_conf()});
 	value($scenario->{repair}) if defined $scenario->{repair};
-	wait_until($scenario->{done}, "$name: and done in the end");
+	soon($scenario->{done}, "$name: and done in the end");
+	is(hears($listener, $scenario->{heard}), $scenario->{heard}, "$name: and heard") if $listener;
 	value(q{ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()});
 	check_counts($name);
 	return;
@@ -473,22 +548,22 @@ sub fail_at
 	return;
 }
 
-# ----- errors -----
+# ----- errors and ends -----
 
 my $places = places();
 note "places: $places";
-foreach my $point (grep { !$scenarios{$_}{crash_only} } split ' ', $points)
+foreach my $action (qw(error fatal))
 {
-	fail_at($point, 'error');
+	fail_at($_, $action) foreach grep { !$scenarios{$_}{crash_only} } @points;
+	check_claims($action);
+	is(places(), $places, "no place in shared memory is lost: $action");
 }
-check_claims('errors');
-is(places(), $places, 'no place in shared memory is lost by an error');
 my ($stdout, $stderr) = run($node, 'postgres', q{SET pictrepo.injection = 'commit_visible:error'});
 like($stderr, qr/22023/, 'where there can be no error none can be had');
 
 # ----- crashes -----
 
-fail_at($_, 'crash') foreach split ' ', $points;
+fail_at($_, 'crash') foreach @points;
 check_claims('crashes');
 is(places(), $places, 'nor by a crash');
 
@@ -727,6 +802,57 @@ check_counts('worker_unwanted');
 check_claims('others');
 is(places(), $places, 'nor by others');
 check_counts('end');
+
+# ----- more than shared memory has room for -----
+
+# notifications of which the worker knows nothing yet: those that find no place
+# go with the commit
+my $listener = session();
+$listener->ask('LISTEN upload_completion_channel');
+value(q{SELECT count(pictrepo.complete_upload(pictrepo.create_upload(), '{"Failure": {"message": "m", "code": "c"}}'))
+	FROM generate_series(1, 100)});
+is(hears($listener, 100), 100, 'each of many notifications comes once');
+is(hears($listener, 0), 0, 'and no other');
+$listener->leave;
+
+# databases
+sub in
+{
+	my ($database, $query) = @_;
+
+	return $node->safe_psql($database, $query);
+}
+
+my $others = 9;
+my $workers = q{SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_stat_activity WHERE backend_type = 'pictrepo worker'};
+my @with = ((map { "other$_" } 1 .. 7), 'postgres');
+my $refused = qr/no pictrepo worker can run in database "other\d"$/m;
+
+foreach my $database (map { "other$_" } 1 .. $others)
+{
+	value("CREATE DATABASE $database");
+	($stdout, $stderr) = run($node, $database, 'CREATE EXTENSION pictrepo');
+	my $has_room = grep { $_ eq $database } @with;
+
+	is($stderr =~ $refused ? 0 : 1, $has_room, "$database: " . ($has_room ? 'there is room' : 'it is said that there is none'));
+}
+soon("SELECT ($workers) = '@with'", 'eight databases have a worker');
+is(in('other8', q{SELECT pictrepo.push('q', '1') IS NOT NULL, pictrepo.create_hash('h', 'f'), pictrepo.queue_length(), pictrepo.size(),
+		(SELECT count(*) FROM pictrepo.pop('q'))}), 't|t|1|1|1', 'the ninth works as without preload');
+like(in('other8', q{SELECT value, advice FROM pictrepo.status() WHERE item = 'worker'}), qr/^none\|the server has no room/,
+	'and status() says so');
+($stdout, $stderr) = run($node, 'other8', 'SELECT pictrepo.start_worker()');
+like($stderr, qr/53400: no pictrepo worker can run in database "other8"$/m, 'nor can one be started');
+value('DROP DATABASE other9');
+my $log_before = -s $node->logfile;
+$node->restart;
+soon("SELECT count(*) = 8 FROM pg_stat_activity WHERE backend_type = 'pictrepo worker'", 'after a restart there are eight again');
+usleep(1_500_000);
+is(scalar(() = substr(slurp_file($node->logfile), $log_before) =~ /$refused/g), 1, 'and the log says once that one is too many');
+value("DROP DATABASE $_") foreach qw(other1 other2);
+soon(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pictrepo worker' AND datname = 'other8'},
+	'when another database goes, there is room');
+value('DROP DATABASE other8');
 
 # what was killed on purpose, and nothing else
 unlike(slurp_file($node->logfile), qr/PANIC|XX000|TRAP/, 'nothing odd in the log');

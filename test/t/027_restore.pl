@@ -184,6 +184,47 @@ $restoring->leave;
 check_work('gated');
 is(value('gated', q{SELECT advice IS NULL FROM pictrepo.status() WHERE item = 'worker'}), 't', 'gated: and the worker works');
 
+# ----- as long as the restoring session is there, and a timeout longer -----
+
+my $jobs = "$PostgreSQL::Test::Utils::tmp_check/jobs";
+my %ways = (
+	copied => "COPY pictrepo.job_queue FROM '$jobs'",
+	inserted => q{INSERT INTO pictrepo.job_queue (id, queue, job, status, worker, heartbeat, attempt, retry)
+		SELECT gen_random_uuid(), 'silent', '1', 'running', '%', '2001-01-01', 1, 5} =~ s/%/$WORKER/r);
+
+$old->safe_psql('postgres', "COPY (SELECT * FROM pictrepo.job_queue WHERE queue = 'silent' AND retry = 1 LIMIT 1) TO '$jobs'");
+
+# Rows come into a repo with a worker, and then nothing for a while, as when
+# indexes of other tables are built.
+sub check_grace
+{
+	my ($name, $way) = @_;
+	my $runs = q{SELECT count(*) FROM pictrepo.job_queue WHERE queue = 'silent' AND status = 'running'};
+
+	value($name, q{DELETE FROM pictrepo.job_queue WHERE queue = 'silent'});
+	my $session = Session->new($new, $name);
+	$session->ask("SET check_function_bodies = off; SELECT set_config('search_path', '', false); $ways{$way}");
+	sleep 7;
+	is(value($name, $runs), '1', "$name, $way: no job is taken away as long as the session is there");
+	like(value($name, q{SELECT advice FROM pictrepo.status() WHERE item = 'worker'}),
+		qr/restore by process @{[$session->pid]}/, "$name, $way: status() says why");
+	$session->leave;
+	sleep 3;
+	is(value($name, $runs), '1', "$name, $way: nor soon afterwards");
+	wait_for($name, "SELECT NOT EXISTS (SELECT FROM pictrepo.job_queue WHERE queue = 'silent' AND status = 'running')",
+		"$name, $way: but after the timeout");
+	return;
+}
+
+check_grace('gated', $_) foreach sort keys %ways;
+
+# who does the same from an application that turned these checks off is no restore
+my $application = Session->new($new, 'gated');
+$application->ask("SET check_function_bodies = off; $ways{inserted}");
+wait_for('gated', q{SELECT NOT EXISTS (SELECT FROM pictrepo.job_queue WHERE queue = 'silent' AND status = 'running')},
+	'gated: an application is no restore');
+$application->leave;
+
 # ----- COPY out and in -----
 
 value('postgres', 'CREATE DATABASE copied');
@@ -208,6 +249,15 @@ foreach my $table (qw(hashes variants variant_claims aliases proxies),
 		'0|0', "copied: counts are exact after $table");
 }
 $restoring->leave;
+
+# ----- a worker that was started by hand -----
+
+$new->adjust_conf('postgresql.conf', 'shared_preload_libraries', "''");
+$new->restart;
+is(value('gated', 'SELECT pictrepo.start_worker()'), 't', 'without preload: a worker is started');
+value('gated', 'DELETE FROM pictrepo.schedules');
+sleep 5;
+check_grace('gated', $_) foreach sort keys %ways;
 
 unlike(slurp_file($new->logfile), qr/PANIC|XX000|TRAP/, 'nothing odd in the log');
 $_->stop foreach $old, $new;
