@@ -82,9 +82,17 @@ WRITES(set_alias_access,
 	   " SELECT FROM proxied UNION ALL SELECT FROM plain",
 	   TEXTOID, TIMESTAMPTZOID);
 
+/*
+ * Of several urls the one served last, whose time counts.  More would be locked
+ * one after the other, and SKIP LOCKED does wait where the row has been updated
+ * since: for who has the next one and wants this one.
+ */
 WRITES(touch_alias,
-	   "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = $2 WHERE digest = ANY (ARRAY("
-	   "SELECT digest FROM pictrepo.proxies WHERE alias = $1 FOR NO KEY UPDATE SKIP LOCKED)))"
+	   "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = $2 WHERE digest = ("
+	   "SELECT digest FROM pictrepo.proxies WHERE digest = ("
+	   "SELECT p.digest FROM pictrepo.proxies p WHERE p.alias = $1"
+	   " ORDER BY p.accessed DESC NULLS LAST, p.digest LIMIT 1)"
+	   " FOR NO KEY UPDATE SKIP LOCKED))"
 	   " UPDATE pictrepo.aliases SET accessed = $2 WHERE alias = ("
 	   "SELECT a.alias FROM pictrepo.aliases a WHERE a.alias = $1"
 	   " AND NOT EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias)"
