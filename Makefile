@@ -31,7 +31,7 @@
 #   make clean           stop private servers, remove what was built
 #
 # PG_CONFIG=path or PG_MAJOR=number chooses among several installed servers.
-# ONLY=regress|isolation|clients|checks|tap and TESTS="queue hashes" narrow `make test`.
+# ONLY=regress|isolation|clients|checks|tap|injection and TESTS="queue hashes" narrow `make test`.
 
 all:
 

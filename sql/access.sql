@@ -56,6 +56,7 @@ SELECT pictrepo.remove_alias_access('also.png');
 SELECT pictrepo.alias_accessed_at('also.png'), pictrepo.related('https://example.com/also.png');
 SELECT * FROM pictrepo.older_aliases('2001-01-02');
 SELECT pictrepo.accessed_alias('also.png'), pictrepo.alias_accessed_at('also.png') IS NOT NULL AS known_again;
+SELECT count(*) AS urls, count(accessed) AS noted FROM pictrepo.proxies WHERE alias = 'also.png';
 
 -- no url, no cache
 SELECT pictrepo.remove_relation('third.png');

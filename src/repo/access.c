@@ -95,9 +95,17 @@ change_urls(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *
 	return BoolGetDatum(DatumGetInt64(answer_count_locked(fcinfo, &lock_alias, statement, args)) > 0);
 }
 
-WRITES(touch_urls,
-	   "UPDATE pictrepo.proxies SET accessed = $2 WHERE digest = ANY (ARRAY("
-	   "SELECT digest FROM pictrepo.proxies WHERE alias = $1 FOR NO KEY UPDATE SKIP LOCKED))",
+/*
+ * Of several urls the one served last, whose time counts.  More would be locked
+ * one after the other, and SKIP LOCKED does wait where the row has been updated
+ * since: for who has the next one and wants this one.
+ */
+WRITES(touch_url,
+	   "UPDATE pictrepo.proxies SET accessed = $2 WHERE digest = ("
+	   "SELECT digest FROM pictrepo.proxies WHERE digest = ("
+	   "SELECT p.digest FROM pictrepo.proxies p WHERE p.alias = $1"
+	   " ORDER BY p.accessed DESC NULLS LAST, p.digest LIMIT 1)"
+	   " FOR NO KEY UPDATE SKIP LOCKED)",
 	   TEXTOID, TIMESTAMPTZOID);
 
 WRITES(touch_alias,
@@ -119,7 +127,7 @@ pictrepo_accessed_alias(PG_FUNCTION_ARGS)
 {
 	NullableDatum args[2] = {alias_argument(fcinfo, 0)};
 
-	return answer_touch(fcinfo, &access_of_alias_now, &touch_alias, &touch_urls, args);
+	return answer_touch(fcinfo, &access_of_alias_now, &touch_alias, &touch_url, args);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_set_accessed_alias);

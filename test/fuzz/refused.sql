@@ -1,6 +1,6 @@
 -- Documents in hex, one a line of standard input: none of them may be JSON to the server.
 
-CREATE TABLE refused (document text);
+CREATE TEMP TABLE refused (document text);
 \copy refused from pstdin
 DO $$
 DECLARE

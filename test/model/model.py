@@ -9,6 +9,7 @@ until the tables have been looked at.
 import re
 import uuid
 from datetime import timedelta
+from hashlib import sha256
 
 HYPHENS = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 UUID = re.compile(rf"{HYPHENS}|[0-9a-f]{{32}}|\{{{HYPHENS}\}}|urn:uuid:{HYPHENS}", re.IGNORECASE)
@@ -338,10 +339,17 @@ class Model:
     def rows_of_access(self, alias):
         return self.urls_of(alias) or [self.aliases[alias]]
 
+    def row_of_touch(self, alias):
+        """Of several urls the one served last, and of those the one with the least digest."""
+        urls = sorted((url for url, row in self.proxies.items() if row["alias"] == alias),
+                      key=lambda url: sha256(url.encode()).digest())
+        served = [url for url in urls if self.proxies[url]["accessed"] == self.access_of(alias)]
+        return self.proxies[(served or urls)[0]] if urls else self.aliases[alias]
+
     def accessed_alias(self, alias):
         alias = normal_alias(alias)
         if alias in self.aliases:
-            self.note_access(self.rows_of_access(alias), self.access_of(alias))
+            self.note_access([self.row_of_touch(alias)], self.access_of(alias))
         return [(alias in self.aliases,)]
 
     def set_accessed_alias(self, alias, at):
