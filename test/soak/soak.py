@@ -7,7 +7,8 @@ Three databases of the cluster in DATA, which PGHOST and the like reach: in
 books, in `traffic` a steady mix of calls at a fixed rate, with sessions that
 wait and a schedule. Beside them the chores: dumps, exports, vacuum, reindexing.
 The connections last as long as the run. In the end everything must fit together,
-and memory must not have grown; OUTPUT has what was seen meanwhile.
+and after a minute or more memory must not have grown; OUTPUT has what was seen
+meanwhile.
 """
 
 import argparse
@@ -163,7 +164,7 @@ def main(options):
         lead = min(5, options.seconds / 10)
         traffic = Traffic(servers[2], lead + options.seconds + 1, options.output)
         chores = Chores(servers, min(CHORES_EVERY, options.seconds / 10))
-        watch = Watch(servers, options.output, min(10, options.seconds / 40))
+        watch = Watch(servers, options.output, options.seconds)
         for part in (images, jobs, traffic):
             part.begin()
         time.sleep(lead)

@@ -16,6 +16,10 @@ COLORS = ["#0969da", "#cf222e", "#1a7f37", "#9a6700", "#8250df", "#bf3989", "#57
 MAY_GROW_BY = 4096  # kB
 SETTLED = 0.3
 
+# A run that is shorter than this, in seconds, ends while caches still fill.
+COMPARED_FROM = 60
+
+KINDS = ("operations client", "chaos client", "soak traffic", "soak waiter", "pictrepo worker")
 PROCESSES = """SELECT pid, coalesce(nullif(application_name, ''), backend_type) || ' (' || coalesce(datname, '-') || ')'
     FROM pg_stat_activity WHERE application_name IN ('operations client', 'chaos client', 'soak traffic', 'soak waiter')
         OR backend_type LIKE 'pictrepo%'"""
@@ -33,9 +37,10 @@ def own_memory(pid):
 
 
 class Watch(Thread):
-    def __init__(self, servers, output, every):
+    def __init__(self, servers, output, seconds):
         super().__init__(name="watch", daemon=True)
-        self.servers, self.output, self.every = servers, output, every
+        self.servers, self.output, self.seconds = servers, output, seconds
+        self.every = min(10, seconds / 40)
         self.stop = Event()
         self.memory = defaultdict(list)  # (process, what it is): (second, kB)
         self.sizes = defaultdict(list)  # table: (second, MB)
@@ -79,10 +84,12 @@ class Watch(Thread):
             yield f"watching failed: {self.failed!r}"
             return
         grown = list(self.growth())
-        for what in ("operations client", "chaos client", "soak traffic", "soak waiter", "pictrepo worker"):
-            if not any(name.startswith(what) for _, name, _, _ in grown):
-                yield f"no {what} was there all the time"
-        for pid, what, settled, late in grown:
+        whole = self.seconds >= COMPARED_FROM
+        there = {name for _, name, _, _ in grown} if whole else {name for _, name in self.memory}
+        for what in KINDS:
+            if not any(name.startswith(what) for name in there):
+                yield f"no {what} was there" + " all the time" * whole
+        for pid, what, settled, late in grown if whole else ():
             if late > settled + MAY_GROW_BY:
                 yield f"{what} {pid} grew from {settled:,.0f} kB to {late:,.0f} kB"
 

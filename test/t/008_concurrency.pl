@@ -130,7 +130,7 @@ SELECT call(:what, :n, :m);
 		'>', \$stdout, '2>', \$stderr);
 	ok($ok, "$name: all clients came through") or diag $stderr;
 	my ($count) = $stdout =~ /actually processed: (\d+)/;
-	cmp_ok($count, '>', 1000, "$name: many calls");
+	cmp_ok($count, '>', 200, "$name: many calls");
 	return;
 }
 

@@ -156,7 +156,7 @@ sub compare_under_load
 }
 
 compare_under_load('load', 4);
-cmp_ok(value(q{SELECT sum(pushed) FROM pictrepo.queue_stats}), '>', 500, 'there was some load');
+cmp_ok(value(q{SELECT sum(pushed) FROM pictrepo.queue_stats}), '>', 100, 'there was some load');
 
 # a crash in the middle of the load, and load again at once
 sub crash
@@ -229,11 +229,12 @@ is($session->ask(q{SELECT count(*) FROM held JOIN pictrepo.jobs j USING (id) WHE
 	'2', 'and the view shows them');
 
 # one of two goes on; the time is long enough for a machine that has much to do
-value(q{ALTER SYSTEM SET pictrepo.heartbeat_timeout = '2s'; ALTER SYSTEM SET pictrepo.reap_interval = '50ms';
+value(q{ALTER SYSTEM SET pictrepo.heartbeat_timeout = '5s'; ALTER SYSTEM SET pictrepo.reap_interval = '50ms';
 	SELECT pg_reload_conf()});
-foreach (1 .. 60)
+foreach (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default)
 {
 	$session->ask(q{SELECT pictrepo.heartbeat(queue, worker, id) FROM held WHERE job = '1'});
+	last if $session->ask(q{SELECT state FROM pictrepo.jobs WHERE job = '2'}) eq 'ready';
 	usleep(50_000);
 }
 is(value('SELECT job, state, retry FROM pictrepo.jobs ORDER BY job'), "1|running|5\n2|ready|4",
@@ -246,7 +247,8 @@ $session->leave;
 $node->restart;
 $session = Session->new($node);
 is($session->ask(q{SELECT count(pictrepo.pulse(id)) FROM held}), '0', 'a restart forgets them');
-foreach (1 .. 60)
+my $restarted = seconds();
+while (seconds() < $restarted + 6)
 {
 	$session->ask(q{SELECT pictrepo.heartbeat(queue, worker, id) FROM held});
 	usleep(50_000);

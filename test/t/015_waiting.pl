@@ -193,9 +193,20 @@ value('TRUNCATE pictrepo.job_queue');
 
 # ----- whoever leaves -----
 
+# The server's clock tells when a timeout is over: a process that stands still does not leave.
+sub outlast_timeout
+{
+	my ($session) = @_;
+
+	value(qq{SELECT pg_sleep(extract(epoch FROM query_start + interval '5.1 s' - clock_timestamp()))
+		FROM pg_stat_activity WHERE pid = @{[$session->pid]}});
+	return;
+}
+
+# The timeout is longer than two sessions take to start on a machine that has much to do.
 my %leaving = (
 	'a cancel' => [ '', sub { value("SELECT pg_cancel_backend(@{[$_[0]->pid]})") } ],
-	'a timeout' => [ q{SET statement_timeout = '300ms'}, sub { usleep(310_000) } ],
+	'a timeout' => [ q{SET statement_timeout = '5s'}, \&outlast_timeout ],
 	'the end of its session' => [ '', sub { value("SELECT pg_terminate_backend(@{[$_[0]->pid]})") } ],
 	'the end of its client' => [ '', sub { $_[0]->vanish; usleep(20_000) } ],
 );
@@ -325,7 +336,7 @@ sub calls_at_most
 
 my $before = counter('woken');
 @waiters = waiters(4);
-push_jobs('1', q{, run_at => clock_timestamp() + interval '200 ms'});
+push_jobs('1', q{, run_at => clock_timestamp() + interval '2 s'});
 nobody_answered('a job that is not due calls nobody', @waiters);
 is(counter('woken'), $before, 'nobody was called');
 is((shift @waiters)->answer, '1', 'a job that becomes due goes to the first in line');
@@ -334,8 +345,8 @@ calls_at_most('due', 1, $before);
 
 # the later one is pushed first
 $before = counter('woken');
-value(q{SELECT pictrepo.push('q', '3', run_at => clock_timestamp() + interval '300 ms');
-	SELECT pictrepo.push('q', '2', run_at => clock_timestamp() + interval '150 ms')});
+value(q{SELECT pictrepo.push('q', '3', run_at => clock_timestamp() + interval '3 s');
+	SELECT pictrepo.push('q', '2', run_at => clock_timestamp() + interval '1 s')});
 is((shift @waiters)->answer, '2', 'the time is taken from the sooner one');
 is((shift @waiters)->answer, '3', 'and then from the later one');
 is(scalar @waiters, 1, 'one still waits');
@@ -345,7 +356,7 @@ is((shift @waiters)->answer, '4', 'which takes what comes');
 
 # the one who kept the time leaves before
 @waiters = waiters(2);
-push_jobs('5', q{, run_at => clock_timestamp() + interval '200 ms'});
+push_jobs('5', q{, run_at => clock_timestamp() + interval '2 s'});
 value("SELECT pg_cancel_backend(@{[$waiters[0]->pid]})");
 is($waiters[1]->answer, '5', 'when the first in line leaves, the next one keeps the time');
 
@@ -353,7 +364,7 @@ is($waiters[1]->answer, '5', 'when the first in line leaves, the next one keeps 
 value('DELETE FROM pictrepo.job_queue');
 @waiters = waiters(6);
 $before = counter('woken');
-push_jobs('1,2,3,4', q{, run_at => clock_timestamp() + interval '150 ms'});
+push_jobs('1,2,3,4', q{, run_at => clock_timestamp() + interval '1 s'});
 is_deeply([ sort @{ answers(splice @waiters, 0, 4) } ], [ 1 .. 4 ],
 	'jobs due at the same moment go to the first in line');
 nobody_answered('and to nobody else', @waiters);
@@ -361,7 +372,7 @@ calls_at_most('due at once', 4, $before);
 is(counter('waiting'), '2', 'the others wait');
 
 # a job that fails comes back after its pause, to whoever waits then
-value(q{SELECT pictrepo.configure_queue('q', backoff => '200 ms')});
+value(q{SELECT pictrepo.configure_queue('q', backoff => '2 s')});
 sleeps($_) foreach @waiters;
 value(q{SELECT pictrepo.complete_job(queue, worker, id, 'failure') FROM pictrepo.job_queue WHERE job = '3'});
 nobody_answered('a job that failed pauses', @waiters);
