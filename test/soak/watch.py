@@ -23,9 +23,9 @@ COMPARED_FROM = 60
 # large or as long they may be in the end, and so much in any case.
 JUDGED_FROM = 600
 LARGER, MB = 1.5, 1
-LONGER, MS = 4, 10
+LONGER, MS = 4, 25
 # These keep what the load leaves there for good.
-KEEPING = ("dead_jobs ", "uploads ", "migrations ")
+KEEPING = ("dead_jobs ", "uploads ", "store_migrations ")
 
 KINDS = ("operations client", "chaos client", "soak traffic", "soak waiter", "pictrepo worker")
 PROCESSES = """SELECT pid, coalesce(nullif(application_name, ''), backend_type) || ' (' || coalesce(datname, '-') || ')'
