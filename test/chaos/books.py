@@ -60,6 +60,18 @@ class Group:
     state: str = DOUBT
 
 
+@dataclass(slots=True, eq=False)
+class TwoPhases:
+    """A transaction that ends a job and pushes others, and what its client has decided."""
+    name: str
+    group: Group
+    claim: Claim
+    ending: Ending
+    commit: bool
+    backend: int  # the last one that was at it
+    prepared: bool = False  # for sure
+
+
 @dataclass(slots=True)
 class Books:
     """One client's own."""

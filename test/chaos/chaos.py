@@ -17,7 +17,7 @@ from threading import Event
 
 from audit import TIMEOUT, Audit
 from books import ACKED, DOUBT, Books
-from client import KEYS, QUEUES, Client
+from client import KEYS, QUEUES, Client, Witness
 from killer import Killer
 from server import Server
 
@@ -30,12 +30,22 @@ ODD_IN_LOG = re.compile(
     r"|shared memory .*still in use by .*forced")
 
 
+# So many seconds at most it takes the killer to have done all that he can.
+DEALING = 120
+
+
+def said(count):
+    """In words how many of what."""
+    return ", ".join(f"{number} {kind}" for kind, number in count.items())
+
+
 class Round:
     def __init__(self, server, number, seed, clients, killer):
         self.server = server
         self.stop = killer.stop
         self.killer = killer
         self.clients = [Client(f"r{number} c{n}", server, seed, self.stop) for n in range(clients)]
+        self.clients.append(Witness(f"r{number} witness", server, seed, self.stop))
         # The one that cleans up, when all others are gone.
         self.last = Client(f"r{number} last", server, seed, Event())
         self.last.of_session = self.last.cuts = False
@@ -46,7 +56,7 @@ class Round:
         threads = [self.killer, *self.clients]
         for thread in threads:
             thread.start()
-        self.stop.wait(seconds)
+        self.load(seconds)
         self.stop.set()
         for thread in threads:
             thread.join(120)
@@ -54,8 +64,15 @@ class Round:
                 self.wrong.append(f"{thread.name} hangs")
         self.settle()
 
+    def load(self, seconds):
+        """Until the time is up, and there was a disaster of each kind."""
+        self.stop.wait(seconds)
+        self.killer.dealt.wait(DEALING)
+        self.wrong += [f"there were no {kind}" for kind in self.killer.missing()]
+
     def settle(self):
         """Peace. One crash more shows that counts survive it; nobody writes meanwhile."""
+        self.end_what_is_prepared()
         self.check_counts("after the load")
         self.crash_at_rest()
         self.check_counts("after a crash at rest")
@@ -64,6 +81,15 @@ class Round:
         self.server.start()
         self.check_counts("after a restart")
         self.audit()
+
+    def end_what_is_prepared(self):
+        """Of clients that had no connection any more to do it."""
+        self.last.connect()
+        for client in self.clients:
+            self.last.two_phases, client.two_phases = client.two_phases, None
+            self.last.end_two_phases()
+        self.last.disconnect()
+        self.wrong += [f"{name} is prepared" for name, in self.query("SELECT gid FROM pg_prepared_xacts")]
 
     def take_stock(self):
         self.check_table()
@@ -222,7 +248,7 @@ def one_round(server, number, options, seconds):
     round.run(seconds)
     wrong = round.wrong + check_log(server)
     print(f"round {number}: {seconds:.0f} s of load, {len(round.books.pushes):,} pushes,"
-          f" {len(round.killer.disasters)} disasters, "
+          f" {said(killer.count)}: "
           + ("the books balance" if not wrong else f"{len(wrong)} THINGS ARE WRONG"), flush=True)
     for line in wrong[:50]:
         print(f"  {line}", flush=True)

@@ -10,7 +10,7 @@ from threading import Thread, Timer
 import psycopg
 from psycopg.types.json import Jsonb
 
-from books import ACKED, NEVER, Books, Claim, Ending, Group, Push
+from books import ACKED, NEVER, Books, Claim, Ending, Group, Push, TwoPhases
 
 QUEUES = ["mail", "limited", "thumbnails", "cleanup"]
 KEYS = [f"key {n}" for n in range(20)]
@@ -35,6 +35,8 @@ def again(old, claims):
 
 
 class Client(Thread):
+    prepares = True  # may transactions have two phases?
+
     def __init__(self, name, server, seed, stop):
         super().__init__(name=name, daemon=True)
         self.server = server
@@ -48,6 +50,7 @@ class Client(Thread):
         self.worker = str(uuid.UUID(int=self.random.getrandbits(128)))
         self.held = []
         self.stalled = []  # (until when, claim)
+        self.two_phases = None  # the transaction that was prepared, or may have been
         self.tags = 0
         self.cuts = True
         self.generation = 0
@@ -60,8 +63,9 @@ class Client(Thread):
             try:
                 if self.db is None:
                     self.connect()
+                self.end_two_phases()
                 self.remember()
-                self.random.choices(ACTIONS, WEIGHTS)[0](self)
+                self.act()
             except Lost:
                 self.books.count["connections lost"] += 1
                 self.disconnect()
@@ -74,6 +78,9 @@ class Client(Thread):
                 raise
             time.sleep(self.random.uniform(0, 0.02))
         self.disconnect()
+
+    def act(self):
+        self.random.choices(ACTIONS, WEIGHTS)[0](self)
 
     def connect(self):
         end = time.monotonic() + PATIENCE
@@ -433,6 +440,85 @@ class Client(Thread):
             self.held.remove(claim)
             claim.endings.append(Ending("success", start, claim.end, outcome))
 
+    # ----- transactions of two phases -----
+    # What is prepared outlives its session and the server. Nobody else ends it, and until
+    # then its client does nothing that may have to wait for it. When the backend that was
+    # at it is gone, what is there says what became of it.
+
+    def do_job_in_two_phases(self):
+        claim = self.pick()
+        if claim.queue == "limited" or not self.prepares:
+            self.held.append(claim)
+            raise NothingToDo
+        queues = [queue for queue in QUEUES if queue != "limited"]
+        group = Group([self.new_push(self.random.choice(queues)) for _ in range(2)])
+        two = TwoPhases(f"{self.name} {self.tags}", group, claim, Ending("success", time.monotonic()),
+                        self.random.random() < 0.6, self.db.info.backend_pid)
+        claim.endings.append(two.ending)
+        try:
+            lost = self.first_phase(two)
+        except (Refused, Lost):
+            self.settle_two_phases(two, False)
+            self.undo(group)
+            raise
+        if lost:
+            two.ending.outcome, two.ending.end = "lost", time.monotonic()
+            self.undo(group)
+            return
+        self.two_phases = two
+        self.ask(f"PREPARE TRANSACTION '{two.name}'")
+        two.prepared = True
+        time.sleep(self.random.choice([0, 0.05, 0.5]))
+        self.end_two_phases()
+
+    def first_phase(self, two):
+        """Whether the claim was lost before. The server prepares nothing that notifies."""
+        self.begin()
+        self.ask("SET LOCAL pictrepo.notify = off")
+        if self.ask("SELECT pictrepo.complete_job(%s, %s, %s)",
+                    two.claim.queue, self.worker_argument(), two.claim.id)[0][0] == "lost":
+            return True
+        for push in two.group.pushes:
+            push.id = str(self.send_push(push, None))
+        return False
+
+    def end_two_phases(self):
+        """As it was decided before. What is gone by then has ended so, or was never prepared."""
+        two = self.two_phases
+        if two is None:
+            return
+        if not two.prepared:
+            self.rollback()  # a cancel may have come before the word
+            if self.db is None:
+                raise Lost
+        while two.backend != self.db.info.backend_pid and self.ask(
+                "SELECT pid FROM pg_stat_activity WHERE pid = %s", two.backend):
+            time.sleep(0.01)
+        while self.ask("SELECT gid FROM pg_prepared_xacts WHERE gid = %s", two.name):
+            two.prepared = True
+            two.backend = self.db.info.backend_pid
+            self.ask(f"{'COMMIT' if two.commit else 'ROLLBACK'} PREPARED '{two.name}'")
+        self.two_phases = None
+        self.settle_two_phases(two, two.prepared and two.commit)
+        self.books.count["prepared: " + (
+            "never came to be" if not two.prepared else "committed" if two.commit else "rolled back")] += 1
+
+    def settle_two_phases(self, two, committed):
+        if not committed:
+            two.claim.endings.remove(two.ending)
+            if two.claim.worker == self.worker:
+                self.held.append(two.claim)
+            two.group.state = NEVER
+            for push in two.group.pushes:
+                push.state = NEVER
+            return
+        two.ending.outcome, two.ending.end = "completed", time.monotonic()
+        for push in two.group.pushes:
+            self.settle_push(push, push.id)
+        two.group.state = ACKED
+        two.group.endings.append((two.claim, two.ending))
+        self.books.groups.append(two.group)
+
     # ----- beside the queue -----
 
     def pause(self):
@@ -477,5 +563,32 @@ WEIGHTED = {
     Client.push: 20, Client.push_many: 4, Client.pop: 10, Client.pop_waiting: 6, Client.pop_wait: 6,
     Client.heartbeat: 6, Client.complete: 14, Client.complete_many: 6, Client.complete_and_pop: 14,
     Client.abandon: 3, Client.pop_rolled_back: 4, Client.do_job: 5, Client.pop_and_complete: 5,
+    Client.do_job_in_two_phases: 4,
     Client.pause: 0.3, Client.change_hash: 6, Client.look: 1}
 ACTIONS, WEIGHTS = list(WEIGHTED), list(WEIGHTED.values())
+
+
+class Witness(Client):
+    """Looks at one moment for some time. Nothing changes there, and vacuum has to wait."""
+
+    LONGEST = 5  # seconds
+    SEEN = """SELECT (SELECT ROW(count(*), sum(hashtext(id::text || status || attempt))) FROM pictrepo.job_queue)::text,
+        (SELECT md5(string_agg(hash, '')) FROM pictrepo.hashes() AS hashes (hash)),
+        (SELECT page::text FROM pictrepo.hash_page(page_limit => 5) AS page)"""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.of_session = self.cuts = False
+
+    def act(self):
+        try:
+            self.ask("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            seen, until = self.ask(self.SEEN), time.monotonic() + self.random.uniform(0, self.LONGEST)
+            while time.monotonic() < until and not self.stop.wait(self.LONGEST / 10):
+                if self.ask(self.SEEN) != seen:
+                    self.books.odd.append(f"{self.name}: what it saw is not what it had seen")
+            self.books.count["old snapshots"] += 1
+        finally:
+            if self.db is not None and not self.db.closed:
+                self.rollback()
+        self.stop.wait(self.random.uniform(0, self.LONGEST))

@@ -1,9 +1,9 @@
-"""The killer: at random, one disaster after the other."""
+"""The killer: one disaster after the other, at random once each kind has been."""
 
 import time
 from collections import Counter
 from random import Random
-from threading import Thread
+from threading import Event, Thread
 
 import psycopg
 
@@ -12,61 +12,89 @@ from books import Disaster
 # What is left of a heartbeat timeout after each of them must sometimes pass, too.
 PAUSES = [0.2, 0.5, 1, 2, 3.5]
 
-KINDS = [
-    "statements cancelled", "clients terminated", "clients killed -9", "background workers cancelled",
-    "background workers terminated", "background workers killed -9", "postmasters killed -9",
-    "immediate shutdowns", "restarts"]
+WORKER = "backend_type = 'pictrepo worker'"
+LAUNCHER = "backend_type = 'pictrepo launcher'"
 
-CLIENTS = "application_name = 'chaos client'"
-WORKERS = "backend_type LIKE 'pictrepo%'"
+# Background workers come back by themselves, but not at once.
+PATIENCE = 20
+
+
+def of_workers(kind):
+    """There are none where the server does not preload the library."""
+    return kind.startswith(("workers", "launchers"))
 
 
 class Killer(Thread):
-    def __init__(self, server, seed, stop):
+    """Of the clients who go by that application name, and of the server they are at."""
+
+    def __init__(self, server, seed, stop, clients="chaos client", pauses=PAUSES):
         super().__init__(name="killer", daemon=True)
         self.server = server
         self.random = Random(f"{seed} killer")
         self.stop = stop
+        self.clients = f"application_name = '{clients}'"
+        self.pauses = pauses
         self.disasters = []
-        self.count = Counter(dict.fromkeys(KINDS, 0))
         self.odd = []
+        self.dealt = Event()  # when each kind has been
         self.db = server.wait_until_up()
+        preload = self.db.execute("SHOW shared_preload_libraries").fetchone()[0]
+        self.soft, self.hard = ({kind: act for kind, act in kinds.items() if preload or not of_workers(kind)}
+                                for kinds in (SOFT, HARD))
+        self.count = Counter(dict.fromkeys([*self.soft, *self.hard], 0))
 
     def run(self):
+        soft, hard = self.deal(self.soft), self.deal(self.hard)
         try:
-            while not self.stop.wait(self.random.choice(PAUSES)):
-                for _ in range(self.random.randint(1, 5)):
-                    self.unkind()
-                self.random.choices(HARD, [3, 3, 2, 1, 1])[0](self)
+            while not self.stop.wait(self.random.choice(self.pauses)):
+                for _ in range(self.random.randint(2, 5)):
+                    self.annoy(next(soft))
+                self.strike(next(hard))
+                if not self.missing():
+                    self.dealt.set()
         except Exception as error:  # without a server that comes back there is no round
             self.odd.append(f"killer: {error!r}")
             self.stop.set()
             raise
         finally:
+            self.dealt.set()
             self.db.close()
 
-    def processes(self, which):
-        return [row[0] for row in self.db.execute(
-            f"SELECT pid FROM pg_stat_activity WHERE {which} ORDER BY pid").fetchall()]
+    def deal(self, kinds):
+        """One of each, in any order, before the next ones are left to chance."""
+        yield from self.random.sample(list(kinds), len(kinds))
+        while True:
+            yield self.random.choices(list(kinds), [often for _, often in kinds.values()])[0]
+
+    def missing(self):
+        """What there was none of, though it can be had: then little was proved."""
+        return [kind for kind, times in self.count.items() if times == 0]
 
     def one(self, which):
-        processes = self.processes(which)
-        return self.random.choice(processes) if processes else None
+        """A process of this kind, which comes if it is not there yet."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and not self.stop.is_set():
+            found = self.db.execute(
+                f"SELECT pid FROM pg_stat_activity WHERE {which or self.clients} ORDER BY pid").fetchall()
+            if found:
+                return self.random.choice(found)[0]
+            time.sleep(0.05)
+        return None
 
     # ----- what a server survives -----
 
-    def unkind(self):
-        function, which, name = self.random.choices([
-            ("pg_cancel_backend", CLIENTS, "statements cancelled"),
-            ("pg_terminate_backend", CLIENTS, "clients terminated"),
-            ("pg_terminate_backend", WORKERS, "background workers terminated"),
-            ("pg_cancel_backend", WORKERS, "background workers cancelled")], [6, 4, 1, 1])[0]
+    def annoy(self, kind):
+        (function, which), _ = SOFT[kind]
         pid = self.one(which)
         if pid is not None and self.db.execute(f"SELECT {function}(%s)", (pid,)).fetchone()[0]:
-            self.count[name] += 1
+            self.count[kind] += 1
         time.sleep(self.random.uniform(0, 0.2))
 
     # ----- what it does not -----
+
+    def strike(self, kind):
+        act, _ = HARD[kind]
+        self.disaster(kind, lambda: act(self), kind != "restarts")
 
     def disaster(self, name, act, crash=True):
         """Note when it began and when the server was back; act says whether it came to be."""
@@ -89,37 +117,32 @@ class Killer(Thread):
             return
         raise RuntimeError("the server lives on after a disaster")
 
-    def kill_client(self):
-        pid = self.one(CLIENTS)
-        self.disaster("clients killed -9", lambda: pid is not None and self.server.kill(pid))
-
-    def kill_worker(self):
-        pid = self.one(WORKERS)
-        if pid is None:
-            self.kill_client()
-        else:
-            self.disaster("background workers killed -9", lambda: self.server.kill(pid))
+    def kill(self, which):
+        pid = self.one(which)
+        return pid is not None and self.server.kill(pid)
 
     def kill_postmaster(self):
-        def act():
-            killed = self.server.kill(self.server.postmaster())
-            self.server.start()
-            return killed
-        self.disaster("postmasters killed -9", act)
+        killed = self.server.kill(self.server.postmaster())
+        self.server.start()
+        return killed
 
-    def stop_server(self, name, mode, crash):
-        def act():
-            self.server.stop(mode)
-            self.server.start()
-            return True
-        self.disaster(name, act, crash)
-
-    def shut_down_immediately(self):
-        self.stop_server("immediate shutdowns", "immediate", True)
-
-    def restart(self):
-        self.stop_server("restarts", "fast", False)
+    def stop_server(self, mode):
+        self.server.stop(mode)
+        self.server.start()
+        return True
 
 
-HARD = [Killer.kill_client, Killer.kill_worker, Killer.kill_postmaster,
-        Killer.shut_down_immediately, Killer.restart]
+# What is done to whom, None being the clients; and how often beside the others.
+SOFT = {
+    "statements cancelled": (("pg_cancel_backend", None), 6),
+    "clients terminated": (("pg_terminate_backend", None), 4),
+    "workers terminated": (("pg_terminate_backend", WORKER), 1),
+    "workers cancelled": (("pg_cancel_backend", WORKER), 1),
+    "launchers terminated": (("pg_terminate_backend", LAUNCHER), 0.3)}
+HARD = {
+    "clients killed -9": (lambda killer: killer.kill(None), 3),
+    "workers killed -9": (lambda killer: killer.kill(WORKER), 2),
+    "launchers killed -9": (lambda killer: killer.kill(LAUNCHER), 1),
+    "postmasters killed -9": (Killer.kill_postmaster, 2),
+    "immediate shutdowns": (lambda killer: killer.stop_server("immediate"), 1),
+    "restarts": (lambda killer: killer.stop_server("fast"), 1)}

@@ -27,6 +27,8 @@ from chaos import ODD_IN_LOG, Round, forget, prepare, show  # noqa: E402
 from cluster import PATIENCE, Cluster, Trouble, wait_for  # noqa: E402
 
 client.PATIENCE = PATIENCE
+# A client may reach another leader while the one that it asked is at it still.
+client.Client.prepares = False
 
 # Load before and after, in seconds.
 BEFORE, AFTER = 4, 6
@@ -167,6 +169,10 @@ class FailoverRound(Round):
 
     def run(self):
         super().run(4 * PATIENCE)
+
+    def load(self, seconds):
+        """Until the new leader was found to be good."""
+        self.stop.wait(seconds)
 
     def settle(self):
         self.check_counts("on the new leader")

@@ -120,12 +120,20 @@ class Host(Thread):
         except Refused:
             if self.isolation is not None:
                 self.committing = False
-                self.ask("ROLLBACK")
+                self.roll_back()
             raise
         finally:
             self.books.count["transactions: " + end] += 1
             for function in self.ends:
                 function(end)
+
+    def roll_back(self):
+        """A cancel may hit even this; then the end of the connection does it."""
+        try:
+            self.ask("ROLLBACK")
+        except Refused:
+            self.db.close()
+            self.db = None
 
     def ask(self, sql, *args):
         try:
@@ -140,7 +148,8 @@ class Host(Thread):
                 raise Lost from None
             self.books.count[f"refused: {state}"] += 1
             unknown = state == "23503" and "claim_variant" in sql  # no such hash
-            if not unknown and not self.may_fail_with(state):
+            cancelled = state == "57014" and "user request" in str(error)
+            if not unknown and not cancelled and not self.may_fail_with(state):
                 self.books.odd.append(f"{state} {error} ({sql}, {args}, {self.isolation})")
             raise Refused from None
 

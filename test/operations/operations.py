@@ -1,11 +1,12 @@
-"""The operations under fire: many clients at few things, while their server is killed.
+"""The operations under fire: many clients at few things, while they and their server are killed.
 
     operations.py [--seconds N] [--clients N] [--seed N] DATA LOG
 
 Runs them on the cluster in DATA, which PGHOST and the like reach; then the repo
 must fit together, and fit what the clients know and what is in the store. For
 the first half every call is a transaction, and no two may lock each other out;
-then transactions have several. A seed makes the same clients and the same
+then transactions have several. In the whole there is each kind of disaster of
+test/chaos. A seed makes the same clients and the same
 killer; what meets what is up to chance.
 """
 
@@ -15,14 +16,17 @@ import re
 import sys
 import time
 from pathlib import Path
-from threading import Event, Thread
-
-import psycopg
+from threading import Event
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "chaos"))
 
+from chaos import DEALING  # noqa: E402
 from host import NAMED, Books, Cleaner, Host  # noqa: E402
+from killer import Killer  # noqa: E402
 from server import Server  # noqa: E402
+
+# Between two disasters, in seconds.
+PAUSES = [0.1, 0.3, 0.6, 1.5]
 
 # XX is the class of internal errors: a bug, or corruption.
 ODD_IN_LOG = re.compile(r"PANIC:|TRAP:|was terminated by signal (?!9\b)| XX\d\d\d ")
@@ -43,41 +47,6 @@ WRONG = {
     " WHERE n <> pictrepo.size()"}
 
 
-class Killer(Thread):
-    """Ends clients, some so that the whole server starts again."""
-
-    def __init__(self, server, seed, stop, books):
-        super().__init__(name="killer", daemon=True)
-        self.server, self.stop, self.books = server, stop, books
-        self.random = random.Random(f"{seed} killer")
-
-    def run(self):
-        try:
-            while not self.stop.wait(self.random.uniform(0.1, 0.8)):
-                self.end_one(self.random.random() < 0.15)
-        except Exception as error:  # without a server that comes back there is no test
-            self.books.odd.append(f"killer: {error!r}")
-            self.stop.set()
-            raise
-
-    def end_one(self, hard):
-        with self.server.wait_until_up() as db:
-            try:
-                pids = [row[0] for row in db.execute(
-                    "SELECT pid FROM pg_stat_activity WHERE application_name = 'operations client'"
-                    " ORDER BY state <> 'active', pid").fetchall()]
-                if not pids:
-                    return
-                pid = self.random.choice(pids)
-                if not hard:
-                    db.execute("SELECT pg_terminate_backend(%s)", (pid,))
-                    self.books.count["clients terminated"] += 1
-                elif self.server.kill(pid):
-                    self.books.count["clients killed -9"] += 1
-            except psycopg.OperationalError:
-                pass  # the server is on its way down still
-
-
 def query(server, sql, *args):
     with server.wait_until_up() as db:
         return db.execute(sql, args).fetchall()
@@ -91,18 +60,21 @@ def fire(server, options, books):
     stop, end = Event(), Event()
     hosts = [Host(f"h{n}", server, options.seed, stop, books) for n in range(options.clients)]
     cleaner = Cleaner("cleaner", server, options.seed, end, books)
-    killer = Killer(server, options.seed, stop, books)
+    killer = Killer(server, options.seed, stop, "operations client", PAUSES)
     for thread in (*hosts, cleaner, killer):
         thread.start()
     stop.wait(options.seconds / 2)
     for host in hosts:
         host.several = True
     stop.wait(options.seconds / 2)
+    killer.dealt.wait(DEALING)
     stop.set()
     for thread in (*hosts, killer):
         thread.join(120)
         if thread.is_alive():
             books.odd.append(f"{thread.name} hangs")
+    books.odd += killer.odd + [f"there were no {kind}" for kind in killer.missing()]
+    books.count.update(killer.count)
     server.wait_until_up().close()
     time.sleep(1)
     end.set()

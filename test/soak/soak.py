@@ -5,10 +5,11 @@
 Three databases of the cluster in DATA, which PGHOST and the like reach: in
 `images` random operations on few things, in `jobs` producers and workers on the
 books, in `traffic` a steady mix of calls at a fixed rate, with sessions that
-wait and a schedule. Beside them the chores: dumps, exports, vacuum, reindexing.
+wait and a schedule. Beside them the chores: dumps, exports, vacuum, reindexing, and
+in each database somebody who holds a snapshot for some time.
 The connections last as long as the run. In the end everything must fit together,
-and after a minute or more memory must not have grown; OUTPUT has what was seen
-meanwhile.
+and after a minute or more memory must not have grown, after ten neither tables nor
+the time that calls take. OUTPUT has what was seen meanwhile.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from threading import Event, Thread
 
@@ -87,6 +89,7 @@ class Jobs:
             client.join(120)
             if client.is_alive():
                 yield f"{client.name} hangs"
+        round.end_what_is_prepared()
         round.check_counts("after the load")
         round.take_stock()
         round.audit()
@@ -94,6 +97,26 @@ class Jobs:
 
     def count(self):
         return self.round.books.count
+
+
+class Witnesses:
+    """Old snapshots in those databases where the jobs' own round has none."""
+
+    def __init__(self, servers, seed):
+        self.stop = Event()
+        self.all = [chaos.Witness(f"witness of {server.database}", server, seed, self.stop) for server in servers]
+
+    def begin(self):
+        for witness in self.all:
+            witness.start()
+
+    def finish(self):
+        self.stop.set()
+        for witness in self.all:
+            witness.join(120)
+            yield from witness.books.odd
+            if witness.is_alive():
+                yield f"{witness.name} hangs"
 
 
 class Chores(Thread):
@@ -165,7 +188,8 @@ def main(options):
         traffic = Traffic(servers[2], lead + options.seconds + 1, options.output)
         chores = Chores(servers, min(CHORES_EVERY, options.seconds / 10))
         watch = Watch(servers, options.output, options.seconds)
-        for part in (images, jobs, traffic):
+        witnesses = Witnesses([servers[0], servers[2]], options.seed)
+        for part in (images, jobs, traffic, witnesses):
             part.begin()
         time.sleep(lead)
         watch.start()
@@ -174,15 +198,17 @@ def main(options):
         watch.end()
         chores.stop.set()
         chores.join(120)
-        wrong = [line for part in (traffic, images, jobs) for line in part.finish()]
-        wrong += [*chores.odd, *watch.wrong(), *operations.check_log(servers[0])]
+        wrong = [line for part in (witnesses, traffic, images, jobs) for line in part.finish()]
+        latencies = traffic.latencies()
+        wrong += [*chores.odd, *watch.wrong(latencies), *operations.check_log(servers[0])]
     finally:
         servers[0].stop("fast")
     show("operations", images.count())
     show("jobs", jobs.count())
     show("traffic", traffic.count())
+    show("in images and traffic", sum((witness.books.count for witness in witnesses.all), Counter()))
     print(f"chores done: {chores.done}")
-    watch.report(traffic.latencies())
+    watch.report(latencies)
     for line in wrong[:50]:
         print(line)
     print(f"{len(wrong)} things are wrong" if wrong else "all fits together", flush=True)

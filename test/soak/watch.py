@@ -1,4 +1,4 @@
-"""What the processes and the tables take while it runs: samples, plots, and whether memory grows."""
+"""What the processes and the tables take while it runs: samples, plots, and whether any of it grows."""
 
 import csv
 import re
@@ -19,6 +19,14 @@ SETTLED = 0.3
 # A run that is shorter than this, in seconds, ends while caches still fill.
 COMPARED_FROM = 60
 
+# A run of so many seconds tells whether tables grow or calls slow down. How many times as
+# large or as long they may be in the end, and so much in any case.
+JUDGED_FROM = 600
+LARGER, MB = 1.5, 1
+LONGER, MS = 4, 25
+# These keep what the load leaves there for good.
+KEEPING = ("dead_jobs ", "uploads ", "store_migrations ")
+
 KINDS = ("operations client", "chaos client", "soak traffic", "soak waiter", "pictrepo worker")
 PROCESSES = """SELECT pid, coalesce(nullif(application_name, ''), backend_type) || ' (' || coalesce(datname, '-') || ')'
     FROM pg_stat_activity WHERE application_name IN ('operations client', 'chaos client', 'soak traffic', 'soak waiter')
@@ -34,6 +42,30 @@ def own_memory(pid):
         return int(found[1]) if found else None
     except OSError:
         return None
+
+
+def middle_and_end(points):
+    last = points[-1][0]
+    return [median(size for second, size in points if from_ * last <= second <= to * last)
+            for from_, to in ((0.4, 0.6), (0.9, 1))]
+
+
+def first_and_last(points, which):
+    """Of a quarter of the intervals each: 1 the median, 2 the 99th percentile."""
+    quarter = max(1, len(points) // 4)
+    return [median(point[which] for point in part) for part in (points[:quarter], points[-quarter:])]
+
+
+def grown(sizes, latencies):
+    """Of a run that was long enough: lines that say what has grown."""
+    for table, points in sorted(sizes.items()):
+        middle, end = middle_and_end(points)
+        if not table.startswith(KEEPING) and end > LARGER * middle + MB:
+            yield f"{table} grew from {middle:.1f} MB to {end:.1f} MB"
+    for kind, points in sorted(latencies.items()):
+        first, last = first_and_last(points, 2)
+        if last > LONGER * first + MS:
+            yield f"{kind}: the 99th percentile went from {first:.1f} ms to {last:.1f} ms"
 
 
 class Watch(Thread):
@@ -79,7 +111,7 @@ class Watch(Thread):
             if settled and late:
                 yield pid, what, median(settled), median(late)
 
-    def wrong(self):
+    def wrong(self, latencies):
         if self.failed:
             yield f"watching failed: {self.failed!r}"
             return
@@ -92,6 +124,8 @@ class Watch(Thread):
         for pid, what, settled, late in grown if whole else ():
             if late > settled + MAY_GROW_BY:
                 yield f"{what} {pid} grew from {settled:,.0f} kB to {late:,.0f} kB"
+        if self.seconds >= JUDGED_FROM:
+            yield from grown(self.sizes, latencies)
 
     # ----- what there is to see -----
 
@@ -112,13 +146,11 @@ class Watch(Thread):
             print(f"  {what:34} {len(pairs):3} of them, at most {most[0]:6.1f} {most[1]:6.1f}")
         print("tables with indexes, in MB, in the middle and in the end")
         for table, points in sorted(self.sizes.items()):
-            print(f"  {table:34} {points[len(points) // 2][1]:8.2f} {points[-1][1]:8.2f}")
+            print(f"  {table:34}" + "".join(f" {size:8.2f}" for size in middle_and_end(points)))
         print("latency in ms, median and 99th percentile, in the first and the last quarter")
         for kind, points in latencies.items():
-            quarter = max(1, len(points) // 4)
-            early, late = points[:quarter], points[-quarter:]
-            print(f"  {kind:34}" + "".join(f" {median(point[which] for point in part):8.2f}"
-                                           for part in (early, late) for which in (1, 2)))
+            (p50, late_p50), (p99, late_p99) = first_and_last(points, 1), first_and_last(points, 2)
+            print(f"  {kind:34} {p50:8.2f} {p99:8.2f} {late_p50:8.2f} {late_p99:8.2f}")
 
     def write(self, name, titles, rows):
         with open(self.output / name, "w", newline="", encoding="utf-8") as file:

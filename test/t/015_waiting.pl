@@ -471,8 +471,13 @@ is( value(qq{
 	't|f|f', 'max_running_jobs: heartbeats are for who holds the job');
 is(value(qq{SELECT count(*) FROM pictrepo.jobs WHERE heartbeat > '$old'}),
 	'100', 'max_running_jobs: all heartbeats are kept');
-cmp_ok(value('SELECT count(pictrepo.pulse(id)) FROM pictrepo.job_queue'),
-	'<', 100, 'max_running_jobs: some of them in their rows');
+SKIP:
+{
+	# the server tells nobody of it who comes to a table that is there
+	skip 'with EXEC_BACKEND a table of fixed size grows', 1 if `pg_config --cppflags` =~ /EXEC_BACKEND/;
+	cmp_ok(value('SELECT count(pictrepo.pulse(id)) FROM pictrepo.job_queue'),
+		'<', 100, 'max_running_jobs: some of them in their rows');
+}
 is(value(q{
 		SELECT count(*) FILTER (WHERE outcome = 'completed')
 		FROM pictrepo.job_queue, pictrepo.complete_job('q', worker, id) outcome}),
