@@ -115,7 +115,8 @@ INTRODUCTION = """\
 # pictrepo: the reference
 
 All that the extension has. The [README](../README.md) says how it is used. This text is made from the comments in the
-database by `make docs`; `\\dd pictrepo.*` shows them as well.
+database by `make docs`. psql shows them as well: `\\df+ pictrepo.*` those of functions, `\\dt+ pictrepo.*` of tables,
+`\\dv+ pictrepo.*` of views, `\\d+ pictrepo.*` of columns.
 
 Below a function is the level that a role must have been given by `grant_access` to call it: *reader*, *writer* or
 *admin*, where each may do all that the one before may. A function is *volatile* if it writes, waits or looks anew,
