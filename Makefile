@@ -51,7 +51,8 @@ INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
 MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
-DOCS = $(addprefix doc/,reference.md hosts.md pict-rs.md dashboard.png exporter.yaml grafana.json)
+DOCS = README.md
+GUIDES = $(addprefix doc/,reference.md hosts.md pict-rs.md dashboard.png exporter.yaml grafana.json)
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 # PICTREPO_DEBUG=1 builds with injection points, see src/engine/injection.h.
@@ -177,8 +178,21 @@ $(error $(PG_CONFIG) names no server to build for; install postgresql-server-dev
 endif
 include $(PGXS)
 
-# A directory of our own among other extensions' documents.
+# A directory of our own among other extensions' documents. In it the guides are
+# below the README as they are here, so that the links between them hold.
 docmoduledir = extension/$(EXTENSION)
+guidedir = $(DESTDIR)$(docdir)/$(docmoduledir)/doc
+
+install: install-guides
+uninstall: uninstall-guides
+
+install-guides: installdirs
+	$(MKDIR_P) '$(guidedir)'
+	$(INSTALL_DATA) $(addprefix $(srcdir)/,$(GUIDES)) '$(guidedir)/'
+
+uninstall-guides:
+	rm -f $(GUIDES:doc/%='$(guidedir)'/%)
+	-rmdir '$(guidedir)'
 
 ifneq (,$(SQL_FORGOTTEN))
 $(error not in SQL_ORDER: $(SQL_FORGOTTEN))
@@ -191,7 +205,7 @@ BUILT_WITH = $(EXTVERSION)$(if $(PICTREPO_DEBUG), for debugging) with $(CC) $(CF
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h) build/built-with | json-c
 $(MODULE_big)$(DLSUFFIX): build/built-with
 
-.PHONY: json-c output-directories FORCE
+.PHONY: json-c output-directories install-guides uninstall-guides FORCE
 .DELETE_ON_ERROR:
 
 build/built-with: FORCE

@@ -102,12 +102,21 @@ ERRORS = {
     "INTERNAL_ERROR":
         ("XX000", "What should not happen: please report it."),
 }
-# Raised by the server for pictrepo.
+# Raised by the server for pictrepo; test/check-errors compares them with what tests expect.
 SERVERS_ERRORS = {
+    "22021": "A text is not in the encoding of the database.",
     "25006": "What writes is called on a standby or in a read-only transaction.",
     "42501": "The role may not call this; or, at CREATE EXTENSION, the schema `pictrepo` belongs to"
              " a role that is not a superuser.",
+    "42602": "A setting `pictrepo.` something is set that there is not.",
     "42704": "`grant_access` is asked for a role that does not exist.",
+    "3F000": "`import_pictrs` or `export_pictrs` is asked for a schema that does not exist; or the extension was dropped.",
+    "40P01": "Two transactions of several calls, or a pop in one that holds jobs already, wait for each other, and the server"
+             " ended this one. Try the transaction again.",
+    "53100": "The disk is full.",
+    "53200": "The server is out of memory, or out of locks (`max_locks_per_transaction`).",
+    "54000": "A value is larger than the server can hold.",
+    "55P03": "A lock is not to be had within `lock_timeout`.",
     "57014": "A call that waits is cancelled, or `statement_timeout` has passed.",
 }
 
@@ -115,7 +124,8 @@ INTRODUCTION = """\
 # pictrepo: the reference
 
 All that the extension has. The [README](../README.md) says how it is used. This text is made from the comments in the
-database by `make docs`; `\\dd pictrepo.*` shows them as well.
+database by `make docs`. psql shows them as well: `\\df+ pictrepo.*` those of functions, `\\dt+ pictrepo.*` of tables,
+`\\dv+ pictrepo.*` of views, `\\d+ pictrepo.*` of columns.
 
 Below a function is the level that a role must have been given by `grant_access` to call it: *reader*, *writer* or
 *admin*, where each may do all that the one before may. A function is *volatile* if it writes, waits or looks anew,

@@ -1,6 +1,7 @@
 # Behind PgBouncer in transaction mode, where each statement may run in another
 # session: blocking calls wait and are woken, a worker under its own id holds
-# its jobs from any session, and who gives up waiting makes room.
+# its jobs from any session, and who gives up waiting makes room.  Named
+# prepared statements, as the guide for hosts says, take PgBouncer 1.21.
 
 use strict;
 use warnings;
@@ -18,6 +19,10 @@ my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/u
 plan skip_all => 'PgBouncer is not installed' if !$pgbouncer;
 
 my $POOL = 4;    # server connections of each pool
+
+my ($version) = (run_command([ $pgbouncer, '--version' ]))[0] =~ /PgBouncer (\d+\.\d+)/;
+my ($major, $minor) = split /\./, $version;
+my $knows_named = $major > 1 || $minor >= 21;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -46,6 +51,7 @@ listen_addr =
 listen_port = 6432
 unix_socket_dir = $directory
 auth_type = any
+@{[$knows_named ? 'max_prepared_statements = 200' : '']}
 logfile = $PostgreSQL::Test::Utils::log_path/011_pgbouncer.log
 });
 my $pooler = IPC::Run::start([ $pgbouncer, '--quiet', "$directory/pgbouncer.ini" ],
@@ -235,7 +241,8 @@ sub all_get_one
 }
 
 my $each = q{lpad((:client_id)::int::text, 32, '0')::uuid};
-foreach my $protocol ('simple', 'extended')
+my @protocols = ('simple', 'extended', $knows_named ? 'prepared' : ());
+foreach my $protocol (@protocols)
 {
 	all_get_one('pop', "SELECT id FROM pictrepo.pop('q', $each, wait => '60 s') \\gset\n", 'pop', $protocol);
 }
@@ -266,12 +273,34 @@ SKIP:
 	wait_for_waiters(0, 'pop_wait');
 	$producer->{end}->();
 
-	foreach my $protocol ('simple', 'extended')
+	foreach my $protocol (@protocols)
 	{
 		all_get_one('pop_wait',
 			"CALL pictrepo.pop_wait('q', $each, '60 s', NULL, NULL, NULL, NULL) \\gset\n",
 			'pop_wait', $protocol);
 	}
+}
+
+# ----- named prepared statements -----
+
+my ($named_out, $named_err) = ('', '');
+append_to_file("$PostgreSQL::Test::Utils::tmp_check/named.sql", "SELECT pictrepo.push('named', '1');\n");
+my $works = IPC::Run::run(
+	[
+		'pgbench', '--no-vacuum', '-M', 'prepared', '-c', $CLIENTS, '-j', 1, '-t', 20,
+		'-f', "$PostgreSQL::Test::Utils::tmp_check/named.sql",
+		"host=$directory port=6432 dbname=producers user=$user"
+	],
+	'<', \undef, '>', \$named_out, '2>', \$named_err,
+	IPC::Run::timer($PostgreSQL::Test::Utils::timeout_default));
+if ($knows_named)
+{
+	ok($works, "PgBouncer $version takes named statements") or diag $named_err;
+}
+else
+{
+	like($named_err, qr/prepared statement "\w+" (already exists|does not exist)/,
+		"PgBouncer $version mixes named statements up");
 }
 
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|XX000|terminated by signal/, 'nothing odd in the log');
