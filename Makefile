@@ -24,7 +24,7 @@
 #   make deb             build the Debian package of this release, into build/deb
 #   make test-package    build, install, use and purge it, each Debian release in a chroot
 #   make dist            the release as build/pictrepo-VERSION.tar.gz and .zip, of what is committed
-#   make docs            write doc/reference.md
+#   make docs            write doc/reference.md, and the code in doc/workers.md
 #   make server          leave a private server running;  make server-stop  ends it
 #   make, make install   build and install for pg_config's server
 #   make installcheck    test on the running server that PGHOST, ... name
@@ -52,7 +52,7 @@ MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
 DOCS = README.md
-GUIDES = $(addprefix doc/,reference.md hosts.md pict-rs.md dashboard.png exporter.yaml grafana.json)
+GUIDES = $(addprefix doc/,reference.md hosts.md pict-rs.md workers.md dashboard.png exporter.yaml grafana.json)
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 # PICTREPO_DEBUG=1 builds with injection points, see src/engine/injection.h.

@@ -1,17 +1,13 @@
 /*
- * pictrepo from C with libpq, and json-c for the documents.
- *
- * work() is a worker to copy.  The rest is the scenario that all clients run.
+ * pictrepo from C with libpq, and json-c for the documents: the scenario that
+ * all clients run.  A worker is in worker.c.
  */
-#include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/select.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,7 +34,6 @@ typedef struct Param
 
 #define TEXT(text) ((Param){.value = (text)})
 #define BYTES(bytes) ((Param){(bytes).data, (bytes).length, 1})
-#define JSON(object) TEXT(json_object_to_json_string(object))
 
 /* query(db, sql, TEXT("..."), ...) */
 #define query(db, ...) query_params(db, __VA_ARGS__, (Param){.format = -1})
@@ -68,151 +63,6 @@ static bool
 has_row(PGresult *result)
 {
 	return PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) > 0;
-}
-
-/* ------------------------------------------------------------------------
- * The worker
- * ------------------------------------------------------------------------ */
-
-/* Does a job.  NULL: well done; else why not, to be freed. */
-typedef char *(*Handler)(json_object *job);
-
-/* SIGTERM lets a worker finish its job. */
-static volatile sig_atomic_t stopping = 0;
-
-static void
-stop(int signal)
-{
-	(void) signal;
-	stopping = 1;
-}
-
-typedef struct Heart
-{
-	PGconn	   *db;
-	const char *queue;
-	const char *job_id;
-	int			every;
-	bool		done;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	pthread_t	thread;
-} Heart;
-
-/* Beats on the worker's connection, which is idle while the handler runs. */
-static void *
-beat(void *arg)
-{
-	Heart	   *heart = arg;
-	struct timespec next;
-
-	clock_gettime(CLOCK_REALTIME, &next);
-	pthread_mutex_lock(&heart->lock);
-	while (!heart->done)
-	{
-		next.tv_sec += heart->every;
-		while (!heart->done && pthread_cond_timedwait(&heart->changed, &heart->lock, &next) == 0)
-			;
-		/* Should the job be lost or the connection gone, its end will tell. */
-		if (!heart->done)
-			PQclear(query(heart->db, "SELECT pictrepo.heartbeat($1, NULL, $2)",
-						  TEXT(heart->queue), TEXT(heart->job_id)));
-	}
-	pthread_mutex_unlock(&heart->lock);
-	return NULL;
-}
-
-static void
-start_heart(Heart *heart)
-{
-	pthread_mutex_init(&heart->lock, NULL);
-	pthread_cond_init(&heart->changed, NULL);
-	if (pthread_create(&heart->thread, NULL, beat, heart) != 0)
-		abort();
-}
-
-static void
-stop_heart(Heart *heart)
-{
-	pthread_mutex_lock(&heart->lock);
-	heart->done = true;
-	pthread_cond_signal(&heart->changed);
-	pthread_mutex_unlock(&heart->lock);
-	pthread_join(heart->thread, NULL);
-	pthread_cond_destroy(&heart->changed);
-	pthread_mutex_destroy(&heart->lock);
-}
-
-/* False: the connection is gone. */
-static bool
-do_job(PGconn *db, const char *queue, const char *id, json_object *job, Handler handler, int every)
-{
-	Heart		heart = {.db = db, .queue = queue, .job_id = id, .every = every};
-	PGresult   *ended;
-	char	   *reason;
-	bool		lives;
-
-	start_heart(&heart);
-	reason = handler(job);
-	stop_heart(&heart);
-
-	ended = query(db, "SELECT pictrepo.complete_job($1, NULL, $2, $3, $4)",
-				  TEXT(queue), TEXT(id), TEXT(reason ? "failure" : "success"), TEXT(reason));
-	lives = has_row(ended);
-	/* retrying, dead, or lost: another worker has it by now */
-	if (lives && strcmp(PQgetvalue(ended, 0, 0), "completed") != 0)
-		fprintf(stderr, "job %s is %s: %s\n", id, PQgetvalue(ended, 0, 0), reason ? reason : "");
-	PQclear(ended);
-	free(reason);
-	return lives;
-}
-
-/*
- * A worker that is NULL is this session.  pop_wait commits by itself, so there is
- * no transaction around it.
- */
-static bool
-next_job(PGconn *db, const char *queue, Handler handler, int every)
-{
-	PGresult   *popped = query(db, "CALL pictrepo.pop_wait($1, NULL, '10 s', NULL, NULL, NULL, NULL)", TEXT(queue));
-	bool		lives = has_row(popped);
-
-	if (lives && !PQgetisnull(popped, 0, 0))
-	{
-		json_object *job = json_tokener_parse(PQgetvalue(popped, 0, 1));
-
-		lives = do_job(db, queue, PQgetvalue(popped, 0, 0), job, handler, every);
-		json_object_put(job);
-	}
-	PQclear(popped);
-	return lives;
-}
-
-/*
- * Hands the jobs of a queue to the handler until SIGTERM says stop.  A handler
- * that gives a reason lets its job fail.  One whose connection is cut may see the
- * same job again, from any worker.
- */
-static void
-work(const char *conninfo, const char *queue, Handler handler, int every)
-{
-	signal(SIGTERM, stop);
-	while (!stopping)
-	{
-		PGconn	   *db = PQconnectdb(conninfo);
-
-		while (!stopping && PQstatus(db) == CONNECTION_OK)
-		{
-			if (!next_job(db, queue, handler, every))
-				break;
-		}
-		if (!stopping)
-		{
-			fprintf(stderr, "connecting again: %s", PQerrorMessage(db));
-			sleep(1);
-		}
-		PQfinish(db);
-	}
 }
 
 /* ------------------------------------------------------------------------
@@ -418,23 +268,52 @@ pop_wait(PGconn *db, const char *worker, const char *timeout)
 					 TEXT("jobs"), TEXT(worker), TEXT(timeout)));
 }
 
-/* What waits is on a connection of its own, which is asked for the result later. */
-static PGresult *
-push_while_it_waits(PGconn *db, PGconn *other, const char *worker)
+/*
+ * What waits is on a connection of its own, which is asked for the result later.
+ * It has two parameters or three, of which the first may be bytes.
+ */
+static PGconn *
+begin_to_wait(const char *sql, Param first, const char *second, const char *third)
 {
-	const char *values[] = {"jobs", worker, "10 s"};
-	PGresult   *popped;
+	PGconn	   *other = connection();
+	const char *values[] = {first.value, second, third};
+	int			lengths[] = {first.length, 0, 0},
+				formats[] = {first.format, 0, 0};
 
-	PQsendQueryParams(other, "SELECT id, job FROM pictrepo.pop($1, $2, wait => $3)", 3, NULL, values, NULL, NULL, 0);
+	PQsendQueryParams(other, sql, third ? 3 : 2, NULL, values, lengths, formats, 0);
 	usleep(500000);
-	push(db, "jobs", "{\"number\": 2}");
-	popped = row(PQgetResult(other));
-	PQgetResult(other);
-	return popped;
+	return other;
 }
 
-static const char *
-hear(PGconn *db, const char *queue)
+static PGresult *
+waited_for(PGconn *other)
+{
+	PGresult   *result = row(PQgetResult(other));
+
+	PQgetResult(other);
+	return result;
+}
+
+static PGconn *
+listening(const char *sql)
+{
+	PGconn	   *db = connection();
+
+	query(db, sql);
+	return db;
+}
+
+static bool
+ends_with(const char *text, const char *ending)
+{
+	size_t		length = strlen(text),
+				wanted = strlen(ending);
+
+	return length >= wanted && same(text + length - wanted, ending);
+}
+
+static bool
+hears(PGconn *db, const char *ending)
 {
 	for (int second = 0; second < 10; second++)
 	{
@@ -449,17 +328,17 @@ hear(PGconn *db, const char *queue)
 		PQconsumeInput(db);
 		while ((notify = PQnotifies(db)))
 		{
-			if (same(strchr(notify->extra, ' ') + 1, queue))
-				return queue;
+			if (ends_with(notify->extra, ending))
+				return true;
 		}
 	}
-	return "nothing";
+	return false;
 }
 
 static void
 jobs(PGconn *db)
 {
-	PGconn	   *other = connection();
+	PGconn	   *other;
 	char	   *worker = new_uuid(db),
 			   *pushed,
 			   *id;
@@ -476,7 +355,9 @@ jobs(PGconn *db)
 		  field(job, "job"));
 	complete(db, worker, pushed);
 
-	job = push_while_it_waits(db, other, worker);
+	other = begin_to_wait("SELECT id, job FROM pictrepo.pop($1, $2, wait => $3)", TEXT("jobs"), worker, "10 s");
+	push(db, "jobs", "{\"number\": 2}");
+	job = waited_for(other);
 	check_json("pop with wait: what another connection pushes meanwhile", field(job, "job"), "{\"number\": 2}");
 
 	check_text("heartbeat: held",
@@ -512,69 +393,9 @@ jobs(PGconn *db)
 	push(db, "jobs", "{\"number\": 7}");
 	check_json("pop_wait: a job", field(pop_wait(db, worker, "10 s"), "job"), "{\"number\": 7}");
 
-	query(other, "LISTEN queue_status_channel");
+	other = listening("LISTEN queue_status_channel");
 	push(db, "heard", "{\"number\": 8}");
-	check_text("LISTEN: the push is heard with its queue", hear(other, "heard"), "heard");
-	PQfinish(other);
-}
-
-static char *
-handle(json_object *job)
-{
-	json_object *fail;
-
-	if (json_object_object_get_ex(job, "fail", &fail))
-		return strdup(json_object_get_string(fail));
-	sleep(json_object_get_int(json_object_object_get(job, "nap")));
-	if (json_object_get_boolean(json_object_object_get(job, "last")))
-		raise(SIGTERM);
-	value(connection(), "SELECT pictrepo.push($1, $2)", TEXT("done"), JSON(job));
-	return NULL;
-}
-
-static void
-push_work(PGconn *db, const char *job, const char *retry, const char *upload)
-{
-	value(db, "SELECT pictrepo.push($1, $2, retry => $3, upload => $4)",
-		  TEXT("work"), TEXT(job), TEXT(retry), TEXT(upload));
-}
-
-static char *
-done(PGconn *db)
-{
-	return value(db, "SELECT job FROM pictrepo.pop($1, wait => $2)", TEXT("done"), TEXT("20 s"));
-}
-
-static void
-worker_loop(PGconn *db)
-{
-	const char *nap = "{\"nap\": 4, \"last\": false}",
-			   *last = "{\"nap\": 0, \"last\": true}";
-	char	   *upload = value(db, "SELECT pictrepo.create_upload()");
-	pid_t		child = fork();
-	PGresult   *counts;
-
-	if (child == 0)
-	{
-		work("application_name=worker", "work", handle, 1);
-		_exit(0);
-	}
-	push_work(db, nap, NULL, NULL);
-	check_json("work: a job longer than the heartbeat timeout", done(db), nap);
-
-	push_work(db, "{\"fail\": \"the picture is broken\"}", "0", upload);
-	check_json("work: the upload of a job that fails hears why",
-			   value(db, "SELECT pictrepo.wait($1, $2)", TEXT(upload), TEXT("20 s")),
-			   "{\"Failure\": {\"message\": \"the picture is broken\", \"code\": \"job-failed\"}}");
-
-	query(db, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-		  " WHERE datname = current_database() AND application_name = 'worker'");
-	push_work(db, last, NULL, NULL);
-	check_json("work: connects again", done(db), last);
-	waitpid(child, NULL, 0);
-	counts = row(query(db, "SELECT pictrepo.queue_length($1), pictrepo.queue_length($2)", TEXT("work"), TEXT("done")));
-	check("work: ends when told, each job done once",
-		  same(PQgetvalue(counts, 0, 0), "0") && same(PQgetvalue(counts, 0, 1), "2"), PQgetvalue(counts, 0, 1));
+	check("LISTEN: the push is heard with its queue", hears(other, " heard"), "nothing");
 }
 
 static char *
@@ -589,16 +410,20 @@ variants(PGconn *db, Bytes hash)
 {
 	char	   *ours = new_uuid(db),
 			   *theirs = new_uuid(db);
+	PGconn	   *listener = listening("LISTEN keyed_notification_channel"),
+			   *waiting;
 	PGresult   *served;
 
 	check("claim_variant_processing_rights: claimed, busy for another",
 		  same(claim_variant(db, hash, ours), "claimed") && same(claim_variant(db, hash, theirs), "busy"), "others");
-	check_text("finish_variant: stored",
-			   value(db, "SELECT pictrepo.finish_variant($1, $2, $3, $4, $5)",
-					 BYTES(hash), TEXT("thumbnail"), TEXT(ours), TEXT("cat-128.webp"), TEXT("{\"width\": 128}")), "stored");
-	check_text("variant_waiter: its file",
-			   value(db, "SELECT pictrepo.variant_waiter($1, $2, $3)", BYTES(hash), TEXT("thumbnail"), TEXT("10 s")),
-			   "cat-128.webp");
+	waiting = begin_to_wait("SELECT pictrepo.variant_waiter($1, $2, $3)", BYTES(hash), "thumbnail", "10 s");
+	value(db, "SELECT pictrepo.finish_variant($1, $2, $3, $4, $5)",
+		  BYTES(hash), TEXT("thumbnail"), TEXT(ours), TEXT("cat-128.webp"), TEXT("{\"width\": 128}"));
+	check_text("finish_variant, variant_waiter: what one connection waits for while the other stores it",
+			   PQgetvalue(waited_for(waiting), 0, 0), "cat-128.webp");
+	/* Nor has it base64. */
+	check("LISTEN: the variant is heard with its hash",
+		  hears(listener, value(db, "SELECT encode($1, 'base64') || $2", BYTES(hash), TEXT("thumbnail"))), "nothing");
 	served = row(query(db, "SELECT identifier, details, original_identifier FROM pictrepo.serve_variant($1, $2)",
 					   TEXT("cat-1.png"), TEXT("thumbnail")));
 	check("serve_variant: its file",
@@ -624,17 +449,21 @@ upload_and_delete(PGconn *db)
 	char	   *worker = new_uuid(db),
 			   *upload = value(db, "SELECT pictrepo.create_upload()"),
 			   *job;
+	PGconn	   *listener = listening("LISTEN upload_completion_channel"),
+			   *waiting;
 	PGresult   *files;
 
 	value(db, "SELECT pictrepo.push($1, $2, upload => $3)",
 		  TEXT("process"), TEXT("{\"Ingest\": {\"identifier\": \"dog.png\"}}"), TEXT(upload));
 	job = value(db, "SELECT id FROM pictrepo.pop($1, $2)", TEXT("process"), TEXT(worker));
+	waiting = begin_to_wait("SELECT pictrepo.wait($1, $2)", TEXT(upload), "10 s", NULL);
 	row(query(db, "SELECT * FROM pictrepo.finish_ingest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 			  TEXT("process"), TEXT(worker), TEXT(job), TEXT(upload),
 			  BYTES(make_hash(db, "dog")), TEXT("dog.png"), TEXT(DETAILS), TEXT("dog.png"), TEXT("token")));
-	check_json("wait: what finish_ingest left",
-			   value(db, "SELECT pictrepo.wait($1, $2)", TEXT(upload), TEXT("10 s")),
+	check_json("finish_ingest, wait: what one connection waits for while the other brings it",
+			   PQgetvalue(waited_for(waiting), 0, 0),
 			   "{\"Success\": {\"alias\": \"dog.png\", \"token\": \"token\"}}");
+	check("LISTEN: the upload is heard", hears(listener, upload), "nothing");
 	check("claim: once", same(claim_upload(db, upload), "t") && same(claim_upload(db, upload), "f"), "otherwise");
 
 	check_text("delete_alias: forbidden with another token", delete(db, "wrong"), "forbidden");
@@ -660,7 +489,8 @@ static void
 errors(PGconn *db, Bytes hash)
 {
 	const char *create_alias = "SELECT pictrepo.create_alias($1, $2, $3)";
-	char		too_long[301] = "";
+	char		too_long[301] = "",
+			   *upload = value(db, "SELECT pictrepo.create_upload()");
 
 	memset(too_long, 'a', 300);
 	fails("22004: a hash that is NULL", query(db, create_alias, TEXT("new.png"), TEXT("token"), TEXT(NULL)));
@@ -670,6 +500,26 @@ errors(PGconn *db, Bytes hash)
 		  query(db, create_alias, TEXT("new.png"), TEXT("token"), BYTES(make_hash(db, "unknown"))));
 	fails("22P02: malformed JSON", query(db, "SELECT pictrepo.push($1, $2)", TEXT("jobs"), TEXT("{")));
 	fails("42501: what takes an admin", query(db, "SELECT pictrepo.pause_queue($1)", TEXT("jobs")));
+
+	query(db, "SET default_transaction_read_only = on");
+	fails("25006: a write while transactions are read-only",
+		  query(db, "SELECT pictrepo.push($1, $2)", TEXT("jobs"), TEXT("1")));
+	query(db, "SET default_transaction_read_only = off");
+	claim_upload(db, upload);
+	fails("P0002: an upload that was claimed", query(db, "SELECT pictrepo.wait($1, $2)", TEXT(upload), TEXT("10 s")));
+	query(db, "BEGIN");
+	fails("2D000: pop_wait in a transaction", query(db, "CALL pictrepo.pop_wait($1)", TEXT("empty")));
+	query(db, "ROLLBACK");
+	query(db, "SET statement_timeout = '100ms'");
+	fails("57014: a pop that waits for longer than statement_timeout",
+		  query(db, "SELECT pictrepo.pop($1, wait => $2)", TEXT("empty"), TEXT("10 s")));
+	query(db, "SET statement_timeout = 0");
+	query(db, "BEGIN ISOLATION LEVEL REPEATABLE READ");
+	value(db, "SELECT pictrepo.get($1)", TEXT("bytes"));
+	value(connection(), "SELECT pictrepo.set($1, $2)", TEXT("bytes"), TEXT("theirs"));
+	fails("40001: a setting that changed since the snapshot",
+		  query(db, "SELECT pictrepo.set($1, $2)", TEXT("bytes"), TEXT("ours")));
+	query(db, "ROLLBACK");
 	check_text("after errors: the connection goes on",
 			   value(db, "SELECT pictrepo.identifier($1)", BYTES(hash)), "cat.png");
 }
@@ -683,7 +533,6 @@ main(void)
 	pictures(db, hash);
 	pages(db, hash);
 	jobs(db);
-	worker_loop(db);
 	variants(db, hash);
 	upload_and_delete(db);
 	errors(db, hash);

@@ -1,11 +1,11 @@
-// pictrepo from Go with pgx.
-//
-// Work is a worker to copy. The rest is the scenario that all clients run.
+// pictrepo from Go with pgx: the scenario that all clients run. A worker is in
+// worker.go.
 package main
 
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log"
@@ -19,102 +19,6 @@ import (
 )
 
 type object = map[string]interface{}
-
-// ---------------------------------------------------------------------------
-// The worker
-// ---------------------------------------------------------------------------
-
-// A Handler does a job, unless its context says that the job is lost.
-type Handler func(ctx context.Context, job object) error
-
-// A claim is what a worker needs to say of a job that it holds.
-type claim struct {
-	db                *pgx.Conn
-	queue, worker, id string
-}
-
-// Work hands the jobs of a queue to the handler until stop is done. A handler's
-// error lets its job fail. One whose connection is cut may see the same job
-// again, from any worker.
-func Work(stop context.Context, config *pgx.ConnConfig, queue string, handler Handler, beat time.Duration) {
-	worker := newUUID()
-	for stop.Err() == nil {
-		if err := workConnected(stop, config, queue, worker, handler, beat); err != nil {
-			log.Print("connecting again: ", err)
-			time.Sleep(time.Second)
-		}
-	}
-}
-
-// The database is not told of stop: a call that is cut off closes the connection.
-func workConnected(
-	stop context.Context, config *pgx.ConnConfig, queue, worker string, handler Handler, beat time.Duration,
-) error {
-	ctx := context.Background()
-	db, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return err
-	}
-	defer db.Close(ctx)
-	for stop.Err() == nil {
-		var id *string
-		var job object
-		// pop_wait commits by itself, so there is no transaction around it
-		err := db.QueryRow(ctx, "CALL pictrepo.pop_wait($1, $2, '10 s', NULL, NULL, NULL, NULL)",
-			queue, worker).Scan(&id, &job, nil, nil)
-		if err == nil && id != nil {
-			err = claim{db, queue, worker, *id}.do(job, handler, beat)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c claim) do(job object, handler Handler, beat time.Duration) error {
-	ctx, lost := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- handler(ctx, job) }()
-	defer lost()
-
-	heart := time.NewTicker(beat)
-	defer heart.Stop()
-	for {
-		select {
-		case err := <-done:
-			return c.complete(err)
-		case <-heart.C:
-			var held bool
-			err := c.db.QueryRow(ctx, "SELECT pictrepo.heartbeat($1, $2, $3)", c.queue, c.worker, c.id).Scan(&held)
-			if err != nil || !held {
-				lost()
-				<-done
-				return err
-			}
-		}
-	}
-}
-
-func (c claim) complete(failure error) error {
-	result, reason := "success", (*string)(nil)
-	if failure != nil {
-		text := failure.Error()
-		result, reason = "failure", &text
-	}
-	var outcome string
-	err := c.db.QueryRow(context.Background(), "SELECT pictrepo.complete_job($1, $2, $3, $4, $5)",
-		c.queue, c.worker, c.id, result, reason).Scan(&outcome)
-	// retrying, dead, or lost: another worker has it by now
-	if err == nil && outcome != "completed" {
-		log.Printf("job %s is %s: %v", c.id, outcome, failure)
-	}
-	return err
-}
-
-// ---------------------------------------------------------------------------
-// The scenario
-// ---------------------------------------------------------------------------
 
 var (
 	ctx     = context.Background()
@@ -151,6 +55,11 @@ type row []interface{}
 // scan reads one row into what the pointers point at.
 func (pointers row) scan(db *pgx.Conn, sql string, args ...interface{}) {
 	must(db.QueryRow(ctx, sql, args...).Scan(pointers...))
+}
+
+func execute(db *pgx.Conn, sql string, args ...interface{}) {
+	_, err := db.Exec(ctx, sql, args...)
+	must(err)
 }
 
 func text(db *pgx.Conn, sql string, args ...interface{}) (value string) {
@@ -203,12 +112,10 @@ func pictures(db *pgx.Conn, hash []byte) {
 	for index := range everyByte {
 		everyByte[index] = byte(index)
 	}
-	_, err := db.Exec(ctx, "SELECT pictrepo.set($1, $2)", "bytes", everyByte)
-	must(err)
+	execute(db, "SELECT pictrepo.set($1, $2)", "bytes", everyByte)
 	check("set, get: any bytes", data(db, "SELECT pictrepo.get($1)", "bytes"), everyByte)
 
-	_, err = db.Exec(ctx, "SELECT pictrepo.set_accessed_alias($1, $2)", "cat-1.png", noon)
-	must(err)
+	execute(db, "SELECT pictrepo.set_accessed_alias($1, $2)", "cat-1.png", noon)
 	var accessed time.Time
 	row{&accessed}.scan(db, "SELECT pictrepo.alias_accessed_at($1)", "cat-1.png")
 	check("set_accessed_alias, alias_accessed_at: the same time", accessed.UTC(), noon)
@@ -274,11 +181,7 @@ func jobs(db *pgx.Conn) {
 		row{next, recent}, row{popped{id: pushed, job: object{"number": 1.0}, attempt: 1}, true})
 	complete(next.id)
 
-	other := connect()
-	go func() {
-		time.Sleep(500 * time.Millisecond)
-		push(other, "jobs", object{"number": 2})
-	}()
+	meanwhile("SELECT pictrepo.push($1, $2)", "jobs", object{"number": 2})
 	row{&next.id, &next.job}.scan(db, "SELECT id, job FROM pictrepo.pop($1, $2, wait => $3)",
 		"jobs", worker, 10*time.Second)
 	check("pop with wait: what another connection pushes meanwhile", next.job, object{"number": 2.0})
@@ -311,11 +214,19 @@ func jobs(db *pgx.Conn) {
 	push(db, "jobs", object{"number": 7})
 	check("pop_wait: a job", popWait(10*time.Second).job, object{"number": 7.0})
 
-	_, err := other.Exec(ctx, "LISTEN queue_status_channel")
-	must(err)
+	listener := listen("queue_status_channel")
 	push(db, "heard", object{"number": 8})
-	check("LISTEN: the push is heard with its queue", hear(other, "heard"), "heard")
-	other.Close(ctx)
+	check("LISTEN: the push is heard with its queue", hears(listener, " heard"), true)
+}
+
+// meanwhile has another connection make a call when this one has begun to wait.
+func meanwhile(sql string, args ...interface{}) {
+	other := connect()
+	go func() {
+		time.Sleep(500 * time.Millisecond)
+		execute(other, sql, args...)
+		other.Close(ctx)
+	}()
 }
 
 func many(db *pgx.Conn, worker string) {
@@ -327,75 +238,31 @@ func many(db *pgx.Conn, worker string) {
 		[]bool{ids[0] != nil, ids[1] != nil, ids[2] != nil}, []bool{true, true, false})
 
 	all := []string{*ids[0], *ids[1], newUUID()}
-	_, err := db.Exec(ctx, "SELECT pictrepo.pop($1, $2, $3)", "jobs", worker, 10)
-	must(err)
+	execute(db, "SELECT pictrepo.pop($1, $2, $3)", "jobs", worker, 10)
 	var outcomes []string
 	row{&outcomes}.scan(db, "SELECT pictrepo.complete_many($1, $2, $3)", "jobs", worker, all)
 	check("complete_many: completed, and lost", outcomes, []string{"completed", "completed", "lost"})
 }
 
-func hear(db *pgx.Conn, queue string) string {
+func listen(channel string) *pgx.Conn {
+	db := connect()
+	execute(db, "LISTEN "+channel)
+	return db
+}
+
+func hears(listener *pgx.Conn, ending string) bool {
+	defer listener.Close(ctx)
 	soon, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		notification, err := db.WaitForNotification(soon)
+		notification, err := listener.WaitForNotification(soon)
 		if err != nil {
-			return err.Error()
+			return false
 		}
-		if heard := strings.SplitN(notification.Payload, " ", 2)[1]; heard == queue {
-			return heard
+		if strings.HasSuffix(notification.Payload, ending) {
+			return true
 		}
 	}
-}
-
-func workerLoop(db *pgx.Conn) {
-	stop, cancel := context.WithCancel(ctx)
-	config, err := pgx.ParseConfig("application_name=worker")
-	must(err)
-	own := connect()
-	handler := func(_ context.Context, job object) error {
-		if reason, fails := job["fail"].(string); fails {
-			return errors.New(reason)
-		}
-		time.Sleep(time.Duration(job["nap"].(float64)) * time.Second)
-		if job["last"].(bool) {
-			cancel()
-		}
-		push(own, "done", job)
-		return nil
-	}
-	ended := make(chan bool)
-	go func() {
-		Work(stop, config, "work", handler, time.Second)
-		close(ended)
-	}()
-
-	give := func(job object, retry *int, upload *string) {
-		text(db, "SELECT pictrepo.push($1, $2, retry => $3, upload => $4)", "work", job, retry, upload)
-	}
-	done := func() object {
-		return document(db, "SELECT job FROM pictrepo.pop($1, wait => $2)", "done", 20*time.Second)
-	}
-	long, last := object{"nap": 4.0, "last": false}, object{"nap": 0.0, "last": true}
-	give(long, nil, nil)
-	check("work: a job longer than the heartbeat timeout", done(), long)
-
-	upload := text(db, "SELECT pictrepo.create_upload()")
-	give(object{"fail": "the picture is broken"}, new(int), &upload)
-	check("work: the upload of a job that fails hears why",
-		document(db, "SELECT pictrepo.wait($1, $2)", upload, 20*time.Second),
-		object{"Failure": object{"message": "the picture is broken", "code": "job-failed"}})
-
-	_, err = db.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"+
-		" WHERE datname = current_database() AND application_name = 'worker'")
-	must(err)
-	give(last, nil, nil)
-	check("work: connects again", done(), last)
-	<-ended
-	own.Close(ctx)
-	var left, made int
-	row{&left, &made}.scan(db, "SELECT pictrepo.queue_length($1), pictrepo.queue_length($2)", "work", "done")
-	check("work: ends when told, each job done once", []int{left, made}, []int{0, 2})
 }
 
 func variants(db *pgx.Conn, hash []byte) {
@@ -405,11 +272,13 @@ func variants(db *pgx.Conn, hash []byte) {
 	}
 	check("claim_variant_processing_rights: claimed, busy for another",
 		[]string{claim(ours), claim(theirs)}, []string{"claimed", "busy"})
-	check("finish_variant: stored",
-		text(db, "SELECT pictrepo.finish_variant($1, $2, $3, $4, $5)",
-			hash, "thumbnail", ours, "cat-128.webp", object{"width": 128}), "stored")
-	check("variant_waiter: its file",
+	listener := listen("keyed_notification_channel")
+	meanwhile("SELECT pictrepo.finish_variant($1, $2, $3, $4, $5)",
+		hash, "thumbnail", ours, "cat-128.webp", object{"width": 128})
+	check("finish_variant, variant_waiter: what one connection waits for while the other stores it",
 		text(db, "SELECT pictrepo.variant_waiter($1, $2, $3)", hash, "thumbnail", 10*time.Second), "cat-128.webp")
+	check("LISTEN: the variant is heard with its hash",
+		hears(listener, base64.StdEncoding.EncodeToString(hash)+"thumbnail"), true)
 
 	var identifier, original string
 	var details object
@@ -425,11 +294,13 @@ func uploadAndDelete(db *pgx.Conn) {
 	text(db, "SELECT pictrepo.push($1, $2, upload => $3)",
 		"process", object{"Ingest": object{"identifier": "dog.png"}}, upload)
 	job := text(db, "SELECT id FROM pictrepo.pop($1, $2)", "process", worker)
-	text(db, "SELECT outcome FROM pictrepo.finish_ingest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+	listener := listen("upload_completion_channel")
+	meanwhile("SELECT outcome FROM pictrepo.finish_ingest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 		"process", worker, job, upload, makeHash(db, "dog"), "dog.png", details, "dog.png", "token")
-	check("wait: what finish_ingest left",
+	check("finish_ingest, wait: what one connection waits for while the other brings it",
 		document(db, "SELECT pictrepo.wait($1, $2)", upload, 10*time.Second),
 		object{"Success": object{"alias": "dog.png", "token": "token"}})
+	check("LISTEN: the upload is heard", hears(listener, upload), true)
 	claim := func() bool { return truth(db, "SELECT pictrepo.claim($1)", upload) }
 	check("claim: once", []bool{claim(), claim()}, []bool{true, false})
 
@@ -470,6 +341,27 @@ func mistakes(db *pgx.Conn, hash []byte) {
 	fails("23503: an alias of an unknown hash", createAlias, "new.png", "token", makeHash(db, "unknown"))
 	fails("22P02: malformed JSON", "SELECT pictrepo.push($1, $2)", "jobs", "{")
 	fails("42501: what takes an admin", "SELECT pictrepo.pause_queue($1)", "jobs")
+
+	execute(db, "SET default_transaction_read_only = on")
+	fails("25006: a write while transactions are read-only", "SELECT pictrepo.push($1, $2)", "jobs", "1")
+	execute(db, "SET default_transaction_read_only = off")
+	upload := text(db, "SELECT pictrepo.create_upload()")
+	truth(db, "SELECT pictrepo.claim($1)", upload)
+	fails("P0002: an upload that was claimed", "SELECT pictrepo.wait($1, $2)", upload, 10*time.Second)
+	execute(db, "BEGIN")
+	fails("2D000: pop_wait in a transaction", "CALL pictrepo.pop_wait($1)", "empty")
+	execute(db, "ROLLBACK")
+	execute(db, "SET statement_timeout = '100ms'")
+	fails("57014: a pop that waits for longer than statement_timeout",
+		"SELECT pictrepo.pop($1, wait => $2)", "empty", 10*time.Second)
+	execute(db, "SET statement_timeout = 0")
+	execute(db, "BEGIN ISOLATION LEVEL REPEATABLE READ")
+	data(db, "SELECT pictrepo.get($1)", "bytes")
+	other := connect()
+	execute(other, "SELECT pictrepo.set('bytes', 'theirs')")
+	other.Close(ctx)
+	fails("40001: a setting that changed since the snapshot", "SELECT pictrepo.set($1, $2)", "bytes", []byte("ours"))
+	execute(db, "ROLLBACK")
 	check("after errors: the connection goes on",
 		text(db, "SELECT pictrepo.identifier($1)", hash), "cat.png")
 }
@@ -481,7 +373,6 @@ func main() {
 	pictures(db, hash)
 	pages(db, hash)
 	jobs(db)
-	workerLoop(db)
 	variants(db, hash)
 	uploadAndDelete(db)
 	mistakes(db, hash)

@@ -1,6 +1,5 @@
-// pictrepo from Java with JDBC, and Gson for the documents.
-//
-// work() is a worker to copy. The rest is the scenario that all clients run.
+// pictrepo from Java with JDBC, and Gson for the documents: the scenario that all
+// clients run. A worker is in Worker.java.
 
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
@@ -18,16 +17,13 @@ import java.time.OffsetDateTime;
 import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Base64;
 import java.util.List;
 import java.util.Objects;
 import java.util.Properties;
 import java.util.UUID;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
-import java.util.concurrent.ScheduledExecutorService;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicBoolean;
 import org.postgresql.PGConnection;
 import org.postgresql.PGNotification;
 import org.postgresql.util.PGobject;
@@ -63,6 +59,12 @@ public final class Client {
         if (value instanceof UUID[] uuids) return db.createArrayOf("uuid", uuids);
         if (value instanceof String[] texts) return db.createArrayOf("text", texts);
         return value;
+    }
+
+    static void execute(Connection db, String sql) throws SQLException {
+        try (var statement = db.createStatement()) {
+            statement.execute(sql);
+        }
     }
 
     // Rows as they come: byte[], String, Integer, Long, Boolean, UUID; JSON and arrays in Java's form.
@@ -101,71 +103,6 @@ public final class Client {
     @SuppressWarnings("unchecked")
     static <T> T value(Connection db, String sql, Object... parameters) throws SQLException {
         return (T) row(db, sql, parameters).get(0);
-    }
-
-    // -----------------------------------------------------------------------
-    // The worker
-    // -----------------------------------------------------------------------
-
-    interface Handler {
-        void handle(JsonObject job) throws Exception;
-    }
-
-    // Hands the jobs of a queue to the handler until stop is true. A handler that
-    // throws lets its job fail. One whose connection is cut may see the same job
-    // again, from any worker.
-    static void work(String queue, Handler handler, AtomicBoolean stop, Duration beat) throws Exception {
-        var worker = UUID.randomUUID();
-        while (!stop.get()) {
-            try (Connection db = connect("worker")) {
-                while (!stop.get()) {
-                    // pop_wait commits by itself, so there is no transaction around it
-                    var popped = row(db, "CALL pictrepo.pop_wait(?, ?, '10 s', NULL, NULL, NULL, NULL)", queue, worker);
-                    if (popped.get(0) != null) {
-                        doJob(db, queue, worker, (UUID) popped.get(0), (JsonObject) popped.get(1), handler, beat);
-                    }
-                }
-            } catch (SQLException error) {
-                if (!isConnectionError(error)) throw error;
-                System.err.println("connecting again: " + error.getMessage());
-                Thread.sleep(1000);
-            }
-        }
-    }
-
-    static void doJob(Connection db, String queue, UUID worker, UUID id, JsonObject job, Handler handler, Duration beat)
-            throws SQLException {
-        String result = "success", reason = null;
-        var heart = beating(db, queue, worker, id, beat);
-        try {
-            handler.handle(job);
-        } catch (Exception error) {
-            result = "failure";
-            reason = error.getMessage();
-        } finally {
-            heart.shutdownNow();
-        }
-        String outcome = value(db, "SELECT pictrepo.complete_job(?, ?, ?, ?, ?)", queue, worker, id, result, reason);
-        // retrying, dead, or lost: another worker has it by now
-        if (!outcome.equals("completed")) System.err.printf("job %s is %s: %s%n", id, outcome, reason);
-    }
-
-    // Heartbeats from a thread, on the worker's connection; the driver lets one thread at a time use it.
-    static ScheduledExecutorService beating(Connection db, String queue, UUID worker, UUID id, Duration every) {
-        var heart = Executors.newSingleThreadScheduledExecutor();
-        heart.scheduleAtFixedRate(() -> {
-            try {
-                value(db, "SELECT pictrepo.heartbeat(?, ?, ?)", queue, worker, id);
-            } catch (SQLException error) {
-                // complete_job will hear of it, too
-            }
-        }, every.toMillis(), every.toMillis(), TimeUnit.MILLISECONDS);
-        return heart;
-    }
-
-    // What a server says while it goes down (class 57), or that there is none (08).
-    static boolean isConnectionError(SQLException error) {
-        return error.getSQLState() == null || error.getSQLState().matches("(08|57).*");
     }
 
     // -----------------------------------------------------------------------
@@ -274,14 +211,9 @@ public final class Client {
             List.of(job.get(0), job.get(1), job.get(2), age.abs().toMinutes()), List.of(pushed, number(1), 1, 0L));
         complete(db, worker, pushed);
 
-        try (Connection other = connect("other")) {
-            Future<UUID> later = threads.submit(() -> {
-                Thread.sleep(500);
-                return push(other, "jobs", number(2));
-            });
-            job = row(db, "SELECT id, job FROM pictrepo.pop(?, ?, wait => ?)", "jobs", worker, Duration.ofSeconds(10));
-            check("pop with wait: what another connection pushes meanwhile", job, List.of(later.get(), number(2)));
-        }
+        meanwhile(threads, "SELECT pictrepo.push(?, ?)", "jobs", number(2));
+        job = row(db, "SELECT id, job FROM pictrepo.pop(?, ?, wait => ?)", "jobs", worker, Duration.ofSeconds(10));
+        check("pop with wait: what another connection pushes meanwhile", job.get(1), number(2));
 
         check("heartbeat: held",
             value(db, "SELECT pictrepo.heartbeat(?, ?, ?)", "jobs", worker, job.get(0)), true);
@@ -298,11 +230,20 @@ public final class Client {
         push(db, "jobs", number(7));
         check("pop_wait: a job", popWait(db, worker, Duration.ofSeconds(10)).get(1), number(7));
 
-        try (Connection listener = connect("listener")) {
-            listener.createStatement().execute("LISTEN queue_status_channel");
+        try (Connection listener = listen("queue_status_channel")) {
             push(db, "heard", number(8));
-            check("LISTEN: the push is heard with its queue", hear(listener, "heard"), "heard");
+            check("LISTEN: the push is heard with its queue", hears(listener, " heard"), true);
         }
+    }
+
+    // Another connection makes a call when this one has begun to wait.
+    static void meanwhile(ExecutorService threads, String sql, Object... parameters) {
+        threads.submit(() -> {
+            try (Connection other = connect("other")) {
+                Thread.sleep(500);
+                return value(other, sql, parameters);
+            }
+        });
     }
 
     static void many(Connection db, UUID worker) throws SQLException {
@@ -317,72 +258,39 @@ public final class Client {
             List.of("completed", "completed", "lost"));
     }
 
-    static String hear(Connection db, String queue) throws SQLException {
+    static Connection listen(String channel) throws SQLException {
+        var db = connect("listener");
+        execute(db, "LISTEN " + channel);
+        return db;
+    }
+
+    static boolean hears(Connection listener, String ending) throws SQLException {
         while (true) {
-            PGNotification[] notifications = db.unwrap(PGConnection.class).getNotifications(10_000);
-            if (notifications == null || notifications.length == 0) return "nothing";
+            PGNotification[] notifications = listener.unwrap(PGConnection.class).getNotifications(10_000);
+            if (notifications == null || notifications.length == 0) return false;
             for (var notification : notifications) {
-                var heard = notification.getParameter().split(" ")[1];
-                if (heard.equals(queue)) return heard;
+                if (notification.getParameter().endsWith(ending)) return true;
             }
         }
-    }
-
-    static void pushWork(Connection db, JsonObject job, Integer retry, UUID upload) throws SQLException {
-        rows(db, "SELECT pictrepo.push(?, ?, retry => ?, upload => ?)", "work", job, retry, upload);
-    }
-
-    static JsonObject done(Connection db) throws SQLException {
-        return value(db, "SELECT job FROM pictrepo.pop(?, wait => ?)", "done", Duration.ofSeconds(20));
-    }
-
-    static void workerLoop(Connection db, ExecutorService threads) throws Exception {
-        var stop = new AtomicBoolean();
-        var own = connect("handler");
-        var worker = threads.submit(() -> {
-            work("work", job -> {
-                if (job.has("fail")) throw new Exception(job.get("fail").getAsString());
-                Thread.sleep(1000 * job.get("nap").getAsInt());
-                stop.set(job.get("last").getAsBoolean());
-                push(own, "done", job);
-            }, stop, Duration.ofSeconds(1));
-            return null;
-        });
-
-        JsonObject nap = json("{'nap': 4, 'last': false}"), last = json("{'nap': 0, 'last': true}");
-        pushWork(db, nap, null, null);
-        check("work: a job longer than the heartbeat timeout", done(db), nap);
-
-        UUID upload = value(db, "SELECT pictrepo.create_upload()");
-        pushWork(db, json("{'fail': 'the picture is broken'}"), 0, upload);
-        check("work: the upload of a job that fails hears why",
-            value(db, "SELECT pictrepo.wait(?, ?)", upload, Duration.ofSeconds(20)),
-            json("{'Failure': {'message': 'the picture is broken', 'code': 'job-failed'}}"));
-
-        rows(db, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            + " WHERE datname = current_database() AND application_name = 'worker'");
-        pushWork(db, last, null, null);
-        check("work: connects again", done(db), last);
-        worker.get();
-        own.close();
-        check("work: ends when told, each job done once",
-            row(db, "SELECT pictrepo.queue_length(?), pictrepo.queue_length(?)", "work", "done"), List.of(0L, 2L));
     }
 
     static String claim(Connection db, byte[] hash, UUID worker) throws SQLException {
         return value(db, "SELECT pictrepo.claim_variant_processing_rights(?, ?, ?)", hash, "thumbnail", worker);
     }
 
-    static void variants(Connection db, byte[] hash) throws SQLException {
+    static void variants(Connection db, byte[] hash, ExecutorService threads) throws SQLException {
         UUID ours = UUID.randomUUID(), theirs = UUID.randomUUID();
         check("claim_variant_processing_rights: claimed, busy for another",
             List.of(claim(db, hash, ours), claim(db, hash, theirs)), List.of("claimed", "busy"));
-        check("finish_variant: stored",
-            value(db, "SELECT pictrepo.finish_variant(?, ?, ?, ?, ?)",
-                hash, "thumbnail", ours, "cat-128.webp", json("{'width': 128}")), "stored");
-        check("variant_waiter: its file",
-            value(db, "SELECT pictrepo.variant_waiter(?, ?, ?)", hash, "thumbnail", Duration.ofSeconds(10)),
-            "cat-128.webp");
+        try (Connection listener = listen("keyed_notification_channel")) {
+            meanwhile(threads, "SELECT pictrepo.finish_variant(?, ?, ?, ?, ?)",
+                hash, "thumbnail", ours, "cat-128.webp", json("{'width': 128}"));
+            check("finish_variant, variant_waiter: what one connection waits for while the other stores it",
+                value(db, "SELECT pictrepo.variant_waiter(?, ?, ?)", hash, "thumbnail", Duration.ofSeconds(10)),
+                "cat-128.webp");
+            check("LISTEN: the variant is heard with its hash",
+                hears(listener, Base64.getEncoder().encodeToString(hash) + "thumbnail"), true);
+        }
         check("serve_variant: its file",
             row(db, "SELECT identifier, details, original_identifier FROM pictrepo.serve_variant(?, ?)",
                 "cat-1.png", "thumbnail"),
@@ -397,17 +305,20 @@ public final class Client {
         return value(db, "SELECT pictrepo.delete_alias(?, ?)", "dog.png", token);
     }
 
-    static void uploadAndDelete(Connection db) throws Exception {
+    static void uploadAndDelete(Connection db, ExecutorService threads) throws Exception {
         var worker = UUID.randomUUID();
         UUID upload = value(db, "SELECT pictrepo.create_upload()");
         rows(db, "SELECT pictrepo.push(?, ?, upload => ?)",
             "process", json("{'Ingest': {'identifier': 'dog.png'}}"), upload);
         UUID job = value(db, "SELECT id FROM pictrepo.pop(?, ?)", "process", worker);
-        rows(db, "SELECT * FROM pictrepo.finish_ingest(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            "process", worker, job, upload, makeHash(db, "dog"), "dog.png", DETAILS, "dog.png", "token");
-        check("wait: what finish_ingest left",
-            value(db, "SELECT pictrepo.wait(?, ?)", upload, Duration.ofSeconds(10)),
-            json("{'Success': {'alias': 'dog.png', 'token': 'token'}}"));
+        try (Connection listener = listen("upload_completion_channel")) {
+            meanwhile(threads, "SELECT outcome FROM pictrepo.finish_ingest(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "process", worker, job, upload, makeHash(db, "dog"), "dog.png", DETAILS, "dog.png", "token");
+            check("finish_ingest, wait: what one connection waits for while the other brings it",
+                value(db, "SELECT pictrepo.wait(?, ?)", upload, Duration.ofSeconds(10)),
+                json("{'Success': {'alias': 'dog.png', 'token': 'token'}}"));
+            check("LISTEN: the upload is heard", hears(listener, upload.toString()), true);
+        }
         check("claim: once", List.of(claimUpload(db, upload), claimUpload(db, upload)), List.of(true, false));
 
         check("delete_alias: forbidden with another token", delete(db, "wrong"), "forbidden");
@@ -435,6 +346,29 @@ public final class Client {
         fails(db, "23503: an alias of an unknown hash", createAlias, "new.png", "token", makeHash(db, "unknown"));
         fails(db, "22P02: malformed JSON", "SELECT pictrepo.push(?, ?)", "jobs", typed("jsonb", "{"));
         fails(db, "42501: what takes an admin", "SELECT pictrepo.pause_queue(?)", "jobs");
+
+        execute(db, "SET default_transaction_read_only = on");
+        fails(db, "25006: a write while transactions are read-only", "SELECT pictrepo.push(?, ?)", "jobs", number(9));
+        execute(db, "SET default_transaction_read_only = off");
+        UUID upload = value(db, "SELECT pictrepo.create_upload()");
+        claimUpload(db, upload);
+        fails(db, "P0002: an upload that was claimed",
+            "SELECT pictrepo.wait(?, ?)", upload, Duration.ofSeconds(10));
+        execute(db, "BEGIN");
+        fails(db, "2D000: pop_wait in a transaction", "CALL pictrepo.pop_wait(?)", "empty");
+        execute(db, "ROLLBACK");
+        execute(db, "SET statement_timeout = '100ms'");
+        fails(db, "57014: a pop that waits for longer than statement_timeout",
+            "SELECT pictrepo.pop(?, wait => ?)", "empty", Duration.ofSeconds(10));
+        execute(db, "SET statement_timeout = 0");
+        execute(db, "BEGIN ISOLATION LEVEL REPEATABLE READ");
+        value(db, "SELECT pictrepo.get(?)", "bytes");
+        try (Connection other = connect("other")) {
+            execute(other, "SELECT pictrepo.set('bytes', 'theirs')");
+        }
+        fails(db, "40001: a setting that changed since the snapshot",
+            "SELECT pictrepo.set(?, ?)", "bytes", new byte[] {1});
+        execute(db, "ROLLBACK");
         check("after errors: the connection goes on",
             value(db, "SELECT pictrepo.identifier(?)", hash), "cat.png");
     }
@@ -446,9 +380,8 @@ public final class Client {
             pictures(db, hash);
             pages(db, hash);
             jobs(db, threads);
-            workerLoop(db, threads);
-            variants(db, hash);
-            uploadAndDelete(db);
+            variants(db, hash, threads);
+            uploadAndDelete(db, threads);
             errors(db, hash);
         } finally {
             threads.shutdownNow();

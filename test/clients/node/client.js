@@ -1,6 +1,5 @@
-// pictrepo from JavaScript with pg (node-postgres).
-//
-// work() is a worker to copy. The rest is the scenario that all clients run.
+// pictrepo from JavaScript with pg (node-postgres): the scenario that all clients
+// run. A worker is in worker.js.
 'use strict';
 
 const { createHash, randomUUID } = require('crypto');
@@ -8,70 +7,6 @@ const { on } = require('events');
 const { setTimeout: sleep } = require('timers/promises');
 const { isDeepStrictEqual, inspect } = require('util');
 const { Client, DatabaseError } = require('pg');
-
-// ---------------------------------------------------------------------------
-// The worker
-// ---------------------------------------------------------------------------
-
-// Hands the jobs of a queue to handler(job, lost) until the signal says stop.
-// A handler that throws lets its job fail. One whose connection is cut may see
-// the same job again, from any worker; the signal `lost` tells it.
-async function work(queue, handler, stop, beat = 30_000) {
-  const worker = randomUUID();
-  while (!stop.aborted) {
-    const db = new Client({ application_name: 'worker' });
-    // a connection that is cut says so here, too; without a listener node would end
-    db.on('error', () => {});
-    try {
-      await db.connect();
-      while (!stop.aborted) {
-        // pop_wait commits by itself, so there is no transaction around it
-        const { rows: [{ id, job }] } = await db.query(
-          "CALL pictrepo.pop_wait($1, $2, '10 s', NULL, NULL, NULL, NULL)", [queue, worker]);
-        if (id) await doJob(db, [queue, worker, id], job, handler, beat);
-      }
-    } catch (error) {
-      if (!isConnectionError(error)) throw error;
-      console.error('connecting again:', error.message);
-      await sleep(1000);
-    } finally {
-      // not awaited, because some versions never end a connection that was cut
-      db.end().catch(() => {});
-    }
-  }
-}
-
-async function doJob(db, claim, job, handler, beat) {
-  let result = 'success', reason = null;
-  const lost = new AbortController();
-  // the worker's connection is idle while the handler runs
-  const heart = setInterval(async () => {
-    const held = await db.query('SELECT pictrepo.heartbeat($1, $2, $3) AS held', claim)
-      .then(({ rows: [{ held }] }) => held, () => false);
-    if (!held) lost.abort();
-  }, beat);
-  try {
-    await handler(job, lost.signal);
-  } catch (error) {
-    result = 'failure';
-    reason = error.message;
-  } finally {
-    clearInterval(heart);
-  }
-  const { rows: [{ outcome }] } = await db.query(
-    'SELECT pictrepo.complete_job($1, $2, $3, $4, $5) AS outcome', [...claim, result, reason]);
-  // retrying, dead, or lost: another worker has it by now
-  if (outcome !== 'completed') console.error(`job ${claim[2]} is ${outcome}: ${reason}`);
-}
-
-// What a server says while it goes down (class 57), and all that no server said.
-function isConnectionError(error) {
-  return !(error instanceof DatabaseError) || error.code.startsWith('57');
-}
-
-// ---------------------------------------------------------------------------
-// The scenario
-// ---------------------------------------------------------------------------
 
 const DETAILS = { width: 640, height: 480, format: { Image: 'png' } };
 
@@ -159,11 +94,9 @@ async function jobs(db) {
     { id: pushed, job: { number: 1 }, attempt: 1, queue_time: true });
   await complete(next.id);
 
-  const other = await connect();
-  [next] = await Promise.all([
+  next = await waits(
     row(db, 'SELECT id, job FROM pictrepo.pop($1, $2, wait => $3)', 'jobs', worker, '10 s'),
-    sleep(500).then(() => push({ number: 2 }, 'jobs', other)),
-  ]);
+    (other) => push({ number: 2 }, 'jobs', other));
   check('pop with wait: what another connection pushes meanwhile', next.job, { number: 2 });
 
   check('heartbeat: held',
@@ -192,52 +125,31 @@ async function jobs(db) {
   await push({ number: 7 });
   check('pop_wait: a job', (await popWait('10 s')).job, { number: 7 });
 
-  const notifications = on(other, 'notification', { signal: AbortSignal.timeout(10_000) });
-  await other.query('LISTEN queue_status_channel');
+  const hears = await listen('queue_status_channel');
   await push({ number: 8 }, 'heard');
-  for await (const [{ payload }] of notifications) {
-    const heard = payload.split(' ')[1];
-    if (heard !== 'heard') continue;
-    check('LISTEN: the push is heard with its queue', heard, 'heard');
-    break;
-  }
-  await other.end();
+  check('LISTEN: the push is heard with its queue', await hears(' heard'), true);
 }
 
-async function workerLoop(db) {
-  const stop = new AbortController();
-  const push = (job, retry = null, upload = null) =>
-    value(db, 'SELECT pictrepo.push($1, $2, retry => $3, upload => $4)', 'work', job, retry, upload);
-  const done = () => value(db, 'SELECT job FROM pictrepo.pop($1, wait => $2)', 'done', '20 s');
+// Whether a payload with that ending is heard, and then no more.
+async function listen(channel) {
+  const db = await connect();
+  const notifications = on(db, 'notification', { signal: AbortSignal.timeout(10_000) });
+  await db.query(`LISTEN ${channel}`);
+  return async (ending) => {
+    for await (const [{ payload }] of notifications) {
+      if (payload.endsWith(ending)) break;
+    }
+    await db.end();
+    return true;
+  };
+}
 
-  const own = await connect();
-  const worker = work('work', async (job) => {
-    if (job.fail) throw new Error(job.fail);
-    await sleep(job.nap * 1000);
-    if (job.last) stop.abort();
-    await own.query('SELECT pictrepo.push($1, $2)', ['done', job]);
-  }, stop.signal, 1000);
-
-  const long = { nap: 4, last: false }, last = { nap: 0, last: true };
-  await push(long);
-  check('work: a job longer than the heartbeat timeout', await done(), long);
-
-  const upload = await value(db, 'SELECT pictrepo.create_upload()');
-  await push({ fail: 'the picture is broken' }, 0, upload);
-  check('work: the upload of a job that fails hears why',
-    await value(db, 'SELECT pictrepo.wait($1, $2)', upload, '20 s'),
-    { Failure: { message: 'the picture is broken', code: 'job-failed' } });
-
-  await db.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity' +
-    " WHERE datname = current_database() AND application_name = 'worker'");
-  await push(last);
-  check('work: connects again', await done(), last);
-  await worker;
-  await own.end();
-  // a bigint is text in JavaScript
-  check('work: ends when told, each job done once',
-    [await value(db, 'SELECT pictrepo.queue_length($1)', 'work'),
-      await value(db, 'SELECT pictrepo.queue_length($1)', 'done')], ['0', '2']);
+// What the first connection waits for while the second one makes a call.
+async function waits(waiting, call) {
+  const other = await connect();
+  const [answer] = await Promise.all([waiting, sleep(500).then(() => call(other))]);
+  await other.end();
+  return answer;
 }
 
 async function variants(db, hash) {
@@ -247,11 +159,13 @@ async function variants(db, hash) {
 
   check('claim_variant_processing_rights: claimed, busy for another',
     [await claim(ours), await claim(theirs)], ['claimed', 'busy']);
-  check('finish_variant: stored',
-    await value(db, 'SELECT pictrepo.finish_variant($1, $2, $3, $4, $5)',
-      hash, 'thumbnail', ours, 'cat-128.webp', { width: 128 }), 'stored');
-  check('variant_waiter: its file',
-    await value(db, 'SELECT pictrepo.variant_waiter($1, $2, $3)', hash, 'thumbnail', '10 s'), 'cat-128.webp');
+  const hears = await listen('keyed_notification_channel');
+  check('finish_variant, variant_waiter: what one connection waits for while the other stores it',
+    await waits(value(db, 'SELECT pictrepo.variant_waiter($1, $2, $3)', hash, 'thumbnail', '10 s'), (other) =>
+      value(other, 'SELECT pictrepo.finish_variant($1, $2, $3, $4, $5)',
+        hash, 'thumbnail', ours, 'cat-128.webp', { width: 128 })),
+    'cat-128.webp');
+  check('LISTEN: the variant is heard with its hash', await hears(`${hash.toString('base64')}thumbnail`), true);
   check('serve_variant: its file',
     await row(db, 'SELECT identifier, details, original_identifier FROM pictrepo.serve_variant($1, $2)',
       'cat-1.png', 'thumbnail'),
@@ -264,11 +178,14 @@ async function uploadAndDelete(db) {
   await value(db, 'SELECT pictrepo.push($1, $2, upload => $3)',
     'process', { Ingest: { identifier: 'dog.png' } }, upload);
   const job = await value(db, 'SELECT id FROM pictrepo.pop($1, $2)', 'process', worker);
-  await row(db, 'SELECT * FROM pictrepo.finish_ingest($1, $2, $3, $4, $5, $6, $7, $8, $9)',
-    'process', worker, job, upload, await makeHash(db, 'dog'), 'dog.png', DETAILS, 'dog.png', 'token');
-  check('wait: what finish_ingest left',
-    await value(db, 'SELECT pictrepo.wait($1, $2)', upload, '10 s'),
+  const hash = await makeHash(db, 'dog');
+  const hears = await listen('upload_completion_channel');
+  check('finish_ingest, wait: what one connection waits for while the other brings it',
+    await waits(value(db, 'SELECT pictrepo.wait($1, $2)', upload, '10 s'), (other) =>
+      row(other, 'SELECT * FROM pictrepo.finish_ingest($1, $2, $3, $4, $5, $6, $7, $8, $9)',
+        'process', worker, job, upload, hash, 'dog.png', DETAILS, 'dog.png', 'token')),
     { Success: { alias: 'dog.png', token: 'token' } });
+  check('LISTEN: the upload is heard', await hears(upload), true);
   const claim = () => value(db, 'SELECT pictrepo.claim($1)', upload);
   check('claim: once', [await claim(), await claim()], [true, false]);
 
@@ -292,6 +209,28 @@ async function errors(db, hash) {
   await fails('23503: an alias of an unknown hash', createAlias, 'new.png', 'token', await makeHash(db, 'unknown'));
   await fails('22P02: malformed JSON', 'SELECT pictrepo.push($1, $2)', 'jobs', '{');
   await fails('42501: what takes an admin', 'SELECT pictrepo.pause_queue($1)', 'jobs');
+
+  await db.query('SET default_transaction_read_only = on');
+  await fails('25006: a write while transactions are read-only', 'SELECT pictrepo.push($1, $2)', 'jobs', '1');
+  await db.query('SET default_transaction_read_only = off');
+  const upload = await value(db, 'SELECT pictrepo.create_upload()');
+  await db.query('SELECT pictrepo.claim($1)', [upload]);
+  await fails('P0002: an upload that was claimed', 'SELECT pictrepo.wait($1, $2)', upload, '10 s');
+  await db.query('BEGIN');
+  await fails('2D000: pop_wait in a transaction', 'CALL pictrepo.pop_wait($1)', 'empty');
+  await db.query('ROLLBACK');
+  await db.query("SET statement_timeout = '100ms'");
+  await fails('57014: a pop that waits for longer than statement_timeout',
+    'SELECT pictrepo.pop($1, wait => $2)', 'empty', '10 s');
+  await db.query('SET statement_timeout = 0');
+  await db.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+  await db.query('SELECT pictrepo.get($1)', ['bytes']);
+  const other = await connect();
+  await other.query('SELECT pictrepo.set($1, $2)', ['bytes', Buffer.from('theirs')]);
+  await other.end();
+  await fails('40001: a setting that changed since the snapshot',
+    'SELECT pictrepo.set($1, $2)', 'bytes', Buffer.from('ours'));
+  await db.query('ROLLBACK');
   check('after errors: the connection goes on',
     await value(db, 'SELECT pictrepo.identifier($1)', hash), 'cat.png');
 }
@@ -302,7 +241,6 @@ async function main() {
   await pictures(db, hash);
   await pages(db, hash);
   await jobs(db);
-  await workerLoop(db);
   await variants(db, hash);
   await uploadAndDelete(db);
   await errors(db, hash);

@@ -1,7 +1,6 @@
 #!/usr/bin/perl
-# pictrepo from Perl with DBD::Pg.
-#
-# work() is a worker to copy. The rest is the scenario that all clients run.
+# pictrepo from Perl with DBD::Pg: the scenario that all clients run. A worker is
+# in worker.pl.
 use strict;
 use warnings;
 
@@ -9,75 +8,11 @@ use DBD::Pg qw(:pg_types :async);
 use DBI;
 use Digest::SHA qw(sha256);
 use JSON::PP;
+use MIME::Base64 qw(encode_base64);
 use Time::HiRes qw(sleep time);
 use Time::Local qw(timegm);
 
 my $json = JSON::PP->new->utf8(0)->canonical;
-
-# ---------------------------------------------------------------------------
-# The worker
-# ---------------------------------------------------------------------------
-
-# Hands the jobs of a queue to the handler until it is told to stop: SIGTERM
-# lets it finish its job. A handler that dies lets its job fail. One whose
-# connection is cut may see the same job again, from any worker.
-sub work
-{
-	my ($queue, $handler, $beat) = @_;
-	my $stop = 0;
-	local $SIG{TERM} = sub { $stop = 1 };
-
-	until ($stop)
-	{
-		my $lives = eval {
-			my $db = DBI->connect("dbi:Pg:application_name=worker", undef, undef,
-				{ RaiseError => 1, PrintError => 0 });
-			until ($stop)
-			{
-				# A worker that is NULL is this session. pop_wait commits by itself,
-				# so there is no transaction around it.
-				my ($id, $job) = $db->selectrow_array(
-					"CALL pictrepo.pop_wait(?, NULL, '10 s', NULL, NULL, NULL, NULL)", undef, $queue);
-				do_job($db, [ $queue, $id ], $json->decode($job), $handler, $beat // 30) if $id;
-			}
-			1;
-		};
-		next if $lives;
-		warn "connecting again: $@";
-		sleep 1;
-	}
-}
-
-sub do_job
-{
-	my ($db, $claim, $job, $handler, $beat) = @_;
-	my ($result, $reason) = ('success', undef);
-
-	# Perl has no threads to speak of, so an alarm sends the heartbeats, on the
-	# worker's connection, which is idle. Perl takes a signal between two of its
-	# operations: one that lasts longer than the heartbeat timeout loses the
-	# job. Such work belongs in a process of its own.
-	local $SIG{ALRM} = sub {
-		eval { $db->selectrow_array("SELECT pictrepo.heartbeat(?, NULL, ?)", undef, @$claim) };
-		alarm $beat;
-	};
-	alarm $beat;
-	unless (eval { $handler->($job); 1 })
-	{
-		($result, $reason) = ('failure', "$@");
-		chomp $reason;
-	}
-	alarm 0;
-
-	my ($outcome) = $db->selectrow_array("SELECT pictrepo.complete_job(?, NULL, ?, ?, ?)",
-		undef, @$claim, $result, $reason);
-	# retrying, dead, or lost: another worker has it by now
-	warn "job $claim->[1] is $outcome: ", $reason // '', "\n" if $outcome ne 'completed';
-}
-
-# ---------------------------------------------------------------------------
-# The scenario
-# ---------------------------------------------------------------------------
 
 my $details = { width => 640, height => 480, format => { Image => 'png' } };
 
@@ -210,14 +145,8 @@ sub jobs
 		[ $pushed, { number => 1 }, 1, 1 == 1 ]);
 	$complete->($next->{id});
 
-	my $other = connection();
-	my $waiting = $other->prepare("SELECT id, job FROM pictrepo.pop(?, ?, wait => ?)", { pg_async => PG_ASYNC });
-	$waiting->execute('jobs', $worker, '10 s');
-	sleep 0.5;
-	$push->({ number => 2 });
-	$other->pg_result;
-	$next = $waiting->fetchrow_hashref;
-	$waiting->finish;
+	$next = waits("SELECT id, job FROM pictrepo.pop(?, ?, wait => ?)", [ 'jobs', $worker, '10 s' ],
+		sub { $push->({ number => 2 }) });
 	check('pop with wait: what another connection pushes meanwhile',
 		$json->decode($next->{job}), { number => 2 });
 
@@ -247,74 +176,52 @@ sub jobs
 	$push->({ number => 7 });
 	check('pop_wait: a job', $json->decode($pop_wait->('10 s')->{job}), { number => 7 });
 
-	$other->do("LISTEN queue_status_channel");
+	my $listener = listener('queue_status_channel');
 	$push->({ number => 8 }, 'heard');
-	check('LISTEN: the push is heard with its queue', hear($other, 'heard'), 'heard');
+	check('LISTEN: the push is heard with its queue', hears($listener, ' heard'), 1);
+}
+
+# Another connection makes a call, and this one does something meanwhile: the row that it waited for.
+sub waits
+{
+	my ($sql, $args, $meanwhile) = @_;
+	my $other = connection();
+	my $waiting = $other->prepare($sql, { pg_async => PG_ASYNC });
+	$waiting->bind_param($_ + 1, ref $args->[$_] ? (${ $args->[$_] }, { pg_type => PG_BYTEA }) : $args->[$_])
+		for 0 .. $#$args;
+	$waiting->execute;
+	sleep 0.5;
+	$meanwhile->();
+	$other->pg_result;
+	my $row = $waiting->fetchrow_hashref;
+	$waiting->finish;
 	$other->disconnect;
+	return $row;
+}
+
+sub listener
+{
+	my ($channel) = @_;
+	my $db = connection();
+	$db->do("LISTEN $channel");
+	return $db;
 }
 
 # The driver does not wait for notifications; pg_socket is there to select() on.
-sub hear
+sub hears
 {
-	my ($db, $queue) = @_;
+	my ($db, $ending) = @_;
 	my $deadline = time + 10;
 	while (time < $deadline)
 	{
 		while (my $notify = $db->pg_notifies)
 		{
-			my (undef, $heard) = split / /, $notify->[2];
-			return $heard if $heard eq $queue;
+			return 1 if $notify->[2] =~ /\Q$ending\E\z/;
 		}
 		vec(my $readable = '', $db->{pg_socket}, 1) = 1;
 		select $readable, undef, undef, 1;
 	}
-	return undef;
-}
-
-sub handle
-{
-	my ($job) = @_;
-	die "$job->{fail}\n" if $job->{fail};
-	# an alarm cuts a sleep short
-	my $until = time + $job->{nap};
-	sleep $until - time while time < $until;
-	kill TERM => $$ if $job->{last};
-	value(connection(), "SELECT pictrepo.push(?, ?)", 'done', $json->encode($job));
-}
-
-sub worker_loop
-{
-	my ($db) = @_;
-	my $push = sub {
-		my ($job, $retry, $upload) = @_;
-		value($db, "SELECT pictrepo.push(?, ?, retry => ?, upload => ?)", 'work', $json->encode($job), $retry, $upload);
-	};
-	my $done = sub { $json->decode(value($db, "SELECT job FROM pictrepo.pop(?, wait => ?)", 'done', '20 s')) };
-
-	my $child = fork // die "fork: $!";
-	if ($child == 0)
-	{
-		work('work', \&handle, 1);
-		exit;
-	}
-
-	my ($long, $last) = ({ nap => 4, last => 0 }, { nap => 0, last => 1 });
-	$push->($long);
-	check('work: a job longer than the heartbeat timeout', $done->(), $long);
-
-	my $upload = value($db, "SELECT pictrepo.create_upload()");
-	$push->({ fail => 'the picture is broken' }, 0, $upload);
-	check('work: the upload of a job that fails hears why',
-		$json->decode(value($db, "SELECT pictrepo.wait(?, ?)", $upload, '20 s')),
-		{ Failure => { message => 'the picture is broken', code => 'job-failed' } });
-
-	$db->do("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-		  . " WHERE datname = current_database() AND application_name = 'worker'");
-	$push->($last);
-	check('work: connects again', $done->(), $last);
-	waitpid $child, 0;
-	check('work: ends when told, each job done once',
-		[ map { 0 + value($db, "SELECT pictrepo.queue_length(?)", $_) } 'work', 'done' ], [ 0, 2 ]);
+	return 0;
 }
 
 sub variants
@@ -326,11 +233,15 @@ sub variants
 	};
 	check('claim_variant_processing_rights: claimed, busy for another',
 		[ $claim->($ours), $claim->($theirs) ], [ 'claimed', 'busy' ]);
-	check('finish_variant: stored',
+	my $listener = listener('keyed_notification_channel');
+	my $finish = sub {
 		value($db, "SELECT pictrepo.finish_variant(?, ?, ?, ?, ?)",
-			bytes($hash), 'thumbnail', $ours, 'cat-128.webp', $json->encode({ width => 128 })), 'stored');
-	check('variant_waiter: its file',
-		value($db, "SELECT pictrepo.variant_waiter(?, ?, ?)", bytes($hash), 'thumbnail', '10 s'), 'cat-128.webp');
+			bytes($hash), 'thumbnail', $ours, 'cat-128.webp', $json->encode({ width => 128 }));
+	};
+	check('finish_variant, variant_waiter: what one connection waits for while the other stores it',
+		waits("SELECT pictrepo.variant_waiter(?, ?, ?)", [ bytes($hash), 'thumbnail', '10 s' ], $finish),
+		{ variant_waiter => 'cat-128.webp' });
+	check('LISTEN: the variant is heard with its hash', hears($listener, encode_base64($hash, '') . 'thumbnail'), 1);
 	my $served = row($db, "SELECT identifier, details, original_identifier FROM pictrepo.serve_variant(?, ?)",
 		'cat-1.png', 'thumbnail');
 	$served->{details} = $json->decode($served->{details});
@@ -346,12 +257,16 @@ sub upload_and_delete
 	value($db, "SELECT pictrepo.push(?, ?, upload => ?)",
 		'process', $json->encode({ Ingest => { identifier => 'dog.png' } }), $upload);
 	my $job = value($db, "SELECT id FROM pictrepo.pop(?, ?)", 'process', $worker);
-	row($db, "SELECT * FROM pictrepo.finish_ingest(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		'process', $worker, $job, $upload,
-		bytes(make_hash($db, 'dog')), 'dog.png', $json->encode($details), 'dog.png', 'token');
-	check('wait: what finish_ingest left',
-		$json->decode(value($db, "SELECT pictrepo.wait(?, ?)", $upload, '10 s')),
+	my $listener = listener('upload_completion_channel');
+	my $finish = sub {
+		row($db, "SELECT * FROM pictrepo.finish_ingest(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			'process', $worker, $job, $upload,
+			bytes(make_hash($db, 'dog')), 'dog.png', $json->encode($details), 'dog.png', 'token');
+	};
+	check('finish_ingest, wait: what one connection waits for while the other brings it',
+		$json->decode(waits("SELECT pictrepo.wait(?, ?)", [ $upload, '10 s' ], $finish)->{wait}),
 		{ Success => { alias => 'dog.png', token => 'token' } });
+	check('LISTEN: the upload is heard', hears($listener, $upload), 1);
 	check('claim: once', [ map { value($db, "SELECT pictrepo.claim(?)", $upload) } 1 .. 2 ], [ 1, 0 ]);
 
 	my $delete = sub { value($db, "SELECT pictrepo.delete_alias(?, ?)", 'dog.png', $_[0]) };
@@ -378,6 +293,25 @@ sub errors
 		$create_alias, 'new.png', 'token', bytes(make_hash($db, 'unknown')));
 	$fails->('22P02: malformed JSON', "SELECT pictrepo.push(?, ?)", 'jobs', '{');
 	$fails->('42501: what takes an admin', "SELECT pictrepo.pause_queue(?)", 'jobs');
+
+	$db->do("SET default_transaction_read_only = on");
+	$fails->('25006: a write while transactions are read-only', "SELECT pictrepo.push(?, ?)", 'jobs', '1');
+	$db->do("SET default_transaction_read_only = off");
+	my $upload = value($db, "SELECT pictrepo.create_upload()");
+	value($db, "SELECT pictrepo.claim(?)", $upload);
+	$fails->('P0002: an upload that was claimed', "SELECT pictrepo.wait(?, ?)", $upload, '10 s');
+	$db->do("BEGIN");
+	$fails->('2D000: pop_wait in a transaction', "CALL pictrepo.pop_wait(?)", 'empty');
+	$db->do("ROLLBACK");
+	$db->do("SET statement_timeout = '100ms'");
+	$fails->('57014: a pop that waits for longer than statement_timeout',
+		"SELECT pictrepo.pop(?, wait => ?)", 'empty', '10 s');
+	$db->do("SET statement_timeout = 0");
+	$db->do("BEGIN ISOLATION LEVEL REPEATABLE READ");
+	value($db, "SELECT pictrepo.get(?)", 'bytes');
+	value(connection(), "SELECT pictrepo.set(?, ?)", 'bytes', bytes('theirs'));
+	$fails->('40001: a setting that changed since the snapshot', "SELECT pictrepo.set(?, ?)", 'bytes', bytes('ours'));
+	$db->do("ROLLBACK");
 	check('after errors: the connection goes on',
 		value($db, "SELECT pictrepo.identifier(?)", bytes($hash)), 'cat.png');
 }
@@ -388,7 +322,6 @@ my $hash = make_hash($db, 'cat');
 pictures($db, $hash);
 pages($db, $hash);
 jobs($db);
-worker_loop($db);
 variants($db, $hash);
 upload_and_delete($db);
 errors($db, $hash);

@@ -1,8 +1,6 @@
 <?php
-// pictrepo from PHP with PDO.
-//
-// work() is a worker to copy; `php client.php work QUEUE` starts it as a
-// process. The rest is the scenario that all clients run.
+// pictrepo from PHP with PDO: the scenario that all clients run. A worker is in
+// worker.php.
 declare(strict_types=1);
 
 // ---------------------------------------------------------------------------
@@ -16,9 +14,9 @@ final class Bytes
 }
 
 // libpq finds the rest in the environment.
-function connect(string $application = 'client'): PDO
+function connect(): PDO
 {
-    return new PDO("pgsql:application_name=$application", options: [
+    return new PDO('pgsql:', options: [
         PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION,
         PDO::ATTR_DEFAULT_FETCH_MODE => PDO::FETCH_ASSOC,
     ]);
@@ -58,71 +56,6 @@ function value(PDO $db, string $sql, mixed ...$params): mixed
 function decode(string $json): mixed
 {
     return json_decode($json, associative: true, flags: JSON_THROW_ON_ERROR);
-}
-
-// ---------------------------------------------------------------------------
-// The worker
-// ---------------------------------------------------------------------------
-
-// Hands the jobs of a queue to the handler until SIGTERM says stop. A handler
-// that throws lets its job fail. One whose connection is cut may see the same
-// job again, from any worker.
-function work(string $queue, callable $handler, int $beat = 30): void
-{
-    pcntl_async_signals(true);
-    $stop = false;
-    pcntl_signal(SIGTERM, function () use (&$stop) { $stop = true; });
-    while (!$stop) {
-        try {
-            $db = connect('worker');
-            while (!$stop) {
-                // A worker that is NULL is this session. pop_wait commits by itself,
-                // so there is no transaction around it.
-                $popped = row($db, "CALL pictrepo.pop_wait(?, NULL, '10 s', NULL, NULL, NULL, NULL)", $queue);
-                if ($popped['id'] !== null) {
-                    do_job($db, $queue, $popped['id'], decode($popped['job']), $handler, $beat);
-                }
-            }
-        } catch (PDOException $error) {
-            // what a server says while it goes down (class 57), or that there is none
-            if (!preg_match('/^(08|57|HY000)/', $error->errorInfo[0] ?? '08')) {
-                throw $error;
-            }
-            error_log("connecting again: {$error->getMessage()}");
-            sleep(1);
-        }
-    }
-}
-
-function do_job(PDO $db, string $queue, string $id, mixed $job, callable $handler, int $beat): void
-{
-    // PHP has no threads, so an alarm sends the heartbeats, on the worker's
-    // connection, which is idle. PHP takes a signal between two of its calls: one
-    // that lasts longer than the heartbeat timeout loses the job. Such work belongs
-    // in a process of its own.
-    pcntl_signal(SIGALRM, function () use ($db, $queue, $id, $beat) {
-        try {
-            value($db, 'SELECT pictrepo.heartbeat(?, NULL, ?)', $queue, $id);
-        } catch (PDOException) {
-            // complete_job will hear of it, too
-        }
-        pcntl_alarm($beat);
-    });
-    pcntl_alarm($beat);
-    $result = 'success';
-    $reason = null;
-    try {
-        $handler($job);
-    } catch (Throwable $error) {
-        $result = 'failure';
-        $reason = $error->getMessage();
-    }
-    pcntl_alarm(0);
-    $outcome = value($db, 'SELECT pictrepo.complete_job(?, NULL, ?, ?, ?)', $queue, $id, $result, $reason);
-    // retrying, dead, or lost: another worker has it by now
-    if ($outcome !== 'completed') {
-        error_log("job $id is $outcome: $reason");
-    }
 }
 
 // ---------------------------------------------------------------------------
@@ -219,10 +152,9 @@ function jobs(PDO $db): void
         [$job['id'], decode($job['job']), $job['attempt'], abs($age) < 60], [$pushed, ['number' => 1], 1, true]);
     $complete($job['id']);
 
-    // PDO waits for each answer, so another process pushes
-    $pusher = start('push', 'jobs', '{"number": 2}');
-    $job = row($db, 'SELECT id, job FROM pictrepo.pop(?, ?, wait => ?)', 'jobs', $worker, '10 s');
-    proc_close($pusher);
+    $job = while_other_calls(
+        ['SELECT pictrepo.push(?, ?)', 'jobs', '{"number": 2}'],
+        fn () => row($db, 'SELECT id, job FROM pictrepo.pop(?, ?, wait => ?)', 'jobs', $worker, '10 s'));
     check('pop with wait: what another connection pushes meanwhile', decode($job['job']), ['number' => 2]);
 
     check('heartbeat: held',
@@ -252,69 +184,42 @@ function jobs(PDO $db): void
     $push(['number' => 7]);
     check('pop_wait: a job', decode($pop_wait('10 s')['job']), ['number' => 7]);
 
-    $listener = connect();
-    $listener->exec('LISTEN queue_status_channel');
+    $listener = listen('queue_status_channel');
     $push(['number' => 8], 'heard');
-    do {
-        $notify = $listener->pgsqlGetNotify(PDO::FETCH_ASSOC, 10_000);
-        $heard = explode(' ', $notify['payload'] ?? ' nothing')[1];
-    } while ($notify && $heard !== 'heard');
-    check('LISTEN: the push is heard with its queue', $heard, 'heard');
+    check('LISTEN: the push is heard with its queue', hears($listener, ' heard'), true);
 }
 
-function push_later(string $queue, string $job): void
+function listen(string $channel): PDO
 {
-    usleep(500_000);
-    value(connect(), 'SELECT pictrepo.push(?, ?)', $queue, $job);
+    $db = connect();
+    $db->exec("LISTEN $channel");
+    return $db;
 }
 
-// Another process of this program.
-function start(string ...$args)
+function hears(PDO $listener, string $ending): bool
 {
-    return proc_open([PHP_BINARY, __FILE__, ...$args], [1 => STDERR], $pipes);
-}
-
-function handle(array $job): void
-{
-    if (isset($job['fail'])) {
-        throw new RuntimeException($job['fail']);
+    while ($notify = $listener->pgsqlGetNotify(PDO::FETCH_ASSOC, 10_000)) {
+        if (str_ends_with($notify['payload'], $ending)) {
+            return true;
+        }
     }
-    // an alarm cuts a sleep short
-    for ($until = microtime(true) + $job['nap']; microtime(true) < $until;) {
-        usleep(100_000);
-    }
-    if ($job['last']) {
-        posix_kill(getmypid(), SIGTERM);
-    }
-    value(connect(), 'SELECT pictrepo.push(?, ?)', 'done', $job);
+    return false;
 }
 
-function worker_loop(PDO $db): void
+// What a call waits for while another one is made. PDO waits for each answer, so
+// that other one is another process's.
+function while_other_calls(array $call, callable $waiting): mixed
 {
-    $push = fn ($job, $retry = null, $upload = null) =>
-        value($db, 'SELECT pictrepo.push(?, ?, retry => ?, upload => ?)', 'work', $job, $retry, $upload);
-    $done = fn () => decode(value($db, 'SELECT job FROM pictrepo.pop(?, wait => ?)', 'done', '20 s'));
-    $worker = start('work', 'work');
-
-    $long = ['nap' => 4, 'last' => false];
-    $push($long);
-    check('work: a job longer than the heartbeat timeout', $done(), $long);
-
-    $upload = value($db, 'SELECT pictrepo.create_upload()');
-    $push(['fail' => 'the picture is broken'], 0, $upload);
-    check('work: the upload of a job that fails hears why',
-        decode(value($db, 'SELECT pictrepo.wait(?, ?)', $upload, '20 s')),
-        ['Failure' => ['message' => 'the picture is broken', 'code' => 'job-failed']]);
-
-    $db->exec('SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
-        . " WHERE datname = current_database() AND application_name = 'worker'");
-    $last = ['nap' => 0, 'last' => true];
-    $push($last);
-    check('work: connects again', $done(), $last);
-    proc_close($worker);
-    check('work: ends when told, each job done once',
-        [value($db, 'SELECT pictrepo.queue_length(?)', 'work'), value($db, 'SELECT pictrepo.queue_length(?)', 'done')],
-        [0, 2]);
+    $process = pcntl_fork();
+    if ($process === 0) {
+        usleep(500_000);
+        value(connect(), ...$call);
+        // It leaves the parent's connections alone.
+        posix_kill(getmypid(), SIGKILL);
+    }
+    $answer = $waiting();
+    pcntl_waitpid($process, $status);
+    return $answer;
 }
 
 function variants(PDO $db, Bytes $hash): void
@@ -324,11 +229,14 @@ function variants(PDO $db, Bytes $hash): void
         $hash, 'thumbnail', $worker);
     check('claim_variant_processing_rights: claimed, busy for another',
         [$claim($ours), $claim($theirs)], ['claimed', 'busy']);
-    check('finish_variant: stored',
-        value($db, 'SELECT pictrepo.finish_variant(?, ?, ?, ?, ?)',
-            $hash, 'thumbnail', $ours, 'cat-128.webp', ['width' => 128]), 'stored');
-    check('variant_waiter: its file',
-        value($db, 'SELECT pictrepo.variant_waiter(?, ?, ?)', $hash, 'thumbnail', '10 s'), 'cat-128.webp');
+    $listener = listen('keyed_notification_channel');
+    $file = while_other_calls(
+        ['SELECT pictrepo.finish_variant(?, ?, ?, ?, ?)', $hash, 'thumbnail', $ours, 'cat-128.webp', ['width' => 128]],
+        fn () => value($db, 'SELECT pictrepo.variant_waiter(?, ?, ?)', $hash, 'thumbnail', '10 s'));
+    check('finish_variant, variant_waiter: what one connection waits for while the other stores it',
+        $file, 'cat-128.webp');
+    check('LISTEN: the variant is heard with its hash',
+        hears($listener, base64_encode($hash->data) . 'thumbnail'), true);
     $served = row($db, 'SELECT identifier, details, original_identifier FROM pictrepo.serve_variant(?, ?)',
         'cat-1.png', 'thumbnail');
     $served['details'] = decode($served['details']);
@@ -343,11 +251,14 @@ function upload_and_delete(PDO $db): void
     value($db, 'SELECT pictrepo.push(?, ?, upload => ?)',
         'process', ['Ingest' => ['identifier' => 'dog.png']], $upload);
     $job = value($db, 'SELECT id FROM pictrepo.pop(?, ?)', 'process', $worker);
-    row($db, 'SELECT * FROM pictrepo.finish_ingest(?, ?, ?, ?, ?, ?, ?, ?, ?)',
-        'process', $worker, $job, $upload, make_hash($db, 'dog'), 'dog.png', DETAILS, 'dog.png', 'token');
-    check('wait: what finish_ingest left',
-        decode(value($db, 'SELECT pictrepo.wait(?, ?)', $upload, '10 s')),
-        ['Success' => ['alias' => 'dog.png', 'token' => 'token']]);
+    $listener = listen('upload_completion_channel');
+    $result = while_other_calls(
+        ['SELECT outcome FROM pictrepo.finish_ingest(?, ?, ?, ?, ?, ?, ?, ?, ?)',
+            'process', $worker, $job, $upload, make_hash($db, 'dog'), 'dog.png', DETAILS, 'dog.png', 'token'],
+        fn () => value($db, 'SELECT pictrepo.wait(?, ?)', $upload, '10 s'));
+    check('finish_ingest, wait: what one connection waits for while the other brings it',
+        decode($result), ['Success' => ['alias' => 'dog.png', 'token' => 'token']]);
+    check('LISTEN: the upload is heard', hears($listener, $upload), true);
     $claim = fn () => value($db, 'SELECT pictrepo.claim(?)', $upload);
     check('claim: once', [$claim(), $claim()], [true, false]);
 
@@ -375,25 +286,35 @@ function errors(PDO $db, Bytes $hash): void
     $fails('23503: an alias of an unknown hash', $create_alias, 'new.png', 'token', make_hash($db, 'unknown'));
     $fails('22P02: malformed JSON', 'SELECT pictrepo.push(?, ?)', 'jobs', '{');
     $fails('42501: what takes an admin', 'SELECT pictrepo.pause_queue(?)', 'jobs');
+
+    $db->exec('SET default_transaction_read_only = on');
+    $fails('25006: a write while transactions are read-only', 'SELECT pictrepo.push(?, ?)', 'jobs', '1');
+    $db->exec('SET default_transaction_read_only = off');
+    $upload = value($db, 'SELECT pictrepo.create_upload()');
+    value($db, 'SELECT pictrepo.claim(?)', $upload);
+    $fails('P0002: an upload that was claimed', 'SELECT pictrepo.wait(?, ?)', $upload, '10 s');
+    $db->exec('BEGIN');
+    $fails('2D000: pop_wait in a transaction', 'CALL pictrepo.pop_wait(?)', 'empty');
+    $db->exec('ROLLBACK');
+    $db->exec("SET statement_timeout = '100ms'");
+    $fails('57014: a pop that waits for longer than statement_timeout',
+        'SELECT pictrepo.pop(?, wait => ?)', 'empty', '10 s');
+    $db->exec('SET statement_timeout = 0');
+    $db->exec('BEGIN ISOLATION LEVEL REPEATABLE READ');
+    value($db, 'SELECT pictrepo.get(?)', 'bytes');
+    value(connect(), 'SELECT pictrepo.set(?, ?)', 'bytes', new Bytes('theirs'));
+    $fails('40001: a setting that changed since the snapshot',
+        'SELECT pictrepo.set(?, ?)', 'bytes', new Bytes('ours'));
+    $db->exec('ROLLBACK');
     check('after errors: the connection goes on',
         value($db, 'SELECT pictrepo.identifier(?)', $hash), 'cat.png');
 }
 
-function scenario(): void
-{
-    $db = connect();
-    $hash = make_hash($db, 'cat');
-    pictures($db, $hash);
-    pages($db, $hash);
-    jobs($db);
-    worker_loop($db);
-    variants($db, $hash);
-    upload_and_delete($db);
-    errors($db, $hash);
-}
-
-match ($argv[1] ?? 'scenario') {
-    'scenario' => scenario(),
-    'work' => work($argv[2], handle(...), beat: 1),
-    'push' => push_later($argv[2], $argv[3]),
-};
+$db = connect();
+$hash = make_hash($db, 'cat');
+pictures($db, $hash);
+pages($db, $hash);
+jobs($db);
+variants($db, $hash);
+upload_and_delete($db);
+errors($db, $hash);

@@ -1,84 +1,13 @@
-"""pictrepo from Python with psycopg 3.
-
-work() is a worker to copy. The rest is the scenario that all clients run.
-"""
+"""pictrepo from Python with psycopg 3: the scenario that all clients run. A worker is in worker.py."""
 
 import hashlib
-import logging
-import time
-from contextlib import contextmanager
+from base64 import b64encode
 from datetime import datetime, timedelta, timezone
-from threading import Event, Thread, Timer
+from threading import Timer
 from uuid import uuid4
 
 import psycopg
 from psycopg.types.json import Jsonb
-
-# ---------------------------------------------------------------------------
-# The worker
-# ---------------------------------------------------------------------------
-
-
-def work(queue, handler, stop, beat=30):
-    """Hand the jobs of a queue to handler(job) until the event stop is set.
-
-    A handler that raises lets its job fail. One whose connection is cut may
-    see the same job again, from any worker.
-    """
-    worker = uuid4()
-    while not stop.is_set():
-        try:
-            # pop_wait commits by itself, so there is no transaction around it
-            with psycopg.connect(autocommit=True, application_name="worker") as db:
-                while not stop.is_set():
-                    job_id, job = db.execute(
-                        "CALL pictrepo.pop_wait(%s, %s, '10 s', NULL, NULL, NULL, NULL)",
-                        (queue, worker)).fetchone()[:2]
-                    if job_id is not None:
-                        do_job(db, (queue, worker, job_id), job, handler, beat)
-        except psycopg.OperationalError as error:
-            logging.warning("connecting again: %s", error)
-            stop.wait(1)
-
-
-def do_job(db, claim, job, handler, beat):
-    result, reason = "success", None
-    with beating(db, claim, beat):
-        try:
-            handler(job)
-        except Exception as error:
-            result, reason = "failure", str(error)
-    outcome = db.execute("SELECT pictrepo.complete_job(%s, %s, %s, %s, %s)",
-                         (*claim, result, reason)).fetchone()[0]
-    if outcome != "completed":
-        # retrying, dead, or lost: another worker has it by now
-        logging.warning("job %s is %s: %s", claim[2], outcome, reason)
-
-
-@contextmanager
-def beating(db, claim, every):
-    """Send heartbeats meanwhile, on the worker's connection, which is idle."""
-    done = Event()
-
-    def run():
-        try:
-            while not done.wait(every):
-                db.execute("SELECT pictrepo.heartbeat(%s, %s, %s)", claim)
-        except psycopg.Error:
-            pass  # complete_job will hear of it, too
-
-    thread = Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-# ---------------------------------------------------------------------------
-# The scenario
-# ---------------------------------------------------------------------------
 
 DETAILS = {"width": 640, "height": 480, "format": {"Image": "png"}}
 
@@ -168,11 +97,9 @@ def jobs(db):
           (job_id, job, attempt, abs(age) < timedelta(minutes=1)), (pushed, {"number": 1}, 1, True))
     complete(job_id)
 
-    with connect() as other:
-        Timer(0.5, lambda: value(other, "SELECT pictrepo.push(%s, %s)",
-                                 "jobs", Jsonb({"number": 2}))).start()
-        job_id, job = row(db, "SELECT id, job FROM pictrepo.pop(%s, %s, wait => %s)",
-                          "jobs", worker, timedelta(seconds=10))
+    meanwhile("SELECT pictrepo.push(%s, %s)", "jobs", Jsonb({"number": 2}))
+    job_id, job = row(db, "SELECT id, job FROM pictrepo.pop(%s, %s, wait => %s)",
+                      "jobs", worker, timedelta(seconds=10))
     check("pop with wait: what another connection pushes meanwhile", job, {"number": 2})
 
     check("heartbeat: held",
@@ -201,51 +128,28 @@ def jobs(db):
     push({"number": 7})
     check("pop_wait: a job", pop_wait(timedelta(seconds=10))[1], {"number": 7})
 
-    with connect() as listener:
-        listener.execute("LISTEN queue_status_channel")
+    with listening("queue_status_channel") as listener:
         push({"number": 8}, "heard")
-        heard = next(notify.payload.split(" ")[1] for notify in listener.notifies()
-                     if notify.payload.endswith(" heard"))
-        check("LISTEN: the push is heard with its queue", heard, "heard")
+        check("LISTEN: the push is heard with its queue", hears(listener, " heard"), True)
 
 
-def worker_loop(db):
-    stop = Event()
+def listening(channel):
+    listener = connect()
+    listener.execute(f"LISTEN {channel}")
+    return listener
 
-    def handler(job):
-        if "fail" in job:
-            raise ValueError(job["fail"])
-        time.sleep(job["nap"])
-        if job["last"]:
-            stop.set()
-        with connect() as own:
-            own.execute("SELECT pictrepo.push(%s, %s)", ("done", Jsonb(job)))
 
-    def push(job, retry=None, upload=None):
-        value(db, "SELECT pictrepo.push(%s, %s, retry => %s, upload => %s)", "work", Jsonb(job), retry, upload)
+def hears(listener, ending):
+    return any(notify.payload.endswith(ending) for notify in listener.notifies())
 
-    def done():
-        return value(db, "SELECT job FROM pictrepo.pop(%s, wait => %s)", "done", timedelta(seconds=20))
 
-    long, last = {"nap": 4, "last": False}, {"nap": 0, "last": True}
-    upload = value(db, "SELECT pictrepo.create_upload()")
-    thread = Thread(target=work, args=("work", handler, stop, 1))
-    thread.start()
-    push(long)
-    check("work: a job longer than the heartbeat timeout", done(), long)
+def meanwhile(sql, *args):
+    """Another connection makes this call when this one has begun to wait."""
+    def call():
+        with connect() as other:
+            value(other, sql, *args)
 
-    push({"fail": "the picture is broken"}, 0, upload)
-    check("work: the upload of a job that fails hears why",
-          value(db, "SELECT pictrepo.wait(%s, %s)", upload, timedelta(seconds=20)),
-          {"Failure": {"message": "the picture is broken", "code": "job-failed"}})
-
-    db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-               " WHERE datname = current_database() AND application_name = 'worker'")
-    push(last)
-    check("work: connects again", done(), last)
-    thread.join()
-    check("work: ends when told, each job done once",
-          [value(db, "SELECT pictrepo.queue_length(%s)", queue) for queue in ("work", "done")], [0, 2])
+    Timer(0.5, call).start()
 
 
 def variants(db, hash):
@@ -257,12 +161,14 @@ def variants(db, hash):
 
     check("claim_variant_processing_rights: claimed, busy for another",
           (claim(ours), claim(theirs)), ("claimed", "busy"))
-    check("finish_variant: stored",
-          value(db, "SELECT pictrepo.finish_variant(%s, %s, %s, %s, %s)",
-                hash, "thumbnail", ours, "cat-128.webp", Jsonb({"width": 128})), "stored")
-    check("variant_waiter: its file",
-          value(db, "SELECT pictrepo.variant_waiter(%s, %s, %s)", hash, "thumbnail", timedelta(seconds=10)),
-          "cat-128.webp")
+    with listening("keyed_notification_channel") as listener:
+        meanwhile("SELECT pictrepo.finish_variant(%s, %s, %s, %s, %s)",
+                  hash, "thumbnail", ours, "cat-128.webp", Jsonb({"width": 128}))
+        check("finish_variant, variant_waiter: what one connection waits for while the other stores it",
+              value(db, "SELECT pictrepo.variant_waiter(%s, %s, %s)", hash, "thumbnail", timedelta(seconds=10)),
+              "cat-128.webp")
+        check("LISTEN: the variant is heard with its hash",
+              hears(listener, b64encode(hash).decode() + "thumbnail"), True)
     check("serve_variant: its file",
           row(db, "SELECT identifier, details, original_identifier FROM pictrepo.serve_variant(%s, %s)",
               "cat-1.png", "thumbnail"),
@@ -275,12 +181,14 @@ def upload_and_delete(db):
     value(db, "SELECT pictrepo.push(%s, %s, upload => %s)",
           "process", Jsonb({"Ingest": {"identifier": "dog.png"}}), upload)
     job_id = value(db, "SELECT id FROM pictrepo.pop(%s, %s)", "process", worker)
-    row(db, "SELECT * FROM pictrepo.finish_ingest(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-        "process", worker, job_id, upload,
-        make_hash(db, b"dog"), "dog.png", Jsonb(DETAILS), "dog.png", "token")
-    check("wait: what finish_ingest left",
-          value(db, "SELECT pictrepo.wait(%s, %s)", upload, timedelta(seconds=10)),
-          {"Success": {"alias": "dog.png", "token": "token"}})
+    with listening("upload_completion_channel") as listener:
+        meanwhile("SELECT outcome FROM pictrepo.finish_ingest(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                  "process", worker, job_id, upload,
+                  make_hash(db, b"dog"), "dog.png", Jsonb(DETAILS), "dog.png", "token")
+        check("finish_ingest, wait: what one connection waits for while the other brings it",
+              value(db, "SELECT pictrepo.wait(%s, %s)", upload, timedelta(seconds=10)),
+              {"Success": {"alias": "dog.png", "token": "token"}})
+        check("LISTEN: the upload is heard", hears(listener, str(upload)), True)
     check("claim: once",
           [value(db, "SELECT pictrepo.claim(%s)", upload) for _ in range(2)], [True, False])
 
@@ -315,6 +223,30 @@ def errors(db, hash):
           "SELECT pictrepo.push(%s, %s)", "jobs", "{")
     fails("42501: what takes an admin", psycopg.errors.InsufficientPrivilege,
           "SELECT pictrepo.pause_queue(%s)", "jobs")
+
+    db.execute("SET default_transaction_read_only = on")
+    fails("25006: a write while transactions are read-only", psycopg.errors.ReadOnlySqlTransaction,
+          "SELECT pictrepo.push(%s, %s)", "jobs", "1")
+    db.execute("SET default_transaction_read_only = off")
+    upload = value(db, "SELECT pictrepo.create_upload()")
+    db.execute("SELECT pictrepo.claim(%s)", (upload,))
+    fails("P0002: an upload that was claimed", psycopg.errors.NoDataFound,
+          "SELECT pictrepo.wait(%s, '10 s')", upload)
+    db.execute("BEGIN")
+    fails("2D000: pop_wait in a transaction", psycopg.errors.InvalidTransactionTermination,
+          "CALL pictrepo.pop_wait('empty')")
+    db.execute("ROLLBACK")
+    db.execute("SET statement_timeout = '100ms'")
+    fails("57014: a pop that waits for longer than statement_timeout", psycopg.errors.QueryCanceled,
+          "SELECT pictrepo.pop('empty', wait => '10 s')")
+    db.execute("SET statement_timeout = 0")
+    db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    db.execute("SELECT pictrepo.get('bytes')")
+    with connect() as other:
+        other.execute("SELECT pictrepo.set('bytes', 'theirs')")
+    fails("40001: a setting that changed since the snapshot", psycopg.errors.SerializationFailure,
+          "SELECT pictrepo.set('bytes', 'ours')")
+    db.execute("ROLLBACK")
     check("after errors: the connection goes on",
           value(db, "SELECT pictrepo.identifier(%s)", hash), "cat.png")
 
@@ -325,7 +257,6 @@ def main():
         pictures(db, hash)
         pages(db, hash)
         jobs(db)
-        worker_loop(db)
         variants(db, hash)
         upload_and_delete(db)
         errors(db, hash)

@@ -1,6 +1,5 @@
-# pictrepo from Ruby with pg.
-#
-# work() is a worker to copy. The rest is the scenario that all clients run.
+# pictrepo from Ruby with pg: the scenario that all clients run. A worker is in
+# worker.rb.
 require "digest"
 require "json"
 require "pg"
@@ -25,63 +24,6 @@ end
 
 def bytes(string)
   PG::BasicTypeMapForQueries::BinaryData.new(string)
-end
-
-# ---------------------------------------------------------------------------
-# The worker
-# ---------------------------------------------------------------------------
-
-# Hands the jobs of a queue to the block until stop.call says so. A
-# block that raises lets its job fail. One whose connection is cut may see the
-# same job again, from any worker.
-def work(queue, stop, beat: 30, &handler)
-  worker = SecureRandom.uuid
-  until stop.call
-    begin
-      db = connect(application_name: "worker")
-      until stop.call
-        # pop_wait commits by itself, so there is no transaction around it
-        id, job = db.exec_params("CALL pictrepo.pop_wait($1, $2, '10 s', NULL, NULL, NULL, NULL)",
-                                 [queue, worker]).values.first
-        do_job(db, [queue, worker, id], job, beat, &handler) if id
-      end
-    rescue PG::ConnectionBad, PG::UnableToSend, PG::AdminShutdown, PG::CrashShutdown => error
-      warn "connecting again: #{error.message}"
-      sleep 1
-    ensure
-      db&.close
-    end
-  end
-end
-
-def do_job(db, claim, job, beat)
-  result, reason = "success", nil
-  beating(db, claim, beat) do
-    yield job
-  rescue StandardError => error
-    result, reason = "failure", error.message
-  end
-  outcome = db.exec_params("SELECT pictrepo.complete_job($1, $2, $3, $4, $5)",
-                           [*claim, result, reason]).getvalue(0, 0)
-  # retrying, dead, or lost: another worker has it by now
-  warn "job #{claim.last} is #{outcome}: #{reason}" unless outcome == "completed"
-end
-
-# Sends heartbeats meanwhile, on the worker's connection, which is idle.
-def beating(db, claim, every)
-  busy = Mutex.new
-  heart = Thread.new do
-    loop do
-      sleep every
-      busy.synchronize { db.exec_params("SELECT pictrepo.heartbeat($1, $2, $3)", claim) }
-    end
-  rescue PG::Error
-    # complete_job will hear of it, too
-  end
-  yield
-ensure
-  busy.synchronize { heart.kill }
-  heart.join
 end
 
 # ---------------------------------------------------------------------------
@@ -165,10 +107,9 @@ def jobs(db)
         { "id" => pushed, "job" => { "number" => 1 }, "attempt" => 1, "queue_time" => true }
   complete[popped["id"]]
 
-  other = connect
-  pusher = Thread.new { sleep 0.5 and push[{ number: 2 }, "jobs", other] }
-  popped = row(db, "SELECT id, job FROM pictrepo.pop($1, $2, wait => $3)", "jobs", worker, "10 s")
-  pusher.join
+  popped = while_other_calls(->(other) { push[{ number: 2 }, "jobs", other] }) do
+    row(db, "SELECT id, job FROM pictrepo.pop($1, $2, wait => $3)", "jobs", worker, "10 s")
+  end
   check "pop with wait: what another connection pushes meanwhile", popped["job"], { "number" => 2 }
 
   check "heartbeat: held",
@@ -197,52 +138,32 @@ def jobs(db)
   push[{ number: 7 }]
   check "pop_wait: a job", pop_wait["10 s"]["job"], { "number" => 7 }
 
-  other.exec("LISTEN queue_status_channel")
+  listener = listen("queue_status_channel")
   push[{ number: 8 }, "heard"]
-  heard = nil
-  until heard == "heard"
-    break unless other.wait_for_notify(10) { |_channel, _pid, payload| heard = payload.split.last }
-  end
-  check "LISTEN: the push is heard with its queue", heard, "heard"
-  other.close
+  check "LISTEN: the push is heard with its queue", hears?(listener, " heard"), true
 end
 
-def worker_loop(db)
-  stop = false
-  push = lambda do |job, retries = nil, upload = nil|
-    value(db, "SELECT pictrepo.push($1, $2, retry => $3, upload => $4)", "work", job, retries, upload)
+def listen(channel)
+  connect.tap { |db| db.exec("LISTEN #{channel}") }
+end
+
+def hears?(listener, ending)
+  heard = ""
+  until heard.end_with?(ending)
+    return false unless listener.wait_for_notify(10) { |_channel, _pid, payload| heard = payload }
   end
-  done = -> { value(db, "SELECT job FROM pictrepo.pop($1, wait => $2)", "done", "20 s") }
+  listener.close
+  true
+end
 
-  own = connect
-  worker = Thread.new do
-    work("work", -> { stop }, beat: 1) do |job|
-      raise job["fail"] if job["fail"]
-      sleep job["nap"]
-      stop = job["last"]
-      value(own, "SELECT pictrepo.push($1, $2)", "done", job)
-    end
-  end
-
-  long = { "nap" => 4, "last" => false }
-  last = { "nap" => 0, "last" => true }
-  push[long]
-  check "work: a job longer than the heartbeat timeout", done[], long
-
-  upload = value(db, "SELECT pictrepo.create_upload()")
-  push[{ fail: "the picture is broken" }, 0, upload]
-  check "work: the upload of a job that fails hears why",
-        value(db, "SELECT pictrepo.wait($1, $2)", upload, "20 s"),
-        { "Failure" => { "message" => "the picture is broken", "code" => "job-failed" } }
-
-  db.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity" \
-          " WHERE datname = current_database() AND application_name = 'worker'")
-  push[last]
-  check "work: connects again", done[], last
-  worker.join
-  own.close
-  check "work: ends when told, each job done once",
-        %w[work done].map { |queue| value(db, "SELECT pictrepo.queue_length($1)", queue) }, [0, 2]
+# What the block waits for while another connection makes a call.
+def while_other_calls(call)
+  other = connect
+  calling = Thread.new { sleep 0.5 and call[other] }
+  yield
+ensure
+  calling.join
+  other.close
 end
 
 def variants(db, hash)
@@ -252,11 +173,17 @@ def variants(db, hash)
   end
   check "claim_variant_processing_rights: claimed, busy for another",
         [claim[ours], claim[theirs]], %w[claimed busy]
-  check "finish_variant: stored",
-        value(db, "SELECT pictrepo.finish_variant($1, $2, $3, $4, $5)",
-              bytes(hash), "thumbnail", ours, "cat-128.webp", { width: 128 }), "stored"
-  check "variant_waiter: its file",
-        value(db, "SELECT pictrepo.variant_waiter($1, $2, $3)", bytes(hash), "thumbnail", "10 s"), "cat-128.webp"
+  listener = listen("keyed_notification_channel")
+  finish = lambda do |other|
+    value(other, "SELECT pictrepo.finish_variant($1, $2, $3, $4, $5)",
+          bytes(hash), "thumbnail", ours, "cat-128.webp", { width: 128 })
+  end
+  file = while_other_calls(finish) do
+    value(db, "SELECT pictrepo.variant_waiter($1, $2, $3)", bytes(hash), "thumbnail", "10 s")
+  end
+  check "finish_variant, variant_waiter: what one connection waits for while the other stores it",
+        file, "cat-128.webp"
+  check "LISTEN: the variant is heard with its hash", hears?(listener, "#{[hash].pack("m0")}thumbnail"), true
   check "serve_variant: its file",
         row(db, "SELECT identifier, details, original_identifier FROM pictrepo.serve_variant($1, $2)",
             "cat-1.png", "thumbnail"),
@@ -269,11 +196,15 @@ def upload_and_delete(db)
   value(db, "SELECT pictrepo.push($1, $2, upload => $3)",
         "process", { Ingest: { identifier: "dog.png" } }, upload)
   job = value(db, "SELECT id FROM pictrepo.pop($1, $2)", "process", worker)
-  row(db, "SELECT * FROM pictrepo.finish_ingest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-      "process", worker, job, upload, bytes(make_hash(db, "dog")), "dog.png", DETAILS, "dog.png", "token")
-  check "wait: what finish_ingest left",
-        value(db, "SELECT pictrepo.wait($1, $2)", upload, "10 s"),
-        { "Success" => { "alias" => "dog.png", "token" => "token" } }
+  listener = listen("upload_completion_channel")
+  finish = lambda do |other|
+    row(other, "SELECT * FROM pictrepo.finish_ingest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "process", worker, job, upload, bytes(make_hash(other, "dog")), "dog.png", DETAILS, "dog.png", "token")
+  end
+  result = while_other_calls(finish) { value(db, "SELECT pictrepo.wait($1, $2)", upload, "10 s") }
+  check "finish_ingest, wait: what one connection waits for while the other brings it",
+        result, { "Success" => { "alias" => "dog.png", "token" => "token" } }
+  check "LISTEN: the upload is heard", hears?(listener, upload), true
   check "claim: once", Array.new(2) { value(db, "SELECT pictrepo.claim($1)", upload) }, [true, false]
 
   delete = ->(token) { value(db, "SELECT pictrepo.delete_alias($1, $2)", "dog.png", token) }
@@ -300,6 +231,29 @@ def errors(db, hash)
         create_alias, "new.png", "token", bytes(make_hash(db, "unknown"))]
   fails["22P02: malformed JSON", PG::InvalidTextRepresentation, "SELECT pictrepo.push($1, $2)", "jobs", "{"]
   fails["42501: what takes an admin", PG::InsufficientPrivilege, "SELECT pictrepo.pause_queue($1)", "jobs"]
+
+  db.exec("SET default_transaction_read_only = on")
+  fails["25006: a write while transactions are read-only", PG::ReadOnlySqlTransaction,
+        "SELECT pictrepo.push($1, $2)", "jobs", "1"]
+  db.exec("SET default_transaction_read_only = off")
+  upload = value(db, "SELECT pictrepo.create_upload()")
+  value(db, "SELECT pictrepo.claim($1)", upload)
+  fails["P0002: an upload that was claimed", PG::NoDataFound, "SELECT pictrepo.wait($1, $2)", upload, "10 s"]
+  db.exec("BEGIN")
+  fails["2D000: pop_wait in a transaction", PG::InvalidTransactionTermination, "CALL pictrepo.pop_wait($1)", "empty"]
+  db.exec("ROLLBACK")
+  db.exec("SET statement_timeout = '100ms'")
+  fails["57014: a pop that waits for longer than statement_timeout", PG::QueryCanceled,
+        "SELECT pictrepo.pop($1, wait => $2)", "empty", "10 s"]
+  db.exec("SET statement_timeout = 0")
+  db.exec("BEGIN ISOLATION LEVEL REPEATABLE READ")
+  value(db, "SELECT pictrepo.get($1)", "bytes")
+  other = connect
+  value(other, "SELECT pictrepo.set($1, $2)", "bytes", bytes("theirs"))
+  other.close
+  fails["40001: a setting that changed since the snapshot", PG::TRSerializationFailure,
+        "SELECT pictrepo.set($1, $2)", "bytes", bytes("ours")]
+  db.exec("ROLLBACK")
   check "after errors: the connection goes on",
         value(db, "SELECT pictrepo.identifier($1)", bytes(hash)), "cat.png"
 end
@@ -310,7 +264,6 @@ hash = make_hash(db, "cat")
 pictures(db, hash)
 pages(db, hash)
 jobs(db)
-worker_loop(db)
 variants(db, hash)
 upload_and_delete(db)
 errors(db, hash)

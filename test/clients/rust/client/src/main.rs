@@ -1,124 +1,20 @@
-//! pictrepo from Rust with tokio-postgres.
-//!
-//! `work` is a worker to copy. The rest is the scenario that all clients run.
+//! pictrepo from Rust with tokio-postgres: the scenario that all clients run. A
+//! worker is in ../worker.
 
 use std::env;
-use std::error::Error as StdError;
 use std::fmt::Debug;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{stream, StreamExt};
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
-use tokio::time::{interval_at, sleep, timeout, Instant};
+use tokio::time::{sleep, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSqlOwned, ToSql};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls, Row};
 use uuid::Uuid;
-
-type Failure = Box<dyn StdError + Send + Sync>;
-
-// ---------------------------------------------------------------------------
-// The worker
-// ---------------------------------------------------------------------------
-
-/// Hands the jobs of a queue to the handler until `stop` is true. A handler's
-/// error lets its job fail. One whose connection is cut may see the same job
-/// again, from any worker; one whose job is lost is dropped where it awaits.
-async fn work<H, F>(config: &Config, queue: &str, handler: H, stop: &AtomicBool, beat: Duration) -> Result<(), Error>
-where
-    H: Fn(Value) -> F,
-    F: Future<Output = Result<(), Failure>>,
-{
-    let worker = Uuid::new_v4();
-    while !stop.load(Ordering::Relaxed) {
-        match work_connected(config, queue, worker, &handler, stop, beat).await {
-            Err(error) if connection_is_gone(&error) => {
-                eprintln!("connecting again: {error}");
-                sleep(Duration::from_secs(1)).await;
-            }
-            ended => ended?,
-        }
-    }
-    Ok(())
-}
-
-async fn work_connected<H, F>(
-    config: &Config, queue: &str, worker: Uuid, handler: &H, stop: &AtomicBool, beat: Duration,
-) -> Result<(), Error>
-where
-    H: Fn(Value) -> F,
-    F: Future<Output = Result<(), Failure>>,
-{
-    let (db, connection) = config.connect(NoTls).await?;
-    tokio::spawn(connection);
-    while !stop.load(Ordering::Relaxed) {
-        // pop_wait commits by itself, so there is no transaction around it
-        let popped = db
-            .query_one(
-                "CALL pictrepo.pop_wait($1, $2, '10 s', NULL, NULL, NULL, NULL)",
-                &[&queue, &worker],
-            )
-            .await?;
-        if let Some(id) = popped.get("id") {
-            do_job(&db, (queue, worker, id), handler(popped.get("job")), beat).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn do_job<F>(db: &Client, claim: (&str, Uuid, Uuid), job: F, beat: Duration) -> Result<(), Error>
-where
-    F: Future<Output = Result<(), Failure>>,
-{
-    let (queue, worker, id) = claim;
-    tokio::pin!(job);
-    let mut heart = interval_at(Instant::now() + beat, beat);
-    let done = loop {
-        tokio::select! {
-            done = &mut job => break done,
-            _ = heart.tick() => {
-                let held: bool = db
-                    .query_one("SELECT pictrepo.heartbeat($1, $2, $3)", &[&queue, &worker, &id])
-                    .await?
-                    .get(0);
-                if !held {
-                    eprintln!("job {id} is lost");
-                    return Ok(());
-                }
-            }
-        }
-    };
-
-    let (result, reason) = match done {
-        Ok(()) => ("success", None),
-        Err(error) => ("failure", Some(error.to_string())),
-    };
-    let outcome: String = db
-        .query_one(
-            "SELECT pictrepo.complete_job($1, $2, $3, $4, $5)",
-            &[&queue, &worker, &id, &result, &reason],
-        )
-        .await?
-        .get(0);
-    // retrying, dead, or lost: another worker has it by now
-    if outcome != "completed" {
-        eprintln!("job {id} is {outcome}: {reason:?}");
-    }
-    Ok(())
-}
-
-/// What a server says while it goes down (class 57), or that there is none.
-fn connection_is_gone(error: &Error) -> bool {
-    error.is_closed() || error.code().map_or(true, |state| state.code().starts_with("57"))
-}
-
-// ---------------------------------------------------------------------------
-// The scenario
-// ---------------------------------------------------------------------------
 
 type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -153,7 +49,9 @@ async fn connect() -> Result<Client, Error> {
 }
 
 /// A client that listens, and the payloads that it hears.
-async fn listen(channel: &str) -> Result<(Client, mpsc::UnboundedReceiver<String>), Error> {
+type Listener = (Client, mpsc::UnboundedReceiver<String>);
+
+async fn listen(channel: &str) -> Result<Listener, Error> {
     let (db, mut connection) = config().connect(NoTls).await?;
     let (sender, receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -281,15 +179,14 @@ async fn jobs(db: &Client) -> Result<(), Error> {
     complete(db, worker, pushed).await?;
 
     // The driver has no type for an interval, so its text is cast in the statement.
-    let other = connect().await?;
-    let params: Params<'_> = &[&"jobs", &worker, &"10 s"];
-    let (job, _) = tokio::try_join!(
-        db.query_one("SELECT id, job FROM pictrepo.pop($1, $2, wait => $3::text::interval)", params),
-        async {
-            sleep(Duration::from_millis(500)).await;
-            push(&other, "jobs", &json!({"number": 2})).await
-        }
-    )?;
+    let job = while_other_calls(
+        ("SELECT pictrepo.push($1, $2)", &[&"jobs", &json!({"number": 2})]),
+        db.query_one(
+            "SELECT id, job FROM pictrepo.pop($1, $2, wait => $3::text::interval)",
+            &[&"jobs", &worker, &"10 s"],
+        ),
+    )
+    .await?;
     check("pop with wait: what another connection pushes meanwhile", job.get("job"), json!({"number": 2}));
 
     let id: Uuid = job.get("id");
@@ -347,18 +244,35 @@ async fn jobs(db: &Client) -> Result<(), Error> {
     push(db, "jobs", &json!({"number": 7})).await?;
     check("pop_wait: a job", pop_wait(db, worker, "10 s").await?.get("job"), json!({"number": 7}));
 
-    let (_listener, mut payloads) = listen("queue_status_channel").await?;
+    let mut listener = listen("queue_status_channel").await?;
     push(db, "heard", &json!({"number": 8})).await?;
-    let heard = timeout(Duration::from_secs(10), async {
-        while let Some(payload) = payloads.recv().await {
-            if let Some((_id, "heard")) = payload.split_once(' ') {
-                return "heard";
+    check("LISTEN: the push is heard with its queue", hears(&mut listener, " heard").await, true);
+    Ok(())
+}
+
+/// What one connection waits for while another one makes a call.
+async fn while_other_calls<F>((sql, params): (&str, Params<'_>), waiting: F) -> Result<Row, Error>
+where
+    F: Future<Output = Result<Row, Error>>,
+{
+    let other = connect().await?;
+    let call = async {
+        sleep(Duration::from_millis(500)).await;
+        other.query_one(sql, params).await
+    };
+    tokio::try_join!(waiting, call).map(|(row, _)| row)
+}
+
+async fn hears(listener: &mut Listener, ending: &str) -> bool {
+    let heard = async {
+        while let Some(payload) = listener.1.recv().await {
+            if payload.ends_with(ending) {
+                return true;
             }
         }
-        "nothing"
-    });
-    check("LISTEN: the push is heard with its queue", heard.await.unwrap_or("silence"), "heard");
-    Ok(())
+        false
+    };
+    timeout(Duration::from_secs(10), heard).await.unwrap_or(false)
 }
 
 async fn pop_wait(db: &Client, worker: Uuid, timeout: &str) -> Result<Row, Error> {
@@ -367,73 +281,6 @@ async fn pop_wait(db: &Client, worker: Uuid, timeout: &str) -> Result<Row, Error
         &[&"jobs", &worker, &timeout],
     )
     .await
-}
-
-async fn handle(own: &Client, stop: &AtomicBool, job: Value) -> Result<(), Failure> {
-    if let Some(reason) = job["fail"].as_str() {
-        return Err(reason.into());
-    }
-    sleep(Duration::from_secs(job["nap"].as_u64().unwrap_or(0))).await;
-    if job["last"] == true {
-        stop.store(true, Ordering::Relaxed);
-    }
-    push(own, "done", &job).await?;
-    Ok(())
-}
-
-async fn push_work(db: &Client, job: &Value, retry: Option<i32>, upload: Option<Uuid>) -> Result<Uuid, Error> {
-    value(
-        db,
-        "SELECT pictrepo.push($1, $2, retry => $3, upload => $4)",
-        &[&"work", job, &retry, &upload],
-    )
-    .await
-}
-
-async fn done(db: &Client) -> Result<Value, Error> {
-    value(db, "SELECT job FROM pictrepo.pop($1, wait => '20 s')", &[&"done"]).await
-}
-
-async fn worker_loop(db: &Client) -> Result<(), Error> {
-    let (own, stop) = (connect().await?, AtomicBool::new(false));
-    let mut config = config();
-    config.application_name("worker");
-    let worker = work(&config, "work", |job| handle(&own, &stop, job), &stop, Duration::from_secs(1));
-    // both in one thread, in turn
-    tokio::try_join!(worker, give_work(db))?;
-    check(
-        "work: ends when told, each job done once",
-        (
-            value(db, "SELECT pictrepo.queue_length($1)", &[&"work"]).await?,
-            value(db, "SELECT pictrepo.queue_length($1)", &[&"done"]).await?,
-        ),
-        (0i64, 2i64),
-    );
-    Ok(())
-}
-
-async fn give_work(db: &Client) -> Result<(), Error> {
-    let long = json!({"nap": 4, "last": false});
-    push_work(db, &long, None, None).await?;
-    check("work: a job longer than the heartbeat timeout", done(db).await?, long);
-
-    let upload: Uuid = value(db, "SELECT pictrepo.create_upload()", &[]).await?;
-    push_work(db, &json!({"fail": "the picture is broken"}), Some(0), Some(upload)).await?;
-    check(
-        "work: the upload of a job that fails hears why",
-        value(db, "SELECT pictrepo.wait($1, '20 s')", &[&upload]).await?,
-        json!({"Failure": {"message": "the picture is broken", "code": "job-failed"}}),
-    );
-
-    db.batch_execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-         WHERE datname = current_database() AND application_name = 'worker'",
-    )
-    .await?;
-    let last = json!({"nap": 0, "last": true});
-    push_work(db, &last, None, None).await?;
-    check("work: connects again", done(db).await?, last);
-    Ok(())
 }
 
 async fn claim_variant(db: &Client, hash: &[u8], worker: Uuid) -> Result<String, Error> {
@@ -452,21 +299,22 @@ async fn variants(db: &Client, hash: &[u8]) -> Result<(), Error> {
         (claim_variant(db, hash, ours).await?, claim_variant(db, hash, theirs).await?),
         ("claimed".into(), "busy".into()),
     );
-    check::<String>(
-        "finish_variant: stored",
-        value(
-            db,
+    let mut listener = listen("keyed_notification_channel").await?;
+    let file = while_other_calls(
+        (
             "SELECT pictrepo.finish_variant($1, $2, $3, $4, $5)",
             &[&hash, &"thumbnail", &ours, &"cat-128.webp", &json!({"width": 128})],
-        )
-        .await?,
-        "stored".into(),
+        ),
+        db.query_one("SELECT pictrepo.variant_waiter($1, $2, '10 s')", &[&hash, &"thumbnail"]),
+    )
+    .await?;
+    check(
+        "finish_variant, variant_waiter: what one connection waits for while the other stores it",
+        file.get(0),
+        Some("cat-128.webp"),
     );
-    check::<String>(
-        "variant_waiter: its file",
-        value(db, "SELECT pictrepo.variant_waiter($1, $2, '10 s')", &[&hash, &"thumbnail"]).await?,
-        "cat-128.webp".into(),
-    );
+    let payload: String = value(db, "SELECT encode($1, 'base64') || $2", &[&hash, &"thumbnail"]).await?;
+    check("LISTEN: the variant is heard with its hash", hears(&mut listener, &payload).await, true);
     let served = db
         .query_one(
             "SELECT identifier, details, original_identifier FROM pictrepo.serve_variant($1, $2)",
@@ -494,19 +342,22 @@ async fn upload_and_delete(db: &Client) -> Result<(), Error> {
     )
     .await?;
     let job: Uuid = value(db, "SELECT id FROM pictrepo.pop($1, $2)", &[&"process", &worker]).await?;
-    db.execute(
-        "SELECT * FROM pictrepo.finish_ingest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        &[
-            &"process", &worker, &job, &upload,
-            &make_hash(db, b"dog").await?, &"dog.png", &details(), &"dog.png", &"token",
-        ],
+    let hash = make_hash(db, b"dog").await?;
+    let mut listener = listen("upload_completion_channel").await?;
+    let result = while_other_calls(
+        (
+            "SELECT * FROM pictrepo.finish_ingest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            &[&"process", &worker, &job, &upload, &hash, &"dog.png", &details(), &"dog.png", &"token"],
+        ),
+        db.query_one("SELECT pictrepo.wait($1, '10 s')", &[&upload]),
     )
     .await?;
     check(
-        "wait: what finish_ingest left",
-        value(db, "SELECT pictrepo.wait($1, '10 s')", &[&upload]).await?,
+        "finish_ingest, wait: what one connection waits for while the other brings it",
+        result.get(0),
         json!({"Success": {"alias": "dog.png", "token": "token"}}),
     );
+    check("LISTEN: the upload is heard", hears(&mut listener, &upload.to_string()).await, true);
     check(
         "claim: once",
         (
@@ -550,6 +401,27 @@ async fn errors(db: &Client, hash: &[u8]) -> Result<(), Error> {
         "SELECT pictrepo.push($1, $2::text::jsonb)", &[&"jobs", &"{"]).await;
     fails(db, "42501: what takes an admin", SqlState::INSUFFICIENT_PRIVILEGE,
         "SELECT pictrepo.pause_queue($1)", &[&"jobs"]).await;
+
+    db.batch_execute("SET default_transaction_read_only = on").await?;
+    fails(db, "25006: a write while transactions are read-only", SqlState::READ_ONLY_SQL_TRANSACTION,
+        "SELECT pictrepo.push($1, $2)", &[&"jobs", &json!(1)]).await;
+    db.batch_execute("SET default_transaction_read_only = off").await?;
+    let upload: Uuid = value(db, "SELECT pictrepo.create_upload()", &[]).await?;
+    db.execute("SELECT pictrepo.claim($1)", &[&upload]).await?;
+    fails(db, "P0002: an upload that was claimed", SqlState::NO_DATA_FOUND,
+        "SELECT pictrepo.wait($1, '10 s')", &[&upload]).await;
+    db.batch_execute("BEGIN").await?;
+    fails(db, "2D000: pop_wait in a transaction", SqlState::INVALID_TRANSACTION_TERMINATION,
+        "CALL pictrepo.pop_wait($1)", &[&"empty"]).await;
+    db.batch_execute("ROLLBACK; SET statement_timeout = '100ms'").await?;
+    fails(db, "57014: a pop that waits for longer than statement_timeout", SqlState::QUERY_CANCELED,
+        "SELECT id FROM pictrepo.pop($1, wait => '10 s')", &[&"empty"]).await;
+    db.batch_execute("SET statement_timeout = 0").await?;
+    db.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pictrepo.get('bytes')").await?;
+    connect().await?.execute("SELECT pictrepo.set($1, $2)", &[&"bytes", &b"theirs".as_slice()]).await?;
+    fails(db, "40001: a setting that changed since the snapshot", SqlState::T_R_SERIALIZATION_FAILURE,
+        "SELECT pictrepo.set($1, $2)", &[&"bytes", &b"ours".as_slice()]).await;
+    db.batch_execute("ROLLBACK").await?;
     check::<String>(
         "after errors: the connection goes on",
         value(db, "SELECT pictrepo.identifier($1)", &[&hash]).await?,
@@ -565,7 +437,6 @@ async fn main() -> Result<(), Error> {
     pictures(&db, &hash).await?;
     pages(&db, &hash).await?;
     jobs(&db).await?;
-    worker_loop(&db).await?;
     variants(&db, &hash).await?;
     upload_and_delete(&db).await?;
     errors(&db, &hash).await
