@@ -162,12 +162,12 @@ WHERE t.typnamespace = 'pictrepo'::regnamespace AND t.typtype = 'e'
 """
 
 SETTINGS = """
-SELECT name, short_desc AS comment, vartype, unit, context, boot_val, min_val, max_val, enumvals
+SELECT name, concat_ws(' ', short_desc, extra_desc) AS comment, vartype, unit, context, boot_val, min_val, max_val, enumvals
 FROM pg_settings WHERE name LIKE 'pictrepo.%' ORDER BY name
 """
 
 CONTEXTS = {
-    "postmaster": "There with `shared_preload_libraries` only; a change takes a restart.",
+    "postmaster": "A change takes a restart.",
     "sighup": "For the whole server; a change takes a reload.",
     "superuser": "A superuser sets it: for the server, a database, a role or a session.",
 }
@@ -372,7 +372,7 @@ def read_catalog(connection):
     connection.execute("SET IntervalStyle = 'postgres'")
     connection.execute("CREATE EXTENSION IF NOT EXISTS pictrepo")
     if "pictrepo" not in connection.execute("SHOW shared_preload_libraries").fetchone()[0]:
-        sys.exit("The server does not preload pictrepo, so it does not know all of its settings.")
+        sys.exit("The server does not preload pictrepo, so its settings are not as they are meant to be.")
     for level in LEVELS:
         connection.execute(f"CREATE ROLE pictrepo_reference_{level}")
         connection.execute("SELECT pictrepo.grant_access(%s, %s)", (f"pictrepo_reference_{level}", level))

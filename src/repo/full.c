@@ -94,7 +94,10 @@ READS_ALL(status_items,
 		  " asked AS (SELECT nullif(concat_ws(', ', CASE WHEN number > 0 THEN 'schedules' END,"
 		  " (SELECT string_agg(name, ', ' ORDER BY name) FROM pg_settings WHERE setting <> '0' AND name IN"
 		  " ('pictrepo.dead_job_retention', 'pictrepo.variant_retention', 'pictrepo.proxy_retention',"
-		  " 'pictrepo.sample_interval'))), '') AS asked FROM schedules) "
+		  " 'pictrepo.sample_interval'))), '') AS asked FROM schedules),"
+		  " sizes AS (SELECT string_agg(name, ', ' ORDER BY name) AS set FROM pg_settings"
+		  " WHERE source <> 'default' AND name IN"
+		  " ('pictrepo.max_running_jobs', 'pictrepo.max_waiters', 'pictrepo.max_queues')) "
 
 		  ITEM("library", "$1")
 		  " UNION ALL "
@@ -102,10 +105,12 @@ READS_ALL(status_items,
 		  " FROM server UNION ALL "
 		  ITEM("server", "CASE WHEN standby THEN 'standby: reads only' ELSE 'primary' END")
 		  " FROM server UNION ALL "
-		  ITEM_WITH_ADVICE("preload", "CASE WHEN $2 THEN 'on' ELSE 'off' END", "NOT $2",
-						   "shared_preload_libraries = ''pictrepo'' and a restart: workers wake at once,"
-						   " heartbeats write nothing, counts and pops stay fast, and upkeep runs by itself")
-		  " UNION ALL "
+		  ITEM_ADVISED("preload", "CASE WHEN $2 THEN 'on' ELSE 'off' END",
+					   "CASE WHEN NOT $2 THEN"
+					   " 'shared_preload_libraries = ''pictrepo'' and a restart: workers wake at once,"
+					   " heartbeats write nothing, counts and pops stay fast, and upkeep runs by itself'"
+					   " || coalesce('; until then nothing comes of ' || set, '') END")
+		  " FROM sizes UNION ALL "
 		  ITEM_ADVISED("worker", "coalesce('since ' || worker, CASE WHEN standby THEN 'after promotion' ELSE 'none' END)",
 					   "CASE WHEN restorer IS NOT NULL THEN"
 					   " format('it waits for the restore by process %s, until that session ends', restorer)"

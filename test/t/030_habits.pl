@@ -1,4 +1,4 @@
-# What a newcomer meets: settings that say their units, no chatter in normal
+# What a newcomer meets: settings that say what they are, no chatter in normal
 # use, and a word from status() where preload is missing.
 
 use strict;
@@ -22,6 +22,26 @@ sub value
 	my ($query) = @_;
 
 	return $node->safe_psql('postgres', $query);
+}
+
+# ----- a tour -----
+
+# Every function, and what only a procedure can do, outside of a transaction.
+sub say_nothing
+{
+	my ($mode) = @_;
+	my $start = -s $node->logfile;
+
+	fill($node, 'postgres');
+	my $calls = join '', map { 'BEGIN; ' . call_of($_) . "; ROLLBACK;\n" } public_functions($node, 'postgres');
+	$calls .= call_of({ name => 'pop_wait' }) =~ s/SELECT \* FROM/CALL/r . ";\n";
+	# the tables are made, filled again, and read
+	$calls .= "CALL pictrepo.$_('back');\n" foreach qw(export_pictrs export_pictrs import_pictrs);
+	my ($out, $err) = run($node, 'postgres', "$calls\nDROP EXTENSION pictrepo;");
+	is($err, '', "$mode: CREATE EXTENSION, every function and DROP EXTENSION have nothing to say to the client");
+	unlike(substr(slurp_file($node->logfile), $start), qr/ (NOTICE|WARNING|ERROR|FATAL|PANIC): /, "$mode: nor to the server log");
+	value('SET client_min_messages = warning; DROP SCHEMA back CASCADE');
+	return;
 }
 
 # ----- without preload -----
@@ -50,6 +70,23 @@ ok( $node->poll_query_until('postgres',
 	'without preload: start_worker() is enough');
 value('DROP EXTENSION pictrepo');
 
+# a configuration from a server that had preload
+$node->append_conf('postgresql.conf',
+	join '', map { "pictrepo.$_ = 500\n" } qw(max_running_jobs max_waiters max_queues));
+$node->restart;
+say_nothing('without preload');
+value('CREATE EXTENSION pictrepo');
+like(value(q{SELECT advice FROM pictrepo.status() WHERE item = 'preload'}),
+	qr/nothing comes of pictrepo\.max_queues, pictrepo\.max_running_jobs, pictrepo\.max_waiters$/,
+	'without preload: sizes of what is not there');
+is( value(q{
+		SELECT pictrepo.size();
+		SELECT string_agg(setting, ' '), count(*) FILTER (WHERE extra_desc LIKE '%starts that has pictrepo in shared_preload_libraries.')
+		FROM pg_settings WHERE name ~ '^pictrepo\.max_(running_jobs|waiters|queues)$'}),
+	"0\n500 500 500|3",
+	'without preload: and the settings say so themselves');
+value('DROP EXTENSION pictrepo');
+
 # ----- settings, and a tour of all functions, with preload -----
 
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pictrepo'\n");
@@ -65,19 +102,15 @@ is( value(q{
 		AND NOT (boot_val::bigint BETWEEN min_val::bigint AND max_val::bigint AND min_val::bigint >= 0)}),
 	'',
 	'a setting takes no number below 0');
-is(value(q{SELECT count(*) > 20, count(*) FILTER (WHERE short_desc = '') FROM pg_settings WHERE name ~ '^pictrepo\.'}),
-	't|0', 'a setting says what it is');
+is( value(q{
+		SELECT count(*) > 20, count(*) FILTER (WHERE short_desc = '' OR extra_desc IS NULL
+			OR min_val = '0' AND name !~ 'node_id' AND extra_desc !~ '\y0\y')
+		FROM pg_settings WHERE name ~ '^pictrepo\.'}),
+	't|0', 'a setting says what it is and, where it may be, what 0 means');
 my ($out, $err) = run($node, 'postgres', 'SET pictrepo.no_such_thing = 1;');
 like($err, qr/42602.*"pictrepo" is a reserved prefix/s, 'a setting that is not there is refused');
 
-my $start = -s $node->logfile;
-fill($node, 'postgres');
-my $calls = join '', map { 'BEGIN; ' . call_of($_) . "; ROLLBACK;\n" } public_functions($node, 'postgres');
-# outside of a transaction, as procedures want it
-$calls .= call_of({ name => 'pop_wait' }) =~ s/SELECT \* FROM/CALL/r . ";\n";
-($out, $err) = run($node, 'postgres', "$calls\nDROP EXTENSION pictrepo;");
-is($err, '', 'CREATE EXTENSION, every function and DROP EXTENSION have nothing to say to the client');
-unlike(substr(slurp_file($node->logfile), $start), qr/ (NOTICE|WARNING|ERROR|FATAL|PANIC): /, 'nor to the server log');
+say_nothing('with preload');
 
 $node->stop;
 done_testing();
