@@ -120,7 +120,8 @@ database by `make docs`; `\\dd pictrepo.*` shows them as well.
 Below a function is the level that a role must have been given by `grant_access` to call it: *reader*, *writer* or
 *admin*, where each may do all that the one before may. A function is *volatile* if it writes, waits or looks anew,
 *stable* if it looks at what the calling query sees, and *immutable* if its answer follows from the arguments alone. An
-argument with `=` may be left out. Where a comment says *false:* or *NULL:*, that is the answer in this case.
+argument with `=` may be left out. Where a comment says *false:* or *NULL:*, that is the answer in this case; with the name of
+an argument before it, it is what was given.
 """
 
 FUNCTIONS = """
