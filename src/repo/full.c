@@ -15,6 +15,7 @@
 #include "engine/restore.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
+#include "repo/pictrs.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_health_check);
 
@@ -95,6 +96,18 @@ READS_ALL(status_items,
 		  " (SELECT string_agg(name, ', ' ORDER BY name) FROM pg_settings WHERE setting <> '0' AND name IN"
 		  " ('pictrepo.dead_job_retention', 'pictrepo.variant_retention', 'pictrepo.proxy_retention',"
 		  " 'pictrepo.sample_interval'))), '') AS asked FROM schedules),"
+		  /* from and to pict-rs's tables, under way or to be gone on with */
+		  " transfers AS (SELECT string_agg(format('%s %s: %s of %s rows', direction, schema, read, rows), '; ') AS all,"
+		  " string_agg(format('CALL pictrepo.%s_pictrs(%L) goes on where it stopped', direction, schema), '; ')"
+		  " FILTER (WHERE NOT held) AS advice"
+		  " FROM (SELECT direction, schema, sum(rows_read) AS read, sum(source_rows) AS rows,"
+		  " EXISTS (SELECT FROM pg_locks l JOIN pg_namespace n ON n.oid = l.objid"
+		  " JOIN pg_database d ON d.oid = l.database"
+		  " WHERE d.datname = current_database() AND n.nspname = t.schema AND l.granted"
+		  " AND l.locktype = 'object' AND l.classid = 'pg_namespace'::regclass"
+		  " AND l.objsubid = " CppAsString2(TRANSFER_LOCK) ") AS held"
+		  " FROM pictrepo.transfers t GROUP BY direction, schema HAVING count(finished) < count(*)"
+		  " ORDER BY direction, schema) unfinished),"
 		  " sizes AS (SELECT string_agg(name, ', ' ORDER BY name) AS set FROM pg_settings"
 		  " WHERE source <> 'default' AND name IN"
 		  " ('pictrepo.max_running_jobs', 'pictrepo.max_waiters', 'pictrepo.max_queues')) "
@@ -145,7 +158,10 @@ READS_ALL(status_items,
 		  " FROM schedules UNION ALL "
 		  ITEM("uploads under way", "(SELECT count(*) FROM pictrepo.uploads)::text")
 		  " UNION ALL "
-		  ITEM("store migration", "CASE WHEN pictrepo.is_continuing_migration() THEN 'under way' ELSE 'none' END"),
+		  ITEM("store migration", "CASE WHEN pictrepo.is_continuing_migration() THEN 'under way' ELSE 'none' END")
+		  " UNION ALL "
+		  ITEM_ADVISED("import, export", "coalesce(transfers.all, 'none')", "CASE WHEN NOT standby THEN advice END")
+		  " FROM transfers, server",
 		  TEXTOID, BOOLOID);
 
 /*

@@ -105,8 +105,7 @@ CREATE FUNCTION pictrepo.expire_variants(before timestamptz, max int = 1000) RET
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_expire_variants';
 COMMENT ON FUNCTION pictrepo.expire_variants(timestamptz, int) IS
 	'remove variants last served before a time, oldest first, and queue their files for removal; how many. '
-	'max: 1 to 10000 in a call. Those that somebody is at are left for the next time. '
-	'pg_stat_activity shows how far it is';
+	'max: 1 to 10000 in a call. Those that somebody is at are left for the next time';
 
 CREATE FUNCTION pictrepo.expire_proxies(before timestamptz, max int = 1000) RETURNS bigint
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_expire_proxies';

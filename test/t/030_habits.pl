@@ -1,5 +1,5 @@
 # What a newcomer meets: settings that say what they are, no chatter in normal
-# use, and a word from status() where preload is missing.
+# use, progress that others see, and a word from status() where preload is missing.
 
 use strict;
 use warnings;
@@ -10,6 +10,7 @@ use lib "$FindBin::RealBin/lib";
 use Pictrepo;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Session;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -86,6 +87,67 @@ is( value(q{
 	"0\n500 500 500|3",
 	'without preload: and the settings say so themselves');
 value('DROP EXTENSION pictrepo');
+
+# ----- how far it is -----
+
+value(q{
+	CREATE EXTENSION pictrepo;
+	CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM pg_advisory_xact_lock_shared(1);
+		RETURN coalesce(NEW, OLD);
+	END $$});
+
+# What others see of a statement that waits at a row for a lock, and at its end for another one.
+sub progress_of
+{
+	my ($statement, $event) = @_;
+	my ($holder, $session) = map { Session->new($node) } 1 .. 2;
+	my ($pid, @seen) = ($session->pid);
+
+	value("CREATE TRIGGER hold BEFORE $event EXECUTE FUNCTION hold()");
+	$holder->ask("SELECT pg_advisory_lock($_)") foreach 1, 2;
+	$session->ask('SET compute_query_id = on');
+	$session->send("$statement, pg_advisory_xact_lock_shared(2)");
+	foreach my $lock (1, 2)
+	{
+		$node->poll_query_until('postgres', qq{SELECT EXISTS (SELECT FROM pg_locks
+			WHERE pid = $pid AND locktype = 'advisory' AND objid = $lock AND NOT granted)})
+		  or die "it does not wait for lock $lock";
+		push @seen, value(qq{SELECT coalesce(query_id, 0) <> 0, substring(query FOR 16), substring(query FROM ' -- .*')
+			FROM pg_stat_activity WHERE pid = $pid});
+		$holder->ask("SELECT pg_advisory_unlock($lock)");
+	}
+	$session->answer;
+	value('DROP TRIGGER hold ON ' . $event =~ s/.* ON (\S+).*/$1/r);
+	$_->leave foreach $holder, $session;
+	return join ' ', @seen;
+}
+
+my $start = 't|SELECT pictrepo.';
+my $lines = join ', ', map { qq{'{"setting": {"key": "$_", "value": "00ff"}}'} } 'a' .. 'z';
+foreach my $more ('', ", 'no line'")
+{
+	value('TRUNCATE pictrepo.settings');
+	is( progress_of(
+			"SELECT pictrepo.import_lines(ARRAY[$lines$more])",
+			q{INSERT ON pictrepo.settings FOR EACH ROW WHEN (NEW.key = 'k')}),
+		"$start| -- lines: 10 of " . ($more ? 27 : 26) . " $start|",
+		'import_lines says at which line it is, be it a long statement');
+}
+value(q{
+	SELECT pictrepo.create_hash('hash', 'a.png');
+	SELECT pictrepo.create_alias(alias, 't', 'hash'), pictrepo.relate_url('https://example.org/' || alias, alias),
+		pictrepo.set_accessed_alias(alias, '2001-01-01') FROM unnest('{a,b,c,d}'::text[]) AS alias});
+is( progress_of(
+		q{SELECT pictrepo.expire_proxies('2002-01-01')},
+		q{DELETE ON pictrepo.aliases FOR EACH ROW WHEN (OLD.alias = 'd')}),
+	"$start| -- proxies: 3 of 4 $start|",
+	'expire_proxies says at which alias it is');
+value(q{SELECT pictrepo.create_upload(); UPDATE pictrepo.uploads SET created_at = '2001-01-01'});
+is( progress_of('SELECT pictrepo.run_maintenance()', 'DELETE ON pictrepo.uploads FOR EACH ROW'),
+	"$start| -- duty uploads: 5 of 12 $start|",
+	'run_maintenance says at which duty it is');
+value('DROP EXTENSION pictrepo; DROP FUNCTION hold()');
 
 # ----- settings, and a tour of all functions, with preload -----
 
