@@ -35,6 +35,7 @@ ROOMS = (
     ("pict-rs", "repo/pictrs", "From and to the tables that pict-rs keeps in PostgreSQL."),
     ("Schedules", "repo/queue_schedules", "Jobs that are pushed again and again."),
     ("Uploads", "repo/uploads", "Uploads that are processed in the background."),
+    ("Waiting", "engine/waiting", "Who waits for a job, for the result of an upload or for a variant."),
     ("Background worker", "engine/worker repo/samples", "What is done from time to time, and when it was."),
     ("The repo as a whole", "repo/full repo/roles header footer",
      "Its health, who may use it, and what follows from an alias."),

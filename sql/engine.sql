@@ -211,6 +211,9 @@ FROM pictrepo.queue_counters() WHERE queue = 'seen';
 DELETE FROM pictrepo.job_queue;
 DELETE FROM pictrepo.queues;
 
+-- who waits stands in a line in shared memory, and this session does not wait
+SELECT * FROM pictrepo.waiting_sessions();
+
 -- who may
 CREATE ROLE pictrepo_regress_engine;
 SELECT pictrepo.grant_access('pictrepo_regress_engine', 'writer');
