@@ -43,7 +43,7 @@ SQL_ORDER = header \
 	$(addprefix repo/,values hashes variants aliases proxies access details \
 		settings migrations uploads queue queue_schedules queue_upkeep full operations lines \
 		pictrs samples roles) \
-	engine/worker footer
+	engine/waiting engine/worker footer
 SQL = $(SQL_ORDER:%=src/%.sql)
 SQL_FORGOTTEN = $(filter-out $(SQL) src/upgrade/%,$(wildcard src/*.sql src/*/*.sql))
 INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql

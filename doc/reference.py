@@ -35,6 +35,7 @@ ROOMS = (
     ("pict-rs", "repo/pictrs", "From and to the tables that pict-rs keeps in PostgreSQL."),
     ("Schedules", "repo/queue_schedules", "Jobs that are pushed again and again."),
     ("Uploads", "repo/uploads", "Uploads that are processed in the background."),
+    ("Waiting", "engine/waiting", "Who waits for a job, for the result of an upload or for a variant."),
     ("Background worker", "engine/worker repo/samples", "What is done from time to time, and when it was."),
     ("The repo as a whole", "repo/full repo/roles header footer",
      "Its health, who may use it, and what follows from an alias."),
@@ -130,7 +131,8 @@ database by `make docs`. psql shows them as well: `\\df+ pictrepo.*` those of fu
 Below a function is the level that a role must have been given by `grant_access` to call it: *reader*, *writer* or
 *admin*, where each may do all that the one before may. A function is *volatile* if it writes, waits or looks anew,
 *stable* if it looks at what the calling query sees, and *immutable* if its answer follows from the arguments alone. An
-argument with `=` may be left out. Where a comment says *false:* or *NULL:*, that is the answer in this case.
+argument with `=` may be left out. Where a comment says *false:* or *NULL:*, that is the answer in this case; with the name of
+an argument before it, it is what was given.
 """
 
 FUNCTIONS = """
@@ -172,12 +174,12 @@ WHERE t.typnamespace = 'pictrepo'::regnamespace AND t.typtype = 'e'
 """
 
 SETTINGS = """
-SELECT name, short_desc AS comment, vartype, unit, context, boot_val, min_val, max_val, enumvals
+SELECT name, concat_ws(' ', short_desc, extra_desc) AS comment, vartype, unit, context, boot_val, min_val, max_val, enumvals
 FROM pg_settings WHERE name LIKE 'pictrepo.%' ORDER BY name
 """
 
 CONTEXTS = {
-    "postmaster": "There with `shared_preload_libraries` only; a change takes a restart.",
+    "postmaster": "A change takes a restart.",
     "sighup": "For the whole server; a change takes a reload.",
     "superuser": "A superuser sets it: for the server, a database, a role or a session.",
 }
@@ -382,7 +384,7 @@ def read_catalog(connection):
     connection.execute("SET IntervalStyle = 'postgres'")
     connection.execute("CREATE EXTENSION IF NOT EXISTS pictrepo")
     if "pictrepo" not in connection.execute("SHOW shared_preload_libraries").fetchone()[0]:
-        sys.exit("The server does not preload pictrepo, so it does not know all of its settings.")
+        sys.exit("The server does not preload pictrepo, so its settings are not as they are meant to be.")
     for level in LEVELS:
         connection.execute(f"CREATE ROLE pictrepo_reference_{level}")
         connection.execute("SELECT pictrepo.grant_access(%s, %s)", (f"pictrepo_reference_{level}", level))

@@ -232,6 +232,8 @@ BEGIN
 	RAISE NOTICE 'not much more than before: %', bytes[2] - bytes[1] < 200000;
 END $$;
 DELETE FROM pictrepo.job_queue;
+-- who waits stands in a line in shared memory, and this session does not wait
+SELECT * FROM pictrepo.waiting_sessions();
 
 -- who may
 CREATE ROLE pictrepo_regress_engine;

@@ -46,9 +46,9 @@ FROM pg_type t
 WHERE t.typnamespace = 'pictrepo'::regnamespace AND t.typrelid = 0 AND t.typelem = 0
 	AND EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = t.typnamespace AND p.proname = t.typname);
 
--- settings and their defaults, but for those that only preloading brings
+-- settings and their defaults, but for those that preloading changes
 SELECT name, setting, unit, context FROM pg_settings
-WHERE name LIKE 'pictrepo.%' AND name <> 'pictrepo.notify' AND context <> 'postmaster' ORDER BY name;
+WHERE name LIKE 'pictrepo.%' AND name !~ 'notify$|max_(running_jobs|waiters|queues)$' ORDER BY name;
 SET pictrepo.no_such_setting = 1;
 
 -- gone but for its schema, and back, with plans of the first life in memory

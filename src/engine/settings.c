@@ -65,72 +65,106 @@ static const struct config_enum_entry cursor_modes[] = {
 };
 
 static void
-define_int(const char *name, const char *description, int *variable,
+define_int(const char *name, const char *description, const char *details, int *variable,
 		   int least, int most, GucContext context, int unit)
 {
-	DefineCustomIntVariable(name, description, NULL, variable, *variable,
+	DefineCustomIntVariable(name, description, details, variable, *variable,
 							least, most, context, unit, NULL, NULL, NULL);
 }
 
-/* Read when shared memory is laid out. */
+#define AT_START " It is for all databases together, and takes effect when a server starts" \
+	" that has pictrepo in shared_preload_libraries."
+
+/*
+ * Read when shared memory is laid out.  They are there without it as well, so
+ * that a configuration which has them is not called wrong.
+ */
 static void
 define_sizes(void)
 {
+	GucContext	context = preloaded ? PGC_POSTMASTER : PGC_SIGHUP;
+
 	define_int("pictrepo.max_running_jobs",
 			   "Running jobs whose heartbeats are kept in shared memory.",
-			   &max_running_jobs, 1, 10 * 1000 * 1000, PGC_POSTMASTER, 0);
+			   "Jobs beyond have them in their rows." AT_START,
+			   &max_running_jobs, 1, 10 * 1000 * 1000, context, 0);
 	define_int("pictrepo.max_waiters",
 			   "Sessions that can wait without looking from time to time.",
-			   &max_waiters, 1, 1000 * 1000, PGC_POSTMASTER, 0);
+			   "Sessions beyond look every pictrepo.poll_interval." AT_START,
+			   &max_waiters, 1, 1000 * 1000, context, 0);
 	define_int("pictrepo.max_queues",
-			   "Queues that are known in shared memory, in all databases.",
-			   &max_queues, 1, 1000 * 1000, PGC_POSTMASTER, 0);
+			   "Queues that are known in shared memory.",
+			   "Queues beyond are searched and counted as without it." AT_START,
+			   &max_queues, 1, 1000 * 1000, context, 0);
 }
 
+/* How often the background worker does what. */
 static void
 define_intervals(void)
 {
 	define_int("pictrepo.reap_interval",
 			   "How often the worker takes jobs away from silent workers.",
+			   "Silent is who sent no heartbeat for pictrepo.heartbeat_timeout. Jobs that are bound to a session"
+			   " are taken when it ends.",
 			   &reap_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.notify_interval",
 			   "Shortest time between two rounds of coalesced notifications.",
+			   "0 sends them without a pause.",
 			   &notify_interval, 0, 60 * 1000, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.schedule_interval",
 			   "How often the worker looks for schedules that changed unnoticed.",
+			   "All others run on time, whatever this is.",
 			   &schedule_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.upload_interval",
 			   "How often the worker ends uploads whose job died or that nobody claims.",
+			   "The first get a Failure as their result; the others go after pictrepo.upload_ttl.",
 			   &upload_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.claim_interval",
 			   "How often the worker removes claims on variants that have expired.",
+			   "They are free after pictrepo.variant_claim_timeout, removed or not.",
 			   &claim_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.dead_job_interval",
 			   "How often the worker removes old dead jobs.",
+			   "Old are those that died more than pictrepo.dead_job_retention ago.",
 			   &dead_job_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.sweep_interval",
 			   "How often the worker looks for what escaped shared memory.",
+			   "That is what prepared transactions changed.",
 			   &sweep_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
-	define_int("pictrepo.dead_job_retention",
-			   "Dead jobs are removed after this time; 0 keeps them.",
-			   &dead_job_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("pictrepo.variant_interval",
 			   "How often the worker removes variants that nobody looks at.",
+			   "It does as long as there are any, 100 at a time; see pictrepo.variant_retention.",
 			   &variant_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
-	define_int("pictrepo.variant_retention",
-			   "Variants that nobody looked at for this time are removed; 0 keeps them.",
-			   &variant_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("pictrepo.proxy_interval",
 			   "How often the worker deletes aliases of proxied urls that nobody looks at.",
+			   "It does as long as there are any, 100 at a time; see pictrepo.proxy_retention.",
 			   &proxy_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
-	define_int("pictrepo.proxy_retention",
-			   "Aliases of proxied urls that nobody looked at for this time are deleted; 0 keeps them.",
-			   &proxy_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("pictrepo.sample_interval",
-			   "How often the worker writes down what is in the queues; 0: never.",
+			   "How often the worker writes down what is in the queues.",
+			   "The tables samples and queue_samples have it, for graphs. 0: never.",
 			   &sample_interval, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+}
+
+/* How long what is kept by the background worker. */
+static void
+define_retentions(void)
+{
+	define_int("pictrepo.dead_job_retention",
+			   "Dead jobs are removed after this time.",
+			   "0 keeps them for ever.",
+			   &dead_job_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("pictrepo.variant_retention",
+			   "Variants that nobody looked at for this time are removed.",
+			   "Their files are queued for removal. 0 keeps them for ever.",
+			   &variant_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("pictrepo.proxy_retention",
+			   "Aliases of proxied urls that nobody looked at for this time are deleted.",
+			   "An image that has no other alias goes along, and its files are queued for removal. What users uploaded"
+			   " is not touched. 0 keeps them for ever.",
+			   &proxy_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("pictrepo.sample_retention",
-			   "How long that is kept.",
+			   "Samples are removed after this time.",
+			   "They are taken every pictrepo.sample_interval.",
 			   &sample_retention, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 }
 
@@ -139,42 +173,55 @@ define_settings(void)
 {
 	preloaded = process_shared_preload_libraries_in_progress;
 	notify_mode = preloaded ? NOTIFY_COALESCED : NOTIFY_TRANSACTIONAL;
-	if (preloaded)
-		define_sizes();
+	define_sizes();
 	define_intervals();
+	define_retentions();
 
 	define_int("pictrepo.node_id",
 			   "Number of this node, part of every id that it mints.",
+			   "Servers whose repos will be merged have one each. id_node(id) says where an id is from.",
 			   &node_id, 0, 1023, PGC_SIGHUP, 0);
 	define_int("pictrepo.max_document_size",
 			   "Largest JSON document that is taken (jobs, details, upload results).",
+			   "Measured as jsonb, before it is compressed.",
 			   &max_document_size, 1, 256 * 1024, PGC_SUSET, GUC_UNIT_KB);
 	define_int("pictrepo.heartbeat_timeout",
 			   "A running job without a heartbeat for this long is given to another worker.",
+			   "It has one retry less then. Workers send heartbeats a few times in this time.",
 			   &heartbeat_timeout, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MS);
 	define_int("pictrepo.variant_claim_timeout",
 			   "A claim on a variant without a heartbeat for this long is free again.",
+			   "Workers call variant_heartbeat a few times in this time.",
 			   &variant_claim_timeout, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MS);
 	define_int("pictrepo.access_resolution",
 			   "An access within this time of the last recorded one is not written.",
+			   "0 writes each.",
 			   &access_resolution, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS);
 	define_int("pictrepo.upload_ttl",
 			   "An upload that nobody claimed for this long is removed.",
+			   "The background worker does that every pictrepo.upload_interval.",
 			   &upload_ttl, 1, INT_MAX, PGC_SUSET, GUC_UNIT_S);
 	define_int("pictrepo.poll_interval",
 			   "Longest pause between two looks of a blocking call.",
+			   "It is for those that nobody can call: without shared_preload_libraries, or beyond pictrepo.max_waiters.",
 			   &poll_interval, 1, 60 * 1000, PGC_SUSET, GUC_UNIT_MS);
 	DefineCustomEnumVariable("pictrepo.notify",
 							 "How the notification channels are served; without preload the default is transactional.",
-							 NULL, &notify_mode, notify_mode, notify_modes,
+							 "coalesced: by the background worker just after the commit, once per queue and round."
+							 " transactional: by each commit itself, which lets one such commit at a time through."
+							 " off: not at all.",
+							 &notify_mode, notify_mode, notify_modes,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("pictrepo.cursor",
 							 "Whether pops begin at the first ready job that is known.",
-							 NULL, &cursor_mode, cursor_mode, cursor_modes,
+							 "off, for tests: at the beginning of the queue, through what an old snapshot keeps.",
+							 &cursor_mode, cursor_mode, cursor_modes,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("pictrepo.synchronous_claims",
 							 "Whether claims and access times wait for the disk.",
-							 NULL, &synchronous_claims, synchronous_claims,
+							 "off: after a crash, a job that was just claimed may be ready again, and an access be forgotten."
+							 " Pushes and ends of jobs wait in any case.",
+							 &synchronous_claims, synchronous_claims,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 
 	define_injection();

@@ -21,6 +21,7 @@
 SharedState *shared = NULL;
 HTAB	   *queue_states = NULL;
 HTAB	   *pulses = NULL;
+Waiter	   *waiters = NULL;
 
 static shmem_request_hook_type next_request_hook = NULL;
 static shmem_startup_hook_type next_startup_hook = NULL;
@@ -66,7 +67,7 @@ clear_tally(Tally *tally, LWLock *lock, TransactionId *xip)
 }
 
 static void
-clear_shared_state(Waiter *waiters, TransactionId *xip)
+clear_shared_state(TransactionId *xip)
 {
 	LWLockPadded *locks = GetNamedLWLockTranche("pictrepo");
 
@@ -95,7 +96,10 @@ clear_shared_state(Waiter *waiters, TransactionId *xip)
 	}
 	dlist_init(&shared->free_waiters);
 	for (int i = 0; i < max_waiters; i++)
+	{
+		waiters[i].awaited.pid = 0;
 		dlist_push_tail(&shared->free_waiters, &waiters[i].node);
+	}
 }
 
 static HTAB *
@@ -111,7 +115,6 @@ shared_table(const char *name, long size, Size key, Size entry, int partitions)
 static void
 start_shared_memory(void)
 {
-	Waiter	   *waiters;
 	TransactionId *xip;
 	bool		found;
 
@@ -127,7 +130,7 @@ start_shared_memory(void)
 						  sizeof(PulseKey), sizeof(Pulse), PULSE_PARTITIONS);
 	shared = ShmemInitStruct("pictrepo", sizeof(SharedState), &found);
 	if (!found)
-		clear_shared_state(waiters, xip);
+		clear_shared_state(xip);
 	LWLockRelease(AddinShmemInitLock);
 }
 

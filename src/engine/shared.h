@@ -199,6 +199,28 @@ typedef struct QueueState
 
 /* ----- waiting, see wakeup.c ----- */
 
+typedef enum WaitedFor
+{
+	WAIT_FOR_JOB,
+	WAIT_FOR_UPLOAD,
+	WAIT_FOR_VARIANT,
+} WaitedFor;
+
+/* a hash of pict-rs's and a long name, or the longest hash and a short one */
+#define AWAITED_MAX 192
+
+/* What view waiting shows of a waiter */
+typedef struct Awaited
+{
+	int			pid;			/* 0: nobody has the place */
+	Oid			database;
+	WaitedFor	what;
+	TimestampTz since;
+	int			hash_length;	/* of a variant's hash, with which the name begins */
+	int			length;
+	char		name[AWAITED_MAX];	/* of the queue, the variant, cut off; an upload's id in binary */
+} Awaited;
+
 typedef struct Waiter
 {
 	dlist_node	node;			/* in a line, or in the list of free ones */
@@ -207,6 +229,7 @@ typedef struct Waiter
 	bool		busy;			/* looks right now */
 	bool		called;			/* has to look (again) */
 	bool		relay;			/* call the next one when something was there */
+	Awaited		awaited;		/* under shared->mutex; nothing goes by it */
 } Waiter;
 
 typedef struct KeyedLine
@@ -265,6 +288,7 @@ typedef struct SharedState
 extern SharedState *shared;
 extern HTAB *queue_states;
 extern HTAB *pulses;
+extern Waiter *waiters;
 
 extern void reserve_shared_memory(void);
 extern bool shared_engine(void);

@@ -15,14 +15,21 @@
  */
 #include "postgres.h"
 
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+#include "utils/uuid.h"
 
 #include "engine/compat.h"
 #include "engine/injection.h"
 #include "engine/settings.h"
+#include "engine/statements.h"
 #include "engine/waiting.h"
 #include "engine/wakeup.h"
 #include "engine/worker.h"
@@ -97,14 +104,54 @@ promise_to_leave(void)
 }
 
 static void
+add_name(Awaited *awaited, const char *bytes, int length)
+{
+	memcpy(awaited->name + awaited->length, bytes, length);
+	awaited->length += length;
+}
+
+/* What others see of it, see view waiting. */
+static void
+describe(const Wait *wait, Awaited *awaited)
+{
+	const WaitRules *rules = wait->rules;
+
+	awaited->pid = MyProcPid;
+	awaited->database = MyDatabaseId;
+	awaited->what = rules->what;
+	awaited->since = wait->end - rules->microseconds;
+	awaited->length = 0;
+	if (rules->what == WAIT_FOR_VARIANT)
+	{
+		bytea	   *hash = DatumGetByteaPP(rules->hash.value);
+
+		add_name(awaited, VARDATA_ANY(hash), VARSIZE_ANY_EXHDR(hash));
+	}
+	awaited->hash_length = awaited->length;
+	if (rules->what == WAIT_FOR_UPLOAD)
+		add_name(awaited, (char *) DatumGetUUIDP(rules->name.value)->data, UUID_LEN);
+	else
+	{
+		text	   *name = DatumGetTextPP(rules->name.value);
+
+		add_name(awaited, VARDATA_ANY(name),
+				 pg_mbcliplen(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name),
+							  AWAITED_MAX - awaited->length));
+	}
+}
+
+static void
 get_in_line(Wait *wait)
 {
+	Awaited		awaited;
+
 	if (in_line != NULL || my_database() == NULL)
 		return;
 	if (wait->rules->what == WAIT_FOR_JOB && wait->rules->queue == NULL)
 		return;
 	promise_to_leave();
-	wait->waiter = take_place();
+	describe(wait, &awaited);
+	wait->waiter = take_place(&awaited);
 	if (wait->waiter == NULL)
 		return;
 	in_line = wait;
@@ -227,7 +274,7 @@ wait_until(const WaitRules *rules, Look look, void *what)
 {
 	Wait		wait = {.rules = rules, .pause = 1, .owed = CALL_NONE};
 	TimestampTz again = DT_NOEND;
-	bool		found;
+	volatile bool found = false;
 
 	wait.end = GetCurrentTimestamp() + rules->microseconds;
 	if (look(what, &again))
@@ -247,4 +294,76 @@ wait_until(const WaitRules *rules, Look look, void *what)
 	}
 	PG_END_TRY();
 	return found;
+}
+
+/* ----- SQL ----- */
+
+/* As it is at this moment: places are taken and given back all the time. */
+static Awaited
+awaited_at(int place)
+{
+	Awaited		awaited;
+
+	SpinLockAcquire(&shared->mutex);
+	awaited = waiters[place].awaited;
+	SpinLockRelease(&shared->mutex);
+	return awaited;
+}
+
+static Datum
+name_of_awaited(const Awaited *awaited)
+{
+	if (awaited->what == WAIT_FOR_UPLOAD)
+	{
+		Datum		id = UUIDPGetDatum((const pg_uuid_t *) awaited->name);
+
+		return CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(uuid_out, id)));
+	}
+	return PointerGetDatum(cstring_to_text_with_len(awaited->name + awaited->hash_length,
+													awaited->length - awaited->hash_length));
+}
+
+static void
+give_awaited(ReturnSetInfo *result, const Awaited *awaited)
+{
+	static const char *const kinds[] = {
+		[WAIT_FOR_JOB] = "job",
+		[WAIT_FOR_UPLOAD] = "upload",
+		[WAIT_FOR_VARIANT] = "variant",
+	};
+	Datum		values[5];
+	bool		nulls[5] = {false};
+	bytea	   *hash = (bytea *) cstring_to_text_with_len(awaited->name, awaited->hash_length);
+
+	values[0] = Int32GetDatum(awaited->pid);
+	values[1] = CStringGetTextDatum(kinds[awaited->what]);
+	values[2] = name_of_awaited(awaited);
+	values[3] = PointerGetDatum(hash);
+	nulls[3] = awaited->what != WAIT_FOR_VARIANT;
+	values[4] = TimestampTzGetDatum(awaited->since);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_waiting_sessions);
+
+/*
+ * waiting_sessions()
+ *		-> setof (pid int, waits_for text, name text, hash bytea, since timestamptz)
+ *
+ * Who waits in this database and has a place in a line; no row without shared
+ * memory.  hash NULL: it waits for no variant.
+ */
+Datum
+pictrepo_waiting_sessions(PG_FUNCTION_ARGS)
+{
+	begin_rows(fcinfo);
+	for (int i = 0; shared != NULL && i < max_waiters; i++)
+	{
+		Awaited		awaited = awaited_at(i);
+
+		CHECK_FOR_INTERRUPTS();
+		if (awaited.pid != 0 && awaited.database == MyDatabaseId)
+			give_awaited((ReturnSetInfo *) fcinfo->resultinfo, &awaited);
+	}
+	PG_RETURN_NULL();
 }

@@ -10,14 +10,8 @@
 
 #include "datatype/timestamp.h"
 
+#include "engine/arguments.h"
 #include "engine/shared.h"
-
-typedef enum WaitedFor
-{
-	WAIT_FOR_JOB,
-	WAIT_FOR_UPLOAD,
-	WAIT_FOR_VARIANT,
-} WaitedFor;
 
 /*
  * Look whether it is there by now, whatever the isolation level.  If not, *again may be set to a
@@ -31,6 +25,8 @@ typedef struct WaitRules
 	int64		microseconds;	/* at most */
 	QueueState *queue;			/* whose line to wait in; NULL: the key's */
 	uint64		key;
+	NullableDatum name;			/* for others to see: of the queue, the variant, text; or the upload, uuid */
+	NullableDatum hash;			/* of the variant */
 	void		(*rest) (void); /* before each sleep */
 } WaitRules;
 

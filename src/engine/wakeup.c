@@ -168,13 +168,16 @@ wake_key(uint64 key)
 
 /* NULL: all places are taken. */
 Waiter *
-take_place(void)
+take_place(const Awaited *awaited)
 {
 	Waiter	   *waiter = NULL;
 
 	SpinLockAcquire(&shared->mutex);
 	if (!dlist_is_empty(&shared->free_waiters))
+	{
 		waiter = dlist_container(Waiter, node, dlist_pop_head_node(&shared->free_waiters));
+		waiter->awaited = *awaited;
+	}
 	SpinLockRelease(&shared->mutex);
 	if (waiter != NULL)
 	{
@@ -190,6 +193,7 @@ void
 give_place_back(Waiter *waiter)
 {
 	SpinLockAcquire(&shared->mutex);
+	waiter->awaited.pid = 0;
 	dlist_push_head(&shared->free_waiters, &waiter->node);
 	SpinLockRelease(&shared->mutex);
 }

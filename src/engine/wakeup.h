@@ -25,7 +25,7 @@ typedef enum Call
 } Call;
 
 /* A waiter's life; only this backend's own, which is at most one */
-extern Waiter *take_place(void);
+extern Waiter *take_place(const Awaited *awaited);
 extern void give_place_back(Waiter *waiter);
 extern void join_queue_line(Waiter *waiter, QueueState *queue);
 extern void join_keyed_line(Waiter *waiter, uint64 key);

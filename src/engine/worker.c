@@ -40,6 +40,7 @@
 #include "engine/batches.h"
 #include "engine/compat.h"
 #include "engine/injection.h"
+#include "engine/progress.h"
 #include "engine/restore.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
@@ -561,10 +562,12 @@ pictrepo_run_maintenance(PG_FUNCTION_ARGS)
 	for (int i = 0; i < DUTIES; i++)
 		if (duty_is_wanted(&duties[i], name))
 		{
+			report_progress(psprintf("duty %s", duties[i].name), i, DUTIES);
 			rows += duties[i].run();
 			wanted++;
 		}
 	end_call(&call);
+	end_progress();
 	if (wanted == 0)
 		bad_argument(fcinfo, 0, psprintf("\"%s\" is not a duty that can be called for.", name),
 					 "View pictrepo.maintenance lists the duties.");

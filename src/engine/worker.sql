@@ -3,12 +3,14 @@
 CREATE FUNCTION pictrepo.start_worker() RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_start_worker';
 COMMENT ON FUNCTION pictrepo.start_worker() IS
-	'start a background worker for this database where the server does not; false: one runs';
+	'start a background worker for this database where the server does not; false: one runs. '
+	'Error 53400: max_worker_processes is used up';
 
 CREATE FUNCTION pictrepo.run_maintenance(duty text = NULL) RETURNS bigint
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_run_maintenance';
 COMMENT ON FUNCTION pictrepo.run_maintenance(text) IS
-	'do now what the background worker does from time to time, all or one duty (see view maintenance); rows done';
+	'do now what the background worker does from time to time; how many rows were done. '
+	'duty: one that view maintenance lists, but for notify; NULL: all of them. pg_stat_activity shows which';
 
 CREATE FUNCTION pictrepo.maintenance_status(OUT duty text, OUT every interval,
 	OUT last_run timestamptz, OUT duration interval, OUT rows bigint, OUT runs bigint,

@@ -23,7 +23,8 @@ COMMENT ON INDEX pictrepo.aliases_created_index IS 'aliases that were made betwe
 CREATE FUNCTION pictrepo.create_alias(alias text, delete_token text, hash bytea) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_create_alias';
 COMMENT ON FUNCTION pictrepo.create_alias(text, text, bytea) IS
-	'store an alias of a hash; false: it exists and stays as it is';
+	'store an alias of a hash; false: it exists and stays as it is. '
+	'Both are 1 to 255 bytes; an alias or token that is a UUID is kept in its usual form. Error 23503: no such hash';
 
 CREATE FUNCTION pictrepo.delete_token(alias text) RETURNS text
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_delete_token';
@@ -33,7 +34,8 @@ COMMENT ON FUNCTION pictrepo.delete_token(text) IS
 CREATE FUNCTION pictrepo.check_delete_token(alias text, delete_token text) RETURNS bool
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_check_delete_token';
 COMMENT ON FUNCTION pictrepo.check_delete_token(text, text) IS
-	'is this the delete token of the alias? Compared in constant time; NULL: no such alias';
+	'is this the delete token of the alias? NULL: no such alias. '
+	'Compared in constant time; UUIDs are compared as such';
 
 CREATE FUNCTION pictrepo.hash(alias text) RETURNS bytea
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_hash';
@@ -41,9 +43,11 @@ COMMENT ON FUNCTION pictrepo.hash(text) IS 'the hash of an alias; NULL: no such 
 
 CREATE FUNCTION pictrepo.aliases_for_hash(hash bytea) RETURNS SETOF text
 	LANGUAGE C STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'pictrepo_aliases_for_hash';
-COMMENT ON FUNCTION pictrepo.aliases_for_hash(bytea) IS 'the aliases of a hash, in byte order';
+COMMENT ON FUNCTION pictrepo.aliases_for_hash(bytea) IS
+	'the aliases of a hash, in byte order. No row: it has none, or is not stored';
 
 CREATE FUNCTION pictrepo.cleanup_alias(alias text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_cleanup_alias';
 COMMENT ON FUNCTION pictrepo.cleanup_alias(text) IS
-	'remove an alias with its proxies and access time; false: no such alias';
+	'remove an alias with its proxies and access time; false: no such alias. '
+	'The image stays, even without an alias: delete_alias takes it along';

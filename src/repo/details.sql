@@ -11,7 +11,8 @@ COMMENT ON COLUMN pictrepo.details.details IS 'width, height, frames, content_ty
 CREATE FUNCTION pictrepo.relate_details(identifier text, details jsonb) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_relate_details';
 COMMENT ON FUNCTION pictrepo.relate_details(text, jsonb) IS
-	'store the details of a file; false: there are some and they stay';
+	'store the details of a file, a JSON object; false: there are some and they stay. '
+	'Members that pict-rs knows must be as it has them: width, height, frames, content_type, created_at, format';
 
 CREATE FUNCTION pictrepo.details(identifier text) RETURNS jsonb
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_details';

@@ -16,6 +16,7 @@
 #include "engine/settings.h"
 #include "engine/shared.h"
 #include "engine/statements.h"
+#include "repo/pictrs.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_health_check);
 
@@ -95,7 +96,22 @@ READS_ALL(status_items,
 		  " asked AS (SELECT nullif(concat_ws(', ', CASE WHEN number > 0 THEN 'schedules' END,"
 		  " (SELECT string_agg(name, ', ' ORDER BY name) FROM pg_settings WHERE setting <> '0' AND name IN"
 		  " ('pictrepo.dead_job_retention', 'pictrepo.variant_retention', 'pictrepo.proxy_retention',"
-		  " 'pictrepo.sample_interval'))), '') AS asked FROM schedules) "
+		  " 'pictrepo.sample_interval'))), '') AS asked FROM schedules),"
+		  /* from and to pict-rs's tables, under way or to be gone on with */
+		  " transfers AS (SELECT string_agg(format('%s %s: %s of %s rows', direction, schema, read, rows), '; ') AS all,"
+		  " string_agg(format('CALL pictrepo.%s_pictrs(%L) goes on where it stopped', direction, schema), '; ')"
+		  " FILTER (WHERE NOT held) AS advice"
+		  " FROM (SELECT direction, schema, sum(rows_read) AS read, sum(source_rows) AS rows,"
+		  " EXISTS (SELECT FROM pg_locks l JOIN pg_namespace n ON n.oid = l.objid"
+		  " JOIN pg_database d ON d.oid = l.database"
+		  " WHERE d.datname = current_database() AND n.nspname = t.schema AND l.granted"
+		  " AND l.locktype = 'object' AND l.classid = 'pg_namespace'::regclass"
+		  " AND l.objsubid = " CppAsString2(TRANSFER_LOCK) ") AS held"
+		  " FROM pictrepo.transfers t GROUP BY direction, schema HAVING count(finished) < count(*)"
+		  " ORDER BY direction, schema) unfinished),"
+		  " sizes AS (SELECT string_agg(name, ', ' ORDER BY name) AS set FROM pg_settings"
+		  " WHERE source <> 'default' AND name IN"
+		  " ('pictrepo.max_running_jobs', 'pictrepo.max_waiters', 'pictrepo.max_queues')) "
 
 		  ITEM("library", "$1")
 		  " UNION ALL "
@@ -103,10 +119,12 @@ READS_ALL(status_items,
 		  " FROM server UNION ALL "
 		  ITEM("server", "CASE WHEN standby THEN 'standby: reads only' ELSE 'primary' END")
 		  " FROM server UNION ALL "
-		  ITEM_WITH_ADVICE("preload", "CASE WHEN $2 THEN 'on' ELSE 'off' END", "NOT $2",
-						   "shared_preload_libraries = ''pictrepo'' and a restart: workers wake at once,"
-						   " heartbeats write nothing, counts and pops stay fast, and upkeep runs by itself")
-		  " UNION ALL "
+		  ITEM_ADVISED("preload", "CASE WHEN $2 THEN 'on' ELSE 'off' END",
+					   "CASE WHEN NOT $2 THEN"
+					   " 'shared_preload_libraries = ''pictrepo'' and a restart: workers wake at once,"
+					   " heartbeats write nothing, counts and pops stay fast, and upkeep runs by itself'"
+					   " || coalesce('; until then nothing comes of ' || set, '') END")
+		  " FROM sizes UNION ALL "
 		  ITEM_ADVISED("worker", "coalesce('since ' || worker, CASE WHEN standby THEN 'after promotion' ELSE 'none' END)",
 					   "CASE WHEN restorer IS NOT NULL THEN"
 					   " format('it waits for the restore by process %s, until that session ends', restorer)"
@@ -142,7 +160,10 @@ READS_ALL(status_items,
 		  " FROM schedules UNION ALL "
 		  ITEM("uploads under way", "(SELECT count(*) FROM pictrepo.uploads)::text")
 		  " UNION ALL "
-		  ITEM("store migration", "CASE WHEN pictrepo.is_continuing_migration() THEN 'under way' ELSE 'none' END"),
+		  ITEM("store migration", "CASE WHEN pictrepo.is_continuing_migration() THEN 'under way' ELSE 'none' END")
+		  " UNION ALL "
+		  ITEM_ADVISED("import, export", "coalesce(transfers.all, 'none')", "CASE WHEN NOT standby THEN advice END")
+		  " FROM transfers, server",
 		  TEXTOID, BOOLOID, BOOLOID);
 
 /*

@@ -44,11 +44,14 @@ COMMENT ON COLUMN pictrepo.hash_page.hashes IS 'the hashes of this page';
 
 CREATE FUNCTION pictrepo.size() RETURNS bigint
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_size';
-COMMENT ON FUNCTION pictrepo.size() IS 'how many hashes are stored';
+COMMENT ON FUNCTION pictrepo.size() IS
+	'how many hashes are stored. With shared_preload_libraries it takes the same time for any number';
 
 CREATE FUNCTION pictrepo.hashes() RETURNS SETOF bytea
 	LANGUAGE C STABLE PARALLEL SAFE ROWS 100000 AS 'MODULE_PATHNAME', 'pictrepo_hashes';
-COMMENT ON FUNCTION pictrepo.hashes() IS 'every hash, newest first';
+COMMENT ON FUNCTION pictrepo.hashes() IS
+	'every hash, newest first. '
+	'In any number, without taking more memory; hashes that come or go meanwhile make no difference';
 
 CREATE FUNCTION pictrepo.bound(hash bytea, OUT created_at timestamptz, OUT hash bytea)
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_bound';
@@ -58,35 +61,40 @@ CREATE FUNCTION pictrepo.hashes_ordered(created_at timestamptz, hash bytea, page
 	RETURNS pictrepo.hash_page
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_hashes_ordered';
 COMMENT ON FUNCTION pictrepo.hashes_ordered(timestamptz, bytea, int) IS
-	'the page that starts at a position, inclusive; both NULL: the newest';
+	'the page that starts at a position, inclusive; both NULL: the newest. page_limit: 1 to 10000 hashes';
 
 CREATE FUNCTION pictrepo.hash_page(slug text = NULL, page_limit int = 20)
 	RETURNS pictrepo.hash_page
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_hash_page';
 COMMENT ON FUNCTION pictrepo.hash_page(text, int) IS
-	'the page that starts at a slug; NULL: the newest';
+	'the page that starts at a slug; slug NULL: the newest. '
+	'page_limit: 1 to 10000 hashes. A slug keeps its place when its hash is deleted';
 
 CREATE FUNCTION pictrepo.hash_page_by_date(before timestamptz, page_limit int = 20)
 	RETURNS pictrepo.hash_page
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_hash_page_by_date';
 COMMENT ON FUNCTION pictrepo.hash_page_by_date(timestamptz, int) IS
-	'the page that starts at the newest hash strictly older than a time';
+	'the page that starts at the newest hash strictly older than a time. '
+	'page_limit: 1 to 10000 hashes. Where nothing is older the page is empty, and its prev leads back';
 
 CREATE FUNCTION pictrepo.create_hash(hash bytea, identifier text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_create_hash';
 COMMENT ON FUNCTION pictrepo.create_hash(bytea, text) IS
-	'store a hash; false: it exists and its first identifier stays';
+	'store a hash; false: it exists and its first identifier stays. '
+	'A hash is 1 to 128 bytes, an identifier 1 to 1024';
 
 CREATE FUNCTION pictrepo.create_hash_with_timestamp(hash bytea, identifier text, created_at timestamptz)
 	RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_create_hash_with_timestamp';
 COMMENT ON FUNCTION pictrepo.create_hash_with_timestamp(bytea, text, timestamptz) IS
-	'store a hash that came at a given time; false: it exists and stays as it is';
+	'store a hash that came at a given, finite time; false: it exists and stays as it is. '
+	'A hash is 1 to 128 bytes, an identifier 1 to 1024';
 
 CREATE FUNCTION pictrepo.update_identifier(hash bytea, identifier text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_update_identifier';
 COMMENT ON FUNCTION pictrepo.update_identifier(bytea, text) IS
-	'set the identifier of a hash; false: no such hash';
+	'set the identifier of a hash; false: no such hash. '
+	'Variants and details stay: migrate_identifier moves all that names a file';
 
 CREATE FUNCTION pictrepo.identifier(hash bytea) RETURNS text
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_identifier';
@@ -96,7 +104,7 @@ COMMENT ON FUNCTION pictrepo.identifier(bytea) IS
 CREATE FUNCTION pictrepo.relate_blurhash(hash bytea, blurhash text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_relate_blurhash';
 COMMENT ON FUNCTION pictrepo.relate_blurhash(bytea, text) IS
-	'set the blurhash of a hash; false: no such hash';
+	'set the blurhash of a hash, 1 to 1024 bytes; false: no such hash. An older one is overwritten';
 
 CREATE FUNCTION pictrepo.blurhash(hash bytea) RETURNS text
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_blurhash';
@@ -106,7 +114,7 @@ COMMENT ON FUNCTION pictrepo.blurhash(bytea) IS
 CREATE FUNCTION pictrepo.relate_motion_identifier(hash bytea, identifier text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_relate_motion_identifier';
 COMMENT ON FUNCTION pictrepo.relate_motion_identifier(bytea, text) IS
-	'set the motion identifier of a hash; false: no such hash';
+	'set the motion identifier of a hash; false: no such hash. An older one is overwritten';
 
 CREATE FUNCTION pictrepo.motion_identifier(hash bytea) RETURNS text
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_motion_identifier';
@@ -116,4 +124,5 @@ COMMENT ON FUNCTION pictrepo.motion_identifier(bytea) IS
 CREATE FUNCTION pictrepo.cleanup_hash(hash bytea) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_cleanup_hash';
 COMMENT ON FUNCTION pictrepo.cleanup_hash(bytea) IS
-	'remove a hash with its variants, aliases, proxies and claims; false: no such hash';
+	'remove a hash with its variants, aliases, proxies and claims; false: no such hash. '
+	'Details stay, as they belong to files, and no file is queued for removal: purge does all of it';

@@ -38,6 +38,7 @@
 #include "engine/cron.h"
 #include "engine/identity.h"
 #include "engine/injection.h"
+#include "engine/progress.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 
@@ -669,6 +670,7 @@ typedef struct Lines
 	Datum	   *values;
 	bool	   *nulls;
 	const char **outcomes;
+	const char *progress;		/* what is being done */
 	MemoryContext one_line;		/* what a line takes */
 } Lines;
 
@@ -678,6 +680,7 @@ import_one(Lines *lines, int i)
 	MemoryContext before = MemoryContextSwitchTo(lines->one_line);
 
 	CHECK_FOR_INTERRUPTS();
+	report_progress(lines->progress, i, lines->count);
 	if (lines->nulls[i])
 		ereport(ERROR,
 				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -761,7 +764,7 @@ PG_FUNCTION_INFO_V1(pictrepo_import_lines);
 Datum
 pictrepo_import_lines(PG_FUNCTION_ARGS)
 {
-	Lines		lines = {.argument = {fcinfo, 0}};
+	Lines		lines = {.argument = {fcinfo, 0}, .progress = "lines"};
 	int64		first = DatumGetInt64(any_argument(fcinfo, 1).value);
 	int64		last;
 	bool		all;
@@ -778,6 +781,7 @@ pictrepo_import_lines(PG_FUNCTION_ARGS)
 
 	/* all in one step is cheaper, and mostly nothing is wrong */
 	all = try_lines(&lines, 0, lines.count) == NULL;
+	lines.progress = "lines one by one";
 	for (int i = 0; i < lines.count; i++)
 	{
 		ErrorData  *error = all ? NULL : try_lines(&lines, i, 1);
@@ -785,6 +789,7 @@ pictrepo_import_lines(PG_FUNCTION_ARGS)
 		give_line(fcinfo, first + i, lines.outcomes[i], error);
 	}
 	end_call(&call);
+	end_progress();
 	MemoryContextDelete(lines.one_line);
 	PG_RETURN_NULL();
 }

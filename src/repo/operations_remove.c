@@ -28,6 +28,7 @@
 #include "engine/batches.h"
 #include "engine/duties.h"
 #include "engine/injection.h"
+#include "engine/progress.h"
 #include "engine/settings.h"
 #include "engine/statements.h"
 #include "repo/operations.h"
@@ -527,6 +528,7 @@ remove_old_aliases(void)
 	for (uint64 i = 0; i < found; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		report_progress("proxies", i, found);
 		removed += remove_old_alias(aliases[i], before, &files);
 	}
 	release_noted(files);
@@ -553,6 +555,7 @@ pictrepo_expire_proxies(PG_FUNCTION_ARGS)
 	run_statement(&old_aliases, ARGS(before, max, given(Int32GetDatum(0))));
 	count = remove_old_aliases();
 	end_call(&call);
+	end_progress();
 	PG_RETURN_INT64(count);
 }
 

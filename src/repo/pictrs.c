@@ -26,10 +26,8 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "pgstat.h"
 #include "storage/lock.h"
 #include "tcop/pquery.h"
-#include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -44,6 +42,7 @@
 #include "engine/arguments.h"
 #include "engine/batches.h"
 #include "engine/injection.h"
+#include "engine/progress.h"
 #include "repo/pictrs.h"
 
 /* most rows in a batch, and bytes after which it is long enough anyway */
@@ -55,9 +54,6 @@
 
 /* characters of a key that transfer_errors shows */
 #define KEY_SHOWN 100
-
-/* distinguishes the lock of a transfer from that of the schema itself */
-#define TRANSFER_LOCK 0x706a
 
 const PictrsTable pictrs_tables[PICTRS_TABLES] = {
 	[PICTRS_HASHES] = {"hashes", "hashes", {
@@ -583,16 +579,6 @@ remember_reached(Transfer *transfer, NullableDatum reached)
 	MemoryContextSwitchTo(before);
 }
 
-/* For pg_stat_activity: the statement, and how far it is. */
-static void
-report_progress(const Transfer *transfer, int64 source_rows)
-{
-	pgstat_report_activity(STATE_RUNNING,
-						   psprintf("%s -- %s: " INT64_FORMAT " of " INT64_FORMAT,
-									debug_query_string != NULL ? debug_query_string : transfer->kind->name,
-									current_table(transfer)->name, transfer->rows_read, source_rows));
-}
-
 /* 55000: somebody removed the rows that say how far it is. */
 static void
 refuse_forgotten(const Transfer *transfer)
@@ -617,7 +603,8 @@ begin_table(Transfer *transfer)
 	transfer->rows_read = DatumGetInt64(result_value(0, 2).value);
 	unfinished = DatumGetBool(result_value(0, 4).value);
 	if (unfinished)
-		report_progress(transfer, DatumGetInt64(result_value(0, 3).value));
+		report_progress(current_table(transfer)->name, transfer->rows_read,
+						DatumGetInt64(result_value(0, 3).value));
 	end_call(&call);
 	return unfinished;
 }
@@ -830,6 +817,7 @@ run_transfer(FunctionCallInfo fcinfo, const TransferKind *kind)
 		transfer.table++;
 	result = answer(&transfer);
 	unlock_transfer(&transfer);
+	end_progress();
 	MemoryContextDelete(transfer.batch_memory);
 	return result;
 }

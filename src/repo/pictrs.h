@@ -26,6 +26,9 @@ typedef enum PictrsTableId
 	PICTRS_TABLES
 } PictrsTableId;
 
+/* tells the lock of a transfer from that of the schema itself; in decimal, as status() looks for it */
+#define TRANSFER_LOCK 28778
+
 /* The widest has so many columns. */
 #define PICTRS_COLUMNS 9
 

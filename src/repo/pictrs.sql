@@ -59,11 +59,19 @@ CREATE PROCEDURE pictrepo.import_pictrs(source_schema text, batch int = 10000, r
 	INOUT counts_agree bool = NULL)
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_import_pictrs';
 COMMENT ON PROCEDURE pictrepo.import_pictrs(text, int, bool, bigint, bigint, bigint, bool) IS
-	'take over what is in pict-rs 0.5''s tables, in committed batches; goes on where an unfinished one stopped (resume false: from the beginning). Progress is in transfers, bad rows are in transfer_errors';
+	'take over what is in pict-rs 0.5''s tables, batch (1 to 100000) rows at a time, each committed; what is there stays. '
+	'It goes on where an unfinished one stopped (resume false: from the beginning). '
+	'Progress is in transfers and pg_stat_activity, bad rows are in transfer_errors. '
+	'counts_agree: all that is there was read and is here now. '
+	'Errors: 2D000 in a transaction block; 3F000 no such schema; 42P01, 42703, 42804 other tables than pict-rs''s; 55006 another session is at it';
 
 CREATE PROCEDURE pictrepo.export_pictrs(target_schema text, batch int = 10000, resume bool = true,
 	INOUT stored bigint = NULL, INOUT present bigint = NULL, INOUT bad bigint = NULL,
 	INOUT counts_agree bool = NULL)
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_export_pictrs';
 COMMENT ON PROCEDURE pictrepo.export_pictrs(text, int, bool, bigint, bigint, bigint, bool) IS
-	'write pict-rs 0.5''s tables, which are made where they are missing, in committed batches; goes on where an unfinished one stopped (resume false: from the beginning). Progress is in transfers, bad rows are in transfer_errors';
+	'write pict-rs 0.5''s tables, which are made where they are missing, batch (1 to 100000) rows at a time, each committed; what is there stays. '
+	'It goes on where an unfinished one stopped (resume false: from the beginning). '
+	'Progress is in transfers and pg_stat_activity, bad rows are in transfer_errors. '
+	'counts_agree: all that is here was read and is there now. '
+	'Errors: 2D000 in a transaction block; 42P01, 42703, 42804 other tables than pict-rs''s; 55006 another session is at it';

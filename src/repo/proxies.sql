@@ -22,7 +22,8 @@ COMMENT ON INDEX pictrepo.proxies_accessed_index IS 'proxied aliases by age of t
 CREATE FUNCTION pictrepo.relate_url(url text, alias text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_relate_url';
 COMMENT ON FUNCTION pictrepo.relate_url(text, text) IS
-	'store that an alias stands for a url; false: the url has an alias and keeps it';
+	'store that an alias stands for a url; false: the url has an alias and keeps it. '
+	'It counts as its first access. A url has at most 64 KiB. Error 23503: no such alias';
 
 CREATE FUNCTION pictrepo.related(url text) RETURNS text
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_related';

@@ -153,66 +153,83 @@ CREATE FUNCTION pictrepo.push(queue text, job jsonb, unique_key text = NULL, run
 	priority int = 0, retry int = NULL, upload uuid = NULL) RETURNS uuid
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_push';
 COMMENT ON FUNCTION pictrepo.push(text, jsonb, text, timestamptz, int, int, uuid) IS
-	'add a job, due at run_at (NULL: now), with retries as given (NULL: as the queue has it); its id, or NULL when a live job holds the unique key';
+	'add a job; its id, or NULL when a live job holds the unique key. '
+	'run_at NULL: due now. priority: higher first. retry: 0 to 1000000 retries, NULL: as the queue has it. '
+	'upload: gets a Failure if the job dies';
 
 CREATE FUNCTION pictrepo.push_many(queue text, jobs jsonb[], unique_keys text[] = NULL,
 	run_at timestamptz = NULL, priority int = 0, retry int = NULL) RETURNS uuid[]
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_push_many';
 COMMENT ON FUNCTION pictrepo.push_many(text, jsonb[], text[], timestamptz, int, int) IS
-	'add many jobs in one statement; their ids in order, NULL where a live job holds the unique key';
+	'add many jobs in one statement; their ids in order, NULL where a live job holds the unique key. '
+	'unique_keys NULL: none has one; else as many as jobs, each may be NULL. The others are as in push';
 
 CREATE FUNCTION pictrepo.pop(queue text, worker uuid = NULL, max_jobs int = 1, wait interval = '0', bind bool = false,
 	OUT id uuid, OUT job jsonb, OUT attempt int, OUT queue_time timestamptz) RETURNS SETOF record
 	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'pictrepo_pop';
 COMMENT ON FUNCTION pictrepo.pop(text, uuid, int, interval, bool) IS
-	'give a worker (NULL: session_worker()) the next jobs that are due: highest priority, then oldest run_at, then id; waits for one if asked to. bind: they are ready again when this session ends';
+	'give a worker the next jobs that are due: highest priority, then oldest run_at, then id. '
+	'worker NULL: session_worker(). max_jobs: 1 to 10000. '
+	'wait: so long for one where there is none, 0 not at all; it holds a snapshot meanwhile, see pop_wait. '
+	'bind: they are ready again when this session ends';
 
 CREATE PROCEDURE pictrepo.pop_wait(queue text, worker uuid = NULL, timeout interval = '1 minute',
 	INOUT id uuid = NULL, INOUT job jsonb = NULL, INOUT attempt int = NULL,
 	INOUT queue_time timestamptz = NULL)
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_pop_wait';
 COMMENT ON PROCEDURE pictrepo.pop_wait(text, uuid, interval, uuid, jsonb, int, timestamptz) IS
-	'give a worker the next job, and wait for one without holding a transaction; NULLs: the time is up';
+	'give a worker the next job, and wait for one without holding a transaction; NULLs: the time is up. '
+	'worker NULL: session_worker(). '
+	'timeout: any interval from 0 on, not NULL. Error 2D000: it is called in a transaction block or a function';
 
 CREATE FUNCTION pictrepo.heartbeat(queue text, worker uuid, job_id uuid) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_heartbeat';
 COMMENT ON FUNCTION pictrepo.heartbeat(text, uuid, uuid) IS
-	'the worker is alive and at the job; false: it no longer holds it';
+	'the worker is alive and at the job; false: it no longer holds it. worker NULL: session_worker(). '
+	'A job without one for pictrepo.heartbeat_timeout is given to another worker';
 
 CREATE FUNCTION pictrepo.complete_job(queue text, worker uuid, job_id uuid,
 	result text = 'success', error text = NULL) RETURNS text
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_complete_job';
 COMMENT ON FUNCTION pictrepo.complete_job(text, uuid, uuid, text, text) IS
-	'a job ended in success, failure (try again) or aborted (do not): completed, retrying, dead, or lost when the worker no longer holds it';
+	'end a job. worker NULL: session_worker(). '
+	'result: success removes it; failure tries it again after a pause, as long as it has retries left; aborted does not. '
+	'error: why, for jobs and dead_jobs. '
+	'The answer is completed, retrying, dead (it is in dead_jobs now), or lost: the worker no longer holds it, nothing is changed';
 
 CREATE FUNCTION pictrepo.complete_many(queue text, worker uuid, job_ids uuid[],
 	result text = 'success', error text = NULL) RETURNS text[]
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_complete_many';
 COMMENT ON FUNCTION pictrepo.complete_many(text, uuid, uuid[], text, text) IS
-	'end many jobs with the same result, as complete_job does; the answers in order';
+	'end many jobs with the same result, as complete_job does; the answers in order. worker NULL: session_worker(). '
+	'result: success, failure or aborted';
 
 CREATE FUNCTION pictrepo.complete_and_pop(queue text, worker uuid, job_id uuid,
 	result text = 'success', error text = NULL,
 	OUT outcome text, OUT id uuid, OUT job jsonb, OUT attempt int, OUT queue_time timestamptz)
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_complete_and_pop';
 COMMENT ON FUNCTION pictrepo.complete_and_pop(text, uuid, uuid, text, text) IS
-	'end a job as complete_job does and pop in one: what became of the job, and the next one (NULLs: none is ready)';
+	'end a job as complete_job does and pop in one: what became of the job, and the next one (NULLs: none is ready). '
+	'worker NULL: session_worker(). result: success, failure or aborted';
 
 CREATE FUNCTION pictrepo.queue_length(queue text = NULL) RETURNS bigint
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_queue_length';
 COMMENT ON FUNCTION pictrepo.queue_length(text) IS
-	'how many jobs wait or run, in a queue or in all';
+	'how many jobs wait or run; queue NULL: in all queues. '
+	'With shared_preload_libraries it takes the same time for any number';
 
 CREATE FUNCTION pictrepo.configure_queue(queue text, retries int = NULL, backoff interval = NULL,
 	backoff_max interval = NULL, max_running int = NULL, paused bool = NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_configure_queue';
 COMMENT ON FUNCTION pictrepo.configure_queue(text, int, interval, interval, int, bool) IS
-	'set what a queue does; what is NULL stays. max_running -1: no limit';
+	'set what a queue does; what is NULL stays. '
+	'retries: 0 to 1000000. backoff, backoff_max: the first and the longest pause before another try, 0 to 30 days. '
+	'max_running: most jobs at once, -1: no limit';
 
 CREATE FUNCTION pictrepo.pause_queue(queue text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_pause_queue';
 COMMENT ON FUNCTION pictrepo.pause_queue(text) IS
-	'give out no more jobs of a queue; false: it was paused';
+	'give out no more jobs of a queue; false: it was paused. Those that run go on, and jobs may be pushed';
 
 CREATE FUNCTION pictrepo.resume_queue(queue text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_resume_queue';

@@ -540,7 +540,11 @@ pictrepo_pop(PG_FUNCTION_ARGS)
 		.fcinfo = fcinfo,
 		.take = take_rows
 	};
-	WaitRules	rules = {.what = WAIT_FOR_JOB, .microseconds = duration_argument(fcinfo, 3)};
+	WaitRules	rules = {
+		.what = WAIT_FOR_JOB,
+		.microseconds = duration_argument(fcinfo, 3),
+		.name = pop.queue
+	};
 	RepoCall	call;
 
 	pop.waits = rules.microseconds > 0;
@@ -659,6 +663,7 @@ pictrepo_pop_wait(PG_FUNCTION_ARGS)
 	WaitRules	rules = {
 		.what = WAIT_FOR_JOB,
 		.microseconds = duration_argument(fcinfo, 2),
+		.name = wait.pop.queue,
 		.rest = let_go
 	};
 

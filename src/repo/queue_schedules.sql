@@ -37,7 +37,9 @@ CREATE FUNCTION pictrepo.schedule_job(name text, queue text, job jsonb, every in
 	cron text = NULL, priority int = 0, retry int = NULL) RETURNS timestamptz
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_schedule_job';
 COMMENT ON FUNCTION pictrepo.schedule_job(text, text, jsonb, interval, text, int, int) IS
-	'push a job again and again, either every so often, from now on, or when the cron text says; replaces a schedule of that name. When it runs next';
+	'push a job again and again, either every so often, from now on, or when the cron text says; when it runs next. '
+	'It replaces a schedule of that name, and goes by the clocks of the session''s time zone. '
+	'priority and retry are as in push. One job of a schedule is there at a time';
 
 CREATE FUNCTION pictrepo.unschedule_job(name text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_unschedule_job';
@@ -47,9 +49,11 @@ COMMENT ON FUNCTION pictrepo.unschedule_job(text) IS
 CREATE FUNCTION pictrepo.run_schedules() RETURNS bigint
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_run_schedules';
 COMMENT ON FUNCTION pictrepo.run_schedules() IS
-	'push the jobs that are due, where the last one of their schedule is done; how many. For any timer, besides the background worker';
+	'push the jobs that are due, where the last one of their schedule is done; how many. '
+	'For any timer, where the background worker does not run';
 
 CREATE FUNCTION pictrepo.next_run(cron text, after timestamptz) RETURNS timestamptz
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_next_run';
 COMMENT ON FUNCTION pictrepo.next_run(text, timestamptz) IS
-	'the first time after a given one that a cron text allows, in the session''s time zone; infinity when the calendar ends first';
+	'the first time after a given one that a cron text allows; infinity: the calendar ends first. '
+	'It goes by the clocks of the session''s time zone. Error 22023: it is not a cron text, and the detail says why';

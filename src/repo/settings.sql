@@ -10,7 +10,8 @@ COMMENT ON COLUMN pictrepo.settings.value IS 'any bytes, up to 64 KiB';
 
 CREATE FUNCTION pictrepo.set(key text, value bytea) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_set';
-COMMENT ON FUNCTION pictrepo.set(text, bytea) IS 'store a value under a key, over an older one';
+COMMENT ON FUNCTION pictrepo.set(text, bytea) IS
+	'store a value under a key, over an older one. A key is 1 to 80 bytes, a value at most 64 KiB';
 
 CREATE FUNCTION pictrepo.get(key text) RETURNS bytea
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_get';

@@ -105,7 +105,8 @@ pictrepo_wait(PG_FUNCTION_ARGS)
 	WaitRules	rules = {
 		.what = WAIT_FOR_UPLOAD,
 		.microseconds = duration_argument(fcinfo, 1),
-		.key = key_of_upload(result.upload.value)
+		.key = key_of_upload(result.upload.value),
+		.name = result.upload
 	};
 	RepoCall	call;
 	bool		found;

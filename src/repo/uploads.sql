@@ -33,7 +33,8 @@ COMMENT ON FUNCTION pictrepo.create_upload() IS 'begin an upload; its id';
 CREATE FUNCTION pictrepo.wait(upload uuid, timeout interval) RETURNS jsonb
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_wait';
 COMMENT ON FUNCTION pictrepo.wait(uuid, interval) IS
-	'wait for the result of an upload; NULL: the time is up. Error P0002: no such upload, or claimed';
+	'wait for the result of an upload, which stays; NULL: the time is up. '
+	'timeout: any interval from 0 on, not NULL. Error P0002: no such upload, or claimed';
 
 CREATE FUNCTION pictrepo.claim(upload uuid) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_claim';
@@ -43,4 +44,5 @@ COMMENT ON FUNCTION pictrepo.claim(uuid) IS
 CREATE FUNCTION pictrepo.complete_upload(upload uuid, result jsonb) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_complete_upload';
 COMMENT ON FUNCTION pictrepo.complete_upload(uuid, jsonb) IS
-	'store the result of an upload and wake who waits; false: no such upload, or claimed';
+	'store the result of an upload and wake who waits; false: no such upload, or claimed. '
+	'result: any JSON but null; pict-rs''s Success and Failure must have their members';

@@ -3,7 +3,8 @@
 CREATE FUNCTION pictrepo.make_hash(sha256 bytea, size bigint, format text) RETURNS bytea
 	LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_make_hash';
 COMMENT ON FUNCTION pictrepo.make_hash(bytea, bigint, text) IS
-	'pict-rs''s hash of a file: SHA-256, size in bytes, format (apng, animated-avif, gif, animated-webp, avif, jpeg, jxl, png, webp, mp4, webm)';
+	'pict-rs''s hash of a file: SHA-256, size in bytes, format. '
+	'size: 0 to 2^48 - 1. format: apng, animated-avif, gif, animated-webp, avif, jpeg, jxl, png, webp, mp4 or webm';
 
 CREATE FUNCTION pictrepo.hash_sha256(hash bytea) RETURNS bytea
 	LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_hash_sha256';
@@ -28,7 +29,7 @@ COMMENT ON FUNCTION pictrepo.hash_to_slug(bytea) IS
 CREATE FUNCTION pictrepo.hash_from_slug(slug text) RETURNS bytea
 	LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_hash_from_slug';
 COMMENT ON FUNCTION pictrepo.hash_from_slug(text) IS
-	'the hash in a slug of either kind';
+	'the hash in a slug of either kind. Error 22023: it is no slug';
 
 CREATE FUNCTION pictrepo.url_digest(url text) RETURNS bytea
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_url_digest';

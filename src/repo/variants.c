@@ -259,7 +259,9 @@ pictrepo_variant_waiter(PG_FUNCTION_ARGS)
 	WaitRules	rules = {
 		.what = WAIT_FOR_VARIANT,
 		.microseconds = duration_argument(fcinfo, 2),
-		.key = key_of_variant(awaited.hash.value, awaited.variant.value)
+		.key = key_of_variant(awaited.hash.value, awaited.variant.value),
+		.name = awaited.variant,
+		.hash = awaited.hash
 	};
 	RepoCall	call;
 

@@ -49,7 +49,8 @@ ALTER TABLE pictrepo.variant_claims ENABLE ALWAYS TRIGGER claim_ended;
 CREATE FUNCTION pictrepo.relate_variant_identifier(hash bytea, variant text, identifier text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_relate_variant_identifier';
 COMMENT ON FUNCTION pictrepo.relate_variant_identifier(bytea, text, text) IS
-	'store a variant of a hash; false: it exists and stays as it is';
+	'store a variant of a hash; false: it exists and stays as it is. '
+	'It counts as its first access. A variant''s name and file are 1 to 1024 bytes. Error 23503: no such hash';
 
 CREATE FUNCTION pictrepo.variant_identifier(hash bytea, variant text) RETURNS text
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_variant_identifier';
@@ -58,7 +59,8 @@ COMMENT ON FUNCTION pictrepo.variant_identifier(bytea, text) IS
 
 CREATE FUNCTION pictrepo.variants(hash bytea, OUT variant text, OUT identifier text) RETURNS SETOF record
 	LANGUAGE C STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'pictrepo_variants';
-COMMENT ON FUNCTION pictrepo.variants(bytea) IS 'the variants of a hash, by name';
+COMMENT ON FUNCTION pictrepo.variants(bytea) IS
+	'the variants of a hash, by name, in byte order. No row: it has none, or is not stored';
 
 CREATE FUNCTION pictrepo.remove_variant(hash bytea, variant text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_remove_variant';
@@ -68,19 +70,24 @@ COMMENT ON FUNCTION pictrepo.remove_variant(bytea, text) IS
 CREATE FUNCTION pictrepo.claim_variant_processing_rights(hash bytea, variant text, worker uuid = NULL) RETURNS text
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_claim_variant_processing_rights';
 COMMENT ON FUNCTION pictrepo.claim_variant_processing_rights(bytea, text, uuid) IS
-	'ask for the right to make a variant: claimed, exists (it is there) or busy (another worker makes it)';
+	'ask for the right to make a variant. worker NULL: session_worker(). '
+	'The answer is claimed, exists (it is there) or busy (another worker makes it). '
+	'A claim without a heartbeat for pictrepo.variant_claim_timeout is free again. Error 23503: no such hash';
 
 CREATE FUNCTION pictrepo.variant_heartbeat(hash bytea, variant text, worker uuid = NULL) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_variant_heartbeat';
 COMMENT ON FUNCTION pictrepo.variant_heartbeat(bytea, text, uuid) IS
-	'keep a claim alive; false: the worker does not hold it';
+	'keep a claim alive; false: the worker does not hold it. worker NULL: session_worker(). '
+	'A claim without one for pictrepo.variant_claim_timeout is free again';
 
 CREATE FUNCTION pictrepo.notify_variant(hash bytea, variant text, worker uuid = NULL) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_notify_variant';
 COMMENT ON FUNCTION pictrepo.notify_variant(bytea, text, uuid) IS
-	'end a claim and wake who waits for the variant; false: the worker does not hold it';
+	'end a claim and wake who waits for the variant; false: the worker does not hold it. '
+	'worker NULL: session_worker(). Also when no variant came of it';
 
 CREATE FUNCTION pictrepo.variant_waiter(hash bytea, variant text, timeout interval) RETURNS text
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_variant_waiter';
 COMMENT ON FUNCTION pictrepo.variant_waiter(bytea, text, interval) IS
-	'wait until a variant is there or its claim ends; its identifier, or NULL: there is none, or the time is up';
+	'wait until a variant is there or its claim ends; its identifier, or NULL: there is none, or the time is up. '
+	'timeout: any interval from 0 on, not NULL';

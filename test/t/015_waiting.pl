@@ -428,6 +428,56 @@ is($observer->answer, '3', 'never more run than it allows, and never less than t
 is(counter('waiting', 'limited'), '0', 'nobody waits any more');
 $observer->leave;
 
+# ----- who waits -----
+
+my $upload = value('SELECT pictrepo.create_upload()');
+value(q{
+	SELECT pictrepo.create_hash(decode(repeat('ab', 128), 'hex'), 'a.png'), pictrepo.create_hash('hash', 'b.png');
+	SELECT pictrepo.claim_variant_processing_rights(decode(repeat('ab', 128), 'hex'), repeat('ü', 100)),
+		pictrepo.claim_variant_processing_rights('hash', 'thumb')});
+my %statements = (
+	$POP => ['job|q|'],
+	$POP_WAIT => ['job|q|'],
+	"SELECT pictrepo.wait('$upload', '10 min')" => ["upload|$upload|"],
+	q{SELECT pictrepo.variant_waiter('hash', 'thumb', '10 min')} => ['variant|thumb|\\x68617368'],
+
+	# what is too long is cut off between two characters
+	q{SELECT pictrepo.variant_waiter(decode(repeat('ab', 128), 'hex'), repeat('ü', 100), '10 min')} =>
+	  [ 'variant|' . 'ü' x 32 . '|\\x' . 'ab' x 128 ]);
+
+sub who_waits
+{
+	return value(q{SELECT pid, waits_for, name, hash FROM pictrepo.waiting ORDER BY pid});
+}
+
+my $began = value('SELECT clock_timestamp()');
+foreach my $statement (sort keys %statements)
+{
+	$statements{$statement}[1] = (waiters(1, $statement))[0];
+}
+is( who_waits(),
+	join("\n", map { $_->[1]->pid . "|$_->[0]" } sort { $a->[1]->pid <=> $b->[1]->pid } values %statements),
+	'view waiting shows who waits for what');
+is(value(qq{SELECT bool_and(since > '$began' AND since < clock_timestamp()) FROM pictrepo.waiting}), 't', 'and since when');
+$node->safe_psql('postgres', 'CREATE DATABASE another; CREATE ROLE looker LOGIN');
+$node->safe_psql('another', 'CREATE EXTENSION pictrepo');
+is($node->safe_psql('another', 'SELECT count(*) FROM pictrepo.waiting'), '0', 'not in another database');
+value(q{SELECT pictrepo.grant_access('looker', 'reader')});
+is( $node->safe_psql('postgres', 'SELECT count(*) FROM pictrepo.waiting', extra_params => [ '-U', 'looker' ]),
+	5, 'a reader may see it');
+value('SELECT pg_cancel_backend(' . $statements{$POP}[1]->pid . ')');
+like($statements{$POP}[1]->answer, qr/57014/, 'one is cancelled');
+value('SELECT pg_terminate_backend(' . $statements{$POP_WAIT}[1]->pid . ')');
+wait_until('SELECT count(*) = 3 FROM pictrepo.waiting');
+value(qq{
+	SELECT pictrepo.complete_upload('$upload', '{}');
+	SELECT pictrepo.notify_variant(hash, variant, worker) FROM pictrepo.variant_claims});
+$_->[1]->answer foreach @statements{ grep { !/pop/ } keys %statements };
+is(who_waits(), '', 'who waits no more is not shown, however the wait ended');
+$_->[1]->vanish foreach values %statements;
+$node->safe_psql('postgres', 'DROP DATABASE another');
+value('SELECT pictrepo.cleanup_hash(hash) FROM pictrepo.hashes');
+
 # ----- too small a shared memory -----
 
 $control->leave;

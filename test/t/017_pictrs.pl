@@ -119,8 +119,14 @@ sub interrupt
 	is(value(qq{SELECT query ~ '^CALL pictrepo.${direction}_pictrs.* -- $table: $HALF of \\d+\$'
 			FROM pg_stat_activity WHERE pid = $pid}),
 		't', "$direction: and in pg_stat_activity");
+	my $done = value(qq{SELECT format('%s %s: %s of %s rows', direction, schema, sum(rows_read), sum(source_rows))
+		FROM pictrepo.transfers WHERE direction = '$direction' AND schema = '$schema' GROUP BY direction, schema});
+	my $status = q{SELECT value, advice FROM pictrepo.status() WHERE item = 'import, export'};
+	is(value($status), "$done|", "$direction: and in status()");
 	$how->($session);
 	$holder->vanish;
+	is(value($status), "$done|CALL pictrepo.${direction}_pictrs('$schema') goes on where it stopped",
+		"$direction: which says when nobody is at it any more");
 	value("DROP TRIGGER hold ON $target.$table");
 	return;
 }

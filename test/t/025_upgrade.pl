@@ -310,7 +310,8 @@ sub is_like_fresh_when_upgraded
 	my %columns = map { $_ => columns_of($database, $_) } tables($node, $database);
 	my %rows = map { $_ => values_of($database, $_, $columns{$_}) } keys %columns;
 
-	value($database, 'ALTER EXTENSION pictrepo UPDATE');
+	my ($out, $said) = run($node, $database, 'ALTER EXTENSION pictrepo UPDATE;');
+	is($said, '', "$old: the upgrade has nothing to say");
 	is_like_fresh($database, $old);
 	is(values_of($database, $_, $columns{$_}), $rows{$_}, "$old: rows of $_") foreach sort keys %rows;
 	is_like_fresh_when_restored($database, $old);

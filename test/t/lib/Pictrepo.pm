@@ -126,6 +126,7 @@ my %arguments = (
 	start_worker => q{},
 	run_maintenance => q{},
 	maintenance_status => q{},
+	waiting_sessions => q{},
 	schedule_job => q{'hourly', 'q', '"scheduled"', cron => '@hourly'},
 	unschedule_job => q{'daily'},
 	run_schedules => q{},

@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ *
+ * progress.c
+ *		How far a long call is, for pg_stat_activity.
+ *
+ * Its query reads "SELECT ... -- lines: 2000 of 10000" meanwhile.  The server's
+ * own progress views have no room for an extension's commands.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "pgstat.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
+
+#include "engine/progress.h"
+
+/* A new text takes the query's id away, which is the same still. */
+static void
+show(const char *query)
+{
+	uint64		id = pgstat_get_my_query_id();
+
+	pgstat_report_activity(STATE_RUNNING, query);
+	pgstat_report_query_id(id, true);
+}
+
+/*
+ * So much is done of all.  The background worker has no statement: it says
+ * itself what it does.
+ */
+void
+report_progress(const char *what, int64 done, int64 all)
+{
+	const char *query = debug_query_string;
+	char	   *progress;
+	char	   *shown;
+	int			room;
+	int			length;
+
+	if (query == NULL)
+		return;
+	progress = psprintf(" -- %s: " INT64_FORMAT " of " INT64_FORMAT, what, done, all);
+	room = pgstat_track_activity_query_size - 1 - (int) strlen(progress);
+	/* a statement may have megabytes */
+	length = pg_mbcliplen(query, (int) strnlen(query, pgstat_track_activity_query_size), Max(room, 0));
+	shown = psprintf("%.*s%s", length, query, progress);
+	show(shown);
+	pfree(shown);
+	pfree(progress);
+}
+
+/* The call is over, and its statement may go on. */
+void
+end_progress(void)
+{
+	if (debug_query_string != NULL)
+		show(debug_query_string);
+}

@@ -1,0 +1,14 @@
+/*-------------------------------------------------------------------------
+ *
+ * progress.h
+ *		How far a long call is, for pg_stat_activity.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_PROGRESS_H
+#define PICTREPO_PROGRESS_H
+
+extern void report_progress(const char *what, int64 done, int64 all);
+extern void end_progress(void);
+
+#endif
