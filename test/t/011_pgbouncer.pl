@@ -303,6 +303,34 @@ else
 		"PgBouncer $version mixes named statements up");
 }
 
+# ----- the workers to copy -----
+
+# While they work others use the sessions, so that calls come from now this one, now that.
+value('DELETE FROM pictrepo.job_queue');
+foreach my $command ([ $^X, 'perl/worker.pl' ], [ '/usr/bin/python3', 'python/worker.py' ])
+{
+	my ($program, $file) = @$command;
+	local %ENV = (%ENV, PGHOST => $directory, PGPORT => 6432, PGUSER => $user, PGDATABASE => 'workers',
+		HEARTBEAT_SECONDS => 1);
+	my $errors = '';
+	my $copied = IPC::Run::start([ $program, "$FindBin::RealBin/../clients/$file", 'copied' ],
+		'<', \undef, '2>', \$errors, IPC::Run::timer($PostgreSQL::Test::Utils::timeout_default));
+	wait_for_waiters(1, 'pop_wait');
+	value(q{SELECT pictrepo.push('copied', '{"seconds": 8}', retry => 0), pictrepo.push('copied', '{"seconds": 0}')});
+	my @others = map { session('workers') } 1 .. $POOL - 1;
+	for (my $give_up = seconds() + 60; value(q{SELECT pictrepo.queue_length('copied')}) && seconds() < $give_up;)
+	{
+		$_->{send}->('SELECT pg_sleep(random() / 10)') foreach @others;
+		$_->{answer}->() foreach @others;
+	}
+	is(value(q{SELECT pictrepo.queue_length('copied')}), '0', "$file: does its jobs");
+	$_->{end}->() foreach @others;
+	$copied->signal('TERM');
+	$copied->finish;
+	is($errors, '', "$file: nothing went wrong");
+}
+is(value(q{SELECT count(*) FROM pictrepo.dead_jobs WHERE queue = 'copied'}), '0', 'workers: no job was lost');
+
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|XX000|terminated by signal/, 'nothing odd in the log');
 $pooler->kill_kill;
 $node->stop;

@@ -264,7 +264,7 @@ complete(PGconn *db, const char *worker, const char *id)
 static PGresult *
 pop_wait(PGconn *db, const char *worker, const char *timeout)
 {
-	return row(query(db, "CALL pictrepo.pop_wait($1, $2, $3, NULL, NULL, NULL, NULL)",
+	return row(query(db, "CALL pictrepo.pop_wait($1, $2, $3)",
 					 TEXT("jobs"), TEXT(worker), TEXT(timeout)));
 }
 

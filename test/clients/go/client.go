@@ -207,7 +207,7 @@ func jobs(db *pgx.Conn) {
 	}
 	popWait := func(timeout time.Duration) (n nullable) {
 		row{&n.id, &n.job, &n.attempt, &n.since}.scan(db,
-			"CALL pictrepo.pop_wait($1, $2, $3, NULL, NULL, NULL, NULL)", "jobs", worker, timeout)
+			"CALL pictrepo.pop_wait($1, $2, $3)", "jobs", worker, timeout)
 		return
 	}
 	check("pop_wait: NULLs when the time is up", popWait(50*time.Millisecond), nullable{})

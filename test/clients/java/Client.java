@@ -199,7 +199,7 @@ public final class Client {
     }
 
     static List<Object> popWait(Connection db, UUID worker, Duration timeout) throws SQLException {
-        return row(db, "CALL pictrepo.pop_wait(?, ?, ?, NULL, NULL, NULL, NULL)", "jobs", worker, timeout);
+        return row(db, "CALL pictrepo.pop_wait(?, ?, ?)", "jobs", worker, timeout);
     }
 
     static void jobs(Connection db, ExecutorService threads) throws Exception {

@@ -118,7 +118,7 @@ async function jobs(db) {
       [...popped.map(({ id }) => id), randomUUID()]),
     ['completed', 'completed', 'lost']);
 
-  const popWait = (timeout) => row(db, 'CALL pictrepo.pop_wait($1, $2, $3, NULL, NULL, NULL, NULL)',
+  const popWait = (timeout) => row(db, 'CALL pictrepo.pop_wait($1, $2, $3)',
     'jobs', worker, timeout);
   check('pop_wait: NULLs when the time is up', await popWait('50 ms'),
     { id: null, job: null, attempt: null, queue_time: null });

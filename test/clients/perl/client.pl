@@ -169,7 +169,7 @@ sub jobs
 		[ 'completed', 'completed', 'lost' ]);
 
 	my $pop_wait = sub {
-		row($db, "CALL pictrepo.pop_wait(?, ?, ?, NULL, NULL, NULL, NULL)", 'jobs', $worker, $_[0]);
+		row($db, "CALL pictrepo.pop_wait(?, ?, ?)", 'jobs', $worker, $_[0]);
 	};
 	check('pop_wait: NULLs when the time is up',
 		$pop_wait->('50 ms'), { map { $_ => undef } qw(id job attempt queue_time) });

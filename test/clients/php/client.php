@@ -177,7 +177,7 @@ function jobs(PDO $db): void
             'jobs', $worker, $ids[0], $ids[1], $worker)),
         ['completed', 'completed', 'lost']);
 
-    $pop_wait = fn ($timeout) => row($db, 'CALL pictrepo.pop_wait(?, ?, ?, NULL, NULL, NULL, NULL)',
+    $pop_wait = fn ($timeout) => row($db, 'CALL pictrepo.pop_wait(?, ?, ?)',
         'jobs', $worker, $timeout);
     check('pop_wait: NULLs when the time is up', $pop_wait('50 ms'),
         ['id' => null, 'job' => null, 'attempt' => null, 'queue_time' => null]);

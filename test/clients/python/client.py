@@ -121,7 +121,7 @@ def jobs(db):
           ["completed", "completed", "lost"])
 
     def pop_wait(timeout):
-        return row(db, "CALL pictrepo.pop_wait(%s, %s, %s, NULL, NULL, NULL, NULL)",
+        return row(db, "CALL pictrepo.pop_wait(%s, %s, %s)",
                    "jobs", worker, timeout)
 
     check("pop_wait: NULLs when the time is up", pop_wait(timedelta(milliseconds=50)), (None,) * 4)

@@ -131,7 +131,7 @@ def jobs(db)
         %w[completed completed lost]
 
   pop_wait = lambda do |timeout|
-    row(db, "CALL pictrepo.pop_wait($1, $2, $3, NULL, NULL, NULL, NULL)", "jobs", worker, timeout)
+    row(db, "CALL pictrepo.pop_wait($1, $2, $3)", "jobs", worker, timeout)
   end
   check "pop_wait: NULLs when the time is up",
         pop_wait["50 ms"], { "id" => nil, "job" => nil, "attempt" => nil, "queue_time" => nil }

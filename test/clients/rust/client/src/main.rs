@@ -277,7 +277,7 @@ async fn hears(listener: &mut Listener, ending: &str) -> bool {
 
 async fn pop_wait(db: &Client, worker: Uuid, timeout: &str) -> Result<Row, Error> {
     db.query_one(
-        "CALL pictrepo.pop_wait($1, $2, $3::text::interval, NULL, NULL, NULL, NULL)",
+        "CALL pictrepo.pop_wait($1, $2, $3::text::interval)",
         &[&"jobs", &worker, &timeout],
     )
     .await
