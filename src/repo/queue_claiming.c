@@ -21,6 +21,7 @@
 #include "tcop/pquery.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -607,6 +608,8 @@ look_in_transaction(void *what, TimestampTz *again)
 	bool		found;
 
 	MemoryContextSwitchTo(wait->memory);
+	/* the extension may be another one by now, whose jobs this function does not know */
+	AcceptInvalidationMessages();
 	begin_call(&call, wait->pop.fcinfo);
 	found = claim_jobs(&wait->pop) > 0;
 	end_call(&call);

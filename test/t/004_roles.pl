@@ -24,25 +24,33 @@ $node->safe_psql('postgres', q{
 	CREATE ROLE an_admin LOGIN;
 	CREATE ROLE hostile LOGIN;
 	CREATE DATABASE good;
+	CREATE DATABASE with_worker;
 	CREATE DATABASE foreign_schema});
 
-fill($node, 'good');
-$node->safe_psql('good', q{
-	ALTER DATABASE good SET timezone = 'UTC';
-	SELECT pictrepo.grant_access('a_reader', 'reader');
-	SELECT pictrepo.grant_access('a_writer', 'writer');
-	SELECT pictrepo.grant_access('an_admin', 'admin')});
+foreach my $database ('good', 'with_worker')
+{
+	fill($node, $database);
+	$node->safe_psql($database, qq{
+		ALTER DATABASE $database SET timezone = 'UTC';
+		SELECT pictrepo.grant_access('a_reader', 'reader');
+		SELECT pictrepo.grant_access('a_writer', 'writer');
+		SELECT pictrepo.grant_access('an_admin', 'admin')});
+}
 
 # A worker would be in the way of copying the database, and what intervals look
-# like depends on the session.
-my @functions =
-  grep { $_->{name} !~ /^(start_worker|maintenance_status|status)$/ } public_functions($node, 'good');
+# like depends on the session. These have a database of their own.
+my $OF_WORKER = qr/^(start_worker|maintenance_status|status)$/;
+my @functions = grep { $_->{name} !~ $OF_WORKER } public_functions($node, 'good');
+my @of_worker = grep { $_->{name} =~ $OF_WORKER } public_functions($node, 'good');
+my @procedures = grep { $_->{kind} eq 'p' } public_routines($node, 'good');
+my @views = split /\n/, $node->safe_psql('good', q{
+	SELECT relname FROM pg_class WHERE relnamespace = 'pictrepo'::regnamespace AND relkind IN ('v', 'm')});
 
 # ----- levels -----
 
 my %only_admin = map { $_ => 1 } qw(
   configure_queue pause_queue resume_queue requeue_dead start_worker run_maintenance
-  schedule_job unschedule_job export import import_lines);
+  schedule_job unschedule_job export import import_lines import_pictrs export_pictrs);
 
 # The lowest level that may call a function: 1 reader, 2 writer, 3 admin, 4 none.
 sub level_of
@@ -59,36 +67,65 @@ sub level_of
 	return 1;
 }
 
-# Call everything as a role of a level.
-sub check_level
+# What may be called is; a procedure says that it is no part of a transaction.
+sub check_calls
 {
-	my ($role, $level) = @_;
-	my @answers = try_calls($node, 'good', $role, map { call_of($_) } @functions);
+	my ($database, $role, $level, @routines) = @_;
+	my @answers = try_calls($node, $database, $role, map { call_of($_) } @routines);
 
-	foreach my $i (0 .. $#functions)
+	foreach my $i (0 .. $#routines)
 	{
-		my $function = $functions[$i];
-		my $name = "$role and $function->{signature}";
+		my $routine = $routines[$i];
+		my $name = "$role and $routine->{signature}";
 
-		if (level_of($function) <= $level)
-		{
-			unlike($answers[$i], qr/^error/, $name);
-		}
-		else
+		if (level_of($routine) > $level)
 		{
 			is($answers[$i], 'error 42501', "not $name");
 		}
+		elsif ($routine->{kind} eq 'p')
+		{
+			is($answers[$i], 'error 2D000', $name);
+		}
+		else
+		{
+			unlike($answers[$i], qr/^error/, $name);
+		}
 	}
+	return;
+}
+
+# Views are for everybody who may look. What one calls is called by who looks.
+sub check_views
+{
+	my ($role, $level) = @_;
+	my @answers = try_calls($node, 'good', $role, map { "SELECT count(*) FROM pictrepo.$_" } @views);
+
+	foreach my $i (0 .. $#views)
+	{
+		like($answers[$i], $level > 0 ? qr/^\d+$/ : qr/^error 42501$/, "$role and view $views[$i]");
+	}
+	return;
+}
+
+# Call and look at everything as a role of a level.
+sub check_level
+{
+	my ($role, $level) = @_;
+
+	check_calls('good', $role, $level, @functions, @procedures);
+	check_calls('with_worker', $role, $level, @of_worker);
+	check_views($role, $level);
 
 	# samples are for graphs, which readers draw
-	my @readable = grep { $level == 3 || $level > 0 && /samples$/ } tables($node, 'good');
+	my @readable = sort $level > 0 ? @views : (),
+	  grep { $level == 3 || $level > 0 && /samples$/ } tables($node, 'good');
 
 	foreach my $privilege (qw(SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER))
 	{
 		is( $node->safe_psql(
 				'good', qq{
 				SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
-				WHERE relnamespace = 'pictrepo'::regnamespace AND relkind IN ('r', 'p', 'S')
+				WHERE relnamespace = 'pictrepo'::regnamespace AND relkind IN ('r', 'p', 'S', 'v', 'm')
 				AND has_table_privilege('$role', oid, '$privilege')}),
 			$privilege eq 'SELECT' ? join(' ', @readable) : '',
 			"$role and $privilege");
@@ -105,6 +142,9 @@ sub check_level
 	return;
 }
 
+cmp_ok(scalar @procedures, '>', 2, 'there are procedures');
+cmp_ok(scalar @views, '>', 4, 'and views');
+is(scalar @of_worker, 3, 'and what is about the worker');
 check_level('nobody', 0);
 check_level('a_reader', 1);
 check_level('a_writer', 2);

@@ -276,7 +276,7 @@ sub is_writer
 
 =item call_of($function)
 
-A statement that calls it with plausible arguments.
+A statement that calls it, a function or procedure, with plausible arguments.
 
 =cut
 
@@ -287,7 +287,7 @@ sub call_of
 
 	die "lib/Pictrepo.pm does not know how to call $function->{signature}\n"
 	  if !exists $arguments{$name};
-	return "SELECT * FROM pictrepo.$name($arguments{$name})";
+	return ($function->{kind} eq 'p' ? 'CALL' : 'SELECT * FROM') . " pictrepo.$name($arguments{$name})";
 }
 
 =pod
