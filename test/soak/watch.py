@@ -115,13 +115,13 @@ class Watch(Thread):
         if self.failed:
             yield f"watching failed: {self.failed!r}"
             return
-        grown = list(self.growth())
+        compared = list(self.growth())
         whole = self.seconds >= COMPARED_FROM
-        there = {name for _, name, _, _ in grown} if whole else {name for _, name in self.memory}
+        there = {name for _, name, _, _ in compared} if whole else {name for _, name in self.memory}
         for what in KINDS:
             if not any(name.startswith(what) for name in there):
                 yield f"no {what} was there" + " all the time" * whole
-        for pid, what, settled, late in grown if whole else ():
+        for pid, what, settled, late in compared if whole else ():
             if late > settled + MAY_GROW_BY:
                 yield f"{what} {pid} grew from {settled:,.0f} kB to {late:,.0f} kB"
         if self.seconds >= JUDGED_FROM:
