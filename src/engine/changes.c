@@ -24,6 +24,7 @@
 #include "engine/pulse.h"
 #include "engine/tally.h"
 #include "engine/wakeup.h"
+#include "engine/worker.h"
 
 typedef struct QueueChange
 {
@@ -510,8 +511,8 @@ apply_changes(Changes *all)
 	publish_notices(all);
 	if (all->attention != 0)
 		attend(my_database(), all->attention);
-	if (all->created && shared->launcher_latch != NULL)
-		SetLatch(shared->launcher_latch);
+	if (all->created)
+		wake_launcher();
 	INJECT(commit_told);
 }
 

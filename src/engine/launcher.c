@@ -28,7 +28,6 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -44,12 +43,12 @@
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "engine/changes.h"
 #include "engine/compat.h"
 #include "engine/injection.h"
+#include "engine/pulse.h"
 #include "engine/restore.h"
 #include "engine/settings.h"
 #include "engine/worker.h"
@@ -177,16 +176,33 @@ list_databases(List **visitable, List **all)
 	table_close(relation, AccessShareLock);
 }
 
-/* Where there was no room for a state, there is now. */
-static void
-forget_dropped(const List *all)
+static List *
+known_databases(void)
 {
-	for (int i = 0; i < DATABASES_MAX; i++)
-	{
-		Oid			oid = shared->databases[i].database;
+	List	   *known = NIL;
 
-		if (!OidIsValid(oid) || list_member_oid(all, oid))
+	for (int i = 0; i < DATABASES_MAX; i++)
+		if (OidIsValid(shared->databases[i].database))
+			known = lappend_oid(known, shared->databases[i].database);
+	return known;
+}
+
+/*
+ * Those that were known before all were listed: another one may be new.  Where
+ * there was no room for a state, there is now.
+ */
+static void
+forget_dropped(const List *known, const List *all)
+{
+	ListCell   *cell;
+
+	foreach(cell, known)
+	{
+		Oid			oid = lfirst_oid(cell);
+
+		if (list_member_oid(all, oid))
 			continue;
+		end_all_pulses(oid);
 		forget_database(oid, true);
 		list_free(seen);
 		seen = NIL;
@@ -198,13 +214,15 @@ tend_databases(void)
 {
 	List	   *visitable = NIL;
 	List	   *all = NIL;
+	List	   *known;
 	ListCell   *cell;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, "pictrepo: looking for databases");
+	known = known_databases();
 	list_databases(&visitable, &all);
-	forget_dropped(all);
+	forget_dropped(known, all);
 	foreach(cell, visitable)
 		tend_database(lfirst_oid(cell));
 	CommitTransactionCommand();
@@ -279,7 +297,7 @@ pictrepo_launcher_main(Datum arg)
 	}
 }
 
-static void
+void
 wake_launcher(void)
 {
 	Latch	   *latch;
@@ -292,20 +310,6 @@ wake_launcher(void)
 }
 
 /* ----- statements that workers are in the way of ----- */
-
-static bool
-may_create_databases(void)
-{
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
-	bool		may = false;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		may = ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
-		ReleaseSysCache(tuple);
-	}
-	return may;
-}
 
 static const char *
 template_of(const CreatedbStmt *statement)
@@ -322,42 +326,34 @@ template_of(const CreatedbStmt *statement)
 	return "template1";
 }
 
-/*
- * The database that nobody may be connected to while a statement runs, where
- * the user may run it; InvalidOid: none.
- */
-static Oid
-database_to_leave(Node *statement)
+/* The database that nobody may be connected to while a statement runs; NULL: none. */
+static const char *
+name_to_leave(Node *statement)
 {
-	const char *name = NULL;
-	Oid			oid;
-
 	switch (nodeTag(statement))
 	{
 		case T_CreatedbStmt:
-			name = template_of((CreatedbStmt *) statement);
-			break;
+			return template_of((CreatedbStmt *) statement);
 		case T_DropdbStmt:
-			name = ((DropdbStmt *) statement)->dbname;
-			break;
+			return ((DropdbStmt *) statement)->dbname;
 		case T_AlterDatabaseStmt:
-			name = ((AlterDatabaseStmt *) statement)->dbname;
-			break;
+			return ((AlterDatabaseStmt *) statement)->dbname;
 		case T_RenameStmt:
-			if (((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
-				name = ((RenameStmt *) statement)->subname;
-			break;
+			return ((RenameStmt *) statement)->renameType == OBJECT_DATABASE ?
+				((RenameStmt *) statement)->subname : NULL;
 		default:
-			break;
+			return NULL;
 	}
-	if (name == NULL || !IsTransactionState())
-		return InvalidOid;
-	oid = get_database_oid(name, true);
-	if (OidIsValid(oid) &&
-		(owns_database(oid, GetUserId()) ||
-		 (IsA(statement, CreatedbStmt) && may_create_databases())))
-		return oid;
-	return InvalidOid;
+}
+
+/* Where the user may run the statement; InvalidOid: none. */
+static Oid
+database_to_leave(Node *statement)
+{
+	const char *name = name_to_leave(statement);
+	Oid			oid = name != NULL && IsTransactionState() ? get_database_oid(name, true) : InvalidOid;
+
+	return OidIsValid(oid) && owns_database(oid, GetUserId()) ? oid : InvalidOid;
 }
 
 static void
@@ -393,6 +389,15 @@ send_worker_away(DatabaseState *database)
 	}
 }
 
+/* What a statement means for workers once it has succeeded */
+typedef enum Meaning
+{
+	MEANS_NOTHING,
+	MEANS_EXTENSION,			/* ours is there, or another version of it */
+	MEANS_EXTENSION_GONE,		/* if it was ours, the worker has to see that */
+	MEANS_DATABASE				/* there is one more */
+} Meaning;
+
 /* Does the statement bring the extension, or another version of it? */
 static bool
 brings_extension(Node *statement)
@@ -406,25 +411,38 @@ brings_extension(Node *statement)
 	return name != NULL && strcmp(name, "pictrepo") == 0;
 }
 
-/* What a statement that has succeeded means for workers. */
-static void
-note_statement(Node *statement)
+/* Asked before: what runs the statement may free it. */
+static Meaning
+meaning_of(Node *statement)
 {
 	if (brings_extension(statement))
+		return MEANS_EXTENSION;
+	if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_EXTENSION)
+		return MEANS_EXTENSION_GONE;
+	return IsA(statement, CreatedbStmt) ? MEANS_DATABASE : MEANS_NOTHING;
+}
+
+static void
+act_on(Meaning meaning)
+{
+	switch (meaning)
 	{
-		if (my_database() != NULL)
-			note_created();
-		else
-			report_no_room(WARNING);
+		case MEANS_NOTHING:
+			break;
+		case MEANS_EXTENSION:
+			if (my_database() != NULL)
+				note_created();
+			else
+				report_no_room(WARNING);
+			break;
+		case MEANS_EXTENSION_GONE:
+			if (find_database(MyDatabaseId) != NULL && my_database() != NULL)
+				note_attention(ATTEND_SESSIONS);
+			break;
+		case MEANS_DATABASE:
+			wake_launcher();
+			break;
 	}
-	else if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_EXTENSION)
-	{
-		/* if it was ours, the worker has to see that it is gone */
-		if (find_database(MyDatabaseId) != NULL && my_database() != NULL)
-			note_attention(ATTEND_SESSIONS);
-	}
-	else if (IsA(statement, CreatedbStmt))
-		wake_launcher();
 }
 
 static void
@@ -444,6 +462,7 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	Node	   *statement = pstmt->utilityStmt;
 	Oid			oid = shared_engine() ? database_to_leave(statement) : InvalidOid;
 	DatabaseState *database = OidIsValid(oid) && oid != MyDatabaseId ? find_database(oid) : NULL;
+	Meaning		meaning = meaning_of(statement);
 
 	if (database == NULL)
 	{
@@ -455,7 +474,7 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		if (restores)
 			note_restored();
 		if (shared_engine() && IsTransactionState())
-			note_statement(statement);
+			act_on(meaning);
 		return;
 	}
 
@@ -467,7 +486,7 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(let_worker_back, PointerGetDatum(database));
 	let_worker_back(0, PointerGetDatum(database));
-	note_statement(statement);
+	act_on(meaning);
 }
 
 /* From _PG_init, in the postmaster. */

@@ -104,18 +104,13 @@ static void
 sign_off(int code, Datum unused)
 {
 	DatabaseState *database = my_database();
-	Latch	   *launcher;
 
 	if (database->worker_state != WORKER_RUNNING || database->worker_pid != MyProcPid)
 		return;
 	database->worker_next_try = GetCurrentTimestamp() +
 		(database->worker_failures > 1 ? USECS_PER_SEC << Min(database->worker_failures, 6) : 0);
 	set_worker_state(database, WORKER_NONE);
-	SpinLockAcquire(&shared->mutex);
-	launcher = shared->launcher_latch;
-	SpinLockRelease(&shared->mutex);
-	if (launcher != NULL)
-		SetLatch(launcher);
+	wake_launcher();
 }
 
 static void

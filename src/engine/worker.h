@@ -17,6 +17,7 @@ extern bool worker_tends(DatabaseState *database);
 
 extern void report_no_room(int level);
 extern void define_launcher(void);
+extern void wake_launcher(void);
 extern bool start_worker(Oid database);
 
 PGDLLEXPORT extern void pictrepo_launcher_main(Datum arg);

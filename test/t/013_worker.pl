@@ -208,7 +208,12 @@ alone('drop', 'DROP DATABASE renamed', 'CREATE DATABASE renamed TEMPLATE other')
 worker_works('the new one of the same name has it', 'renamed');
 alone('force', 'DROP DATABASE renamed WITH (FORCE)');
 worker_works('the others are still there', $_) foreach qw(postgres other);
-value('CREATE ROLE nobody LOGIN');
+value('CREATE ROLE nobody LOGIN CREATEDB');
+my $pid = value(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'pictrepo worker' AND datname = 'other'});
+($status) = $node->psql('postgres', 'SET ROLE nobody; CREATE DATABASE copied TEMPLATE other');
+isnt($status, 0, 'who may not copy a database does not');
+is(value(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'pictrepo worker' AND datname = 'other'}),
+	$pid, 'nor stop its worker');
 ($status) = $node->psql('postgres', 'SET ROLE nobody; DROP DATABASE other');
 isnt($status, 0, 'who may not drop a database does not');
 worker_works('and does not stop its worker', 'other');

@@ -534,6 +534,36 @@ is(value(q{
 	'100', 'max_running_jobs: all are done');
 is(value(q{SELECT pictrepo.queue_length(), pictrepo.queue_length('q')}), '0|0', 'nothing is left');
 
+# the places of a database that goes are there for others
+sub places
+{
+	my $database = shift // 'postgres';
+
+	return $node->safe_psql($database, q{
+		SET client_min_messages = warning;
+		TRUNCATE pictrepo.job_queue;
+		DO $$ BEGIN
+			PERFORM pictrepo.push_many('q', array_agg(to_jsonb(n))) FROM generate_series(1, 100) n;
+			PERFORM pictrepo.pop('q', max_jobs => 100);
+		END $$;
+		SELECT count(pictrepo.pulse(id)) FROM pictrepo.job_queue});
+}
+
+my $places = places();
+value('TRUNCATE pictrepo.job_queue');
+$node->safe_psql('postgres', 'CREATE DATABASE doomed');
+$node->safe_psql('doomed', 'CREATE EXTENSION pictrepo');
+is(places('doomed'), $places, 'max_running_jobs: a database has all places');
+is(places(), 0, 'max_running_jobs: and another one none');
+$node->safe_psql('postgres', 'DROP DATABASE doomed');
+my $free = 0;
+for (1 .. 100)
+{
+	last if ($free = places()) == $places;
+	usleep(100_000);
+}
+is($free, $places, 'max_running_jobs: what a dropped database had is free again');
+
 unlike(slurp_file($node->logfile), qr/PANIC|XX000|TRAP|terminated by signal/, 'nothing odd in the log');
 $control->leave;
 $node->stop;
