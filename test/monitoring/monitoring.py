@@ -137,14 +137,15 @@ def expected(db):
     figures = {("pictrepo_stored_images", (datname,)): value(db, "SELECT count(*) FROM pictrepo.hashes"),
                ("pictrepo_worker_running", (datname,)): 1}
     rows = db.execute("SELECT queue, ready, scheduled, running, dead, paused, pushed, popped, completed, failed, died,"
-                      " reaped, woken, waiting FROM pictrepo.queue_stats").fetchall()
+                      " reaped, woken, extract(epoch FROM wait_time), extract(epoch FROM run_time), waiting"
+                      " FROM pictrepo.queue_stats").fetchall()
     for queue, ready, scheduled, running, dead, paused, *counts in rows:
         labels = (datname, ("queue", queue))
         figures |= {(f"pictrepo_jobs_{name}", labels): figure for name, figure in
                     (("ready", ready), ("scheduled", scheduled), ("running", running), ("dead", dead),
                      ("paused", int(paused)))}
-        names = ("pushed", "popped", "completed", "failed", "died", "reaped", "woken")
-        figures |= {(f"pictrepo_queue_{name}_total", labels): count for name, count in zip(names, counts)}
+        names = ("pushed", "popped", "completed", "failed", "died", "reaped", "woken", "wait_seconds", "run_seconds")
+        figures |= {(f"pictrepo_queue_{name}_total", labels): float(count) for name, count in zip(names, counts)}
         figures["pictrepo_queue_waiting", labels] = counts[-1]
         figures["pictrepo_queue_length", labels] = ready + scheduled + running
     for format_, images, size in db.execute(
