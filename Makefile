@@ -9,7 +9,7 @@
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
 #   make failover        load while Patroni moves it from node to node; the same (ROUNDS=6)
 #   make soak            everything at once for an hour, and nothing grows (MINUTES=60)
-#   make test-monitoring the real Prometheus exporter on doc/exporter.yaml
+#   make test-monitoring the real Prometheus and its exporter on what doc/ has for them
 #   make dashboard       write a page with plots of the database that PGHOST, ... name
 #   make model           random calls of the repo's functions compared with a model (MINUTES=5)
 #   make fuzz            libFuzzer on all that parses, under ASan and UBSan (MINUTES=1 for each)
