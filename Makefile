@@ -11,6 +11,7 @@
 #   make soak            everything at once for an hour, and nothing grows (MINUTES=60)
 #   make test-monitoring the real Prometheus and its exporter on what doc/ has for them
 #   make dashboard       write a page with plots of the database that PGHOST, ... name
+#   make dashboard-picture  doc/dashboard.png, such a page as Chromium shows it
 #   make model           random calls of the repo's functions compared with a model (MINUTES=5)
 #   make fuzz            libFuzzer on all that parses, under ASan and UBSan (MINUTES=1 for each)
 #   make sqlsmith        made-up queries of all functions and tables (MINUTES=5)
@@ -77,7 +78,7 @@ EXTRA_CLEAN = build
 SCRIPTED = demo test test-versions test-package test-clients test-injection test-asserts test-pg-upgrade \
 	test-monitoring \
 	bench chaos soak memcheck failover model fuzz sqlsmith sizes token-timing leaks sanitize \
-	dashboard deb dist docs server server-stop setup
+	dashboard dashboard-picture deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -97,6 +98,9 @@ test-monitoring:
 
 dashboard:
 	@test/dashboard/run
+
+dashboard-picture:
+	@test/dashboard/picture
 
 bench:
 	@test/bench/run
