@@ -52,7 +52,8 @@ INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
 MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
-DOCS = $(addprefix doc/,reference.md hosts.md pict-rs.md dashboard.png exporter.yaml grafana.json)
+DOCS = $(addprefix doc/,reference.md hosts.md pict-rs.md dashboard.png exporter.yaml grafana.json) \
+	test/dashboard/dashboard.py test/dashboard/queries.py test/charts/svg.py
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 # PICTREPO_DEBUG=1 builds with injection points, see src/engine/injection.h.
