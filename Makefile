@@ -9,8 +9,9 @@
 #   make chaos           load while the server is killed; the books must balance (MINUTES=30)
 #   make failover        load while Patroni moves it from node to node; the same (ROUNDS=6)
 #   make soak            everything at once for an hour, and nothing grows (MINUTES=60)
-#   make test-monitoring the real Prometheus exporter on doc/exporter.yaml
+#   make test-monitoring the real Prometheus and its exporter on what doc/ has for them
 #   make dashboard       write a page with plots of the database that PGHOST, ... name
+#   make dashboard-picture  doc/dashboard.png, such a page as Chromium shows it
 #   make model           random calls of the repo's functions compared with a model (MINUTES=5)
 #   make fuzz            libFuzzer on all that parses, under ASan and UBSan (MINUTES=1 for each)
 #   make sqlsmith        made-up queries of all functions and tables (MINUTES=5)
@@ -52,7 +53,8 @@ MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
 DOCS = README.md
-GUIDES = $(addprefix doc/,reference.md hosts.md pict-rs.md workers.md dashboard.png exporter.yaml grafana.json)
+GUIDES = $(addprefix doc/,reference.md hosts.md pict-rs.md workers.md dashboard.png exporter.yaml grafana.json) \
+	test/dashboard/dashboard.py test/dashboard/queries.py test/charts/svg.py
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 # PICTREPO_DEBUG=1 builds with injection points, see src/engine/injection.h.
@@ -78,7 +80,7 @@ EXTRA_CLEAN = build
 SCRIPTED = demo test test-versions test-package test-clients test-injection test-asserts test-pg-upgrade \
 	test-monitoring \
 	bench chaos soak memcheck failover model fuzz sqlsmith sizes token-timing leaks sanitize \
-	dashboard deb dist docs server server-stop setup
+	dashboard dashboard-picture deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -98,6 +100,9 @@ test-monitoring:
 
 dashboard:
 	@test/dashboard/run
+
+dashboard-picture:
+	@test/dashboard/picture
 
 bench:
 	@test/bench/run
@@ -191,7 +196,7 @@ install-guides: installdirs
 	$(INSTALL_DATA) $(addprefix $(srcdir)/,$(GUIDES)) '$(guidedir)/'
 
 uninstall-guides:
-	rm -f $(GUIDES:doc/%='$(guidedir)'/%)
+	rm -f $(addprefix '$(guidedir)'/,$(notdir $(GUIDES)))
 	-rmdir '$(guidedir)'
 
 ifneq (,$(SQL_FORGOTTEN))

@@ -206,7 +206,8 @@ SELECT count(*) FROM pictrepo.pop('seen');
 SELECT pictrepo.pause_queue('seen'), pictrepo.pause_queue('empty');
 SELECT queue, ready, scheduled, running, dead, oldest_age > '0' AS aged, paused, max_running
 FROM pictrepo.queue_stats WHERE queue IN ('seen', 'empty') ORDER BY queue;
-SELECT count(*) = 0 OR bool_and(pushed = 4 AND popped = 1 AND completed = 0 AND waiting = 0) AS counted
+SELECT count(*) = pictrepo.counting()::int AND
+	coalesce(bool_and(pushed = 4 AND popped = 1 AND completed = 0 AND waiting = 0), true) AS counted
 FROM pictrepo.queue_counters() WHERE queue = 'seen';
 DELETE FROM pictrepo.job_queue;
 DELETE FROM pictrepo.queues;

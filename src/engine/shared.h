@@ -173,6 +173,8 @@ typedef enum Counted
 	COUNT_BURIED,
 	COUNT_REAPED,
 	COUNT_WOKEN,
+	COUNT_WAIT_TIME,			/* us in which jobs were due, until they were popped */
+	COUNT_RUN_TIME,				/* us in which workers held them */
 	COUNTS
 } Counted;
 

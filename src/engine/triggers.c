@@ -104,6 +104,7 @@ typedef struct Job
 	int			retry;
 	NullableDatum unique_key;
 	bool		has_worker;		/* and a heartbeat */
+	TimestampTz heartbeat;
 } Job;
 
 /* Columns of job_queue, which is hot: their numbers are looked up once. */
@@ -181,8 +182,8 @@ job_of_row(const TriggerData *trigger, HeapTuple row)
 	job.running = DatumGetObjectId(COLUMN(status)) == columns->is_running;
 	job.retry = DatumGetInt32(COLUMN(retry));
 	job.unique_key.value = heap_getattr(row, columns->unique_key, tupdesc, &job.unique_key.isnull);
-	job.has_worker = !heap_attisnull(row, columns->worker, tupdesc) &&
-		!heap_attisnull(row, columns->heartbeat, tupdesc);
+	job.heartbeat = DatumGetTimestampTz(COLUMN(heartbeat));
+	job.has_worker = !isnull && !heap_attisnull(row, columns->worker, tupdesc);
 #undef COLUMN
 	return job;
 }
@@ -276,6 +277,16 @@ job_stopped(const Job *job)
 		note_freed(queue);
 }
 
+/* The row's heartbeat is when the worker got it: later ones are in shared memory. */
+static void
+job_was_run(const Job *job)
+{
+	QueueState *queue = queue_of_job(job);
+
+	if (queue != NULL && !TIMESTAMP_NOT_FINITE(job->heartbeat))
+		note_counted(queue, COUNT_RUN_TIME, Max(GetCurrentTimestamp() - job->heartbeat, 0));
+}
+
 /* The queue knows of its claims already. */
 static bool
 is_claim(const Job *before, const Job *after)
@@ -322,6 +333,8 @@ pictrepo_job_changed(PG_FUNCTION_ARGS)
 		job_went(&before);
 		if (before.running)
 			job_stopped(&before);
+		if (before.running && (new == NULL || !after.running))
+			job_was_run(&before);
 	}
 	if (new != NULL)
 	{

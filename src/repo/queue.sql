@@ -36,7 +36,8 @@ CREATE TABLE pictrepo.job_queue (
 	unique_key text COLLATE "C",
 	upload uuid,
 	error text,
-	session text COLLATE "C"
+	session text COLLATE "C",
+	returned_at timestamptz
 );
 CREATE UNIQUE INDEX job_queue_unique_key_index ON pictrepo.job_queue (unique_key)
 	WHERE unique_key IS NOT NULL;
@@ -61,6 +62,7 @@ COMMENT ON COLUMN pictrepo.job_queue.unique_key IS 'no two live jobs have the sa
 COMMENT ON COLUMN pictrepo.job_queue.upload IS 'the upload it serves, which gets a Failure if the job dies; NULL: none';
 COMMENT ON COLUMN pictrepo.job_queue.error IS 'why the last attempt failed; NULL: none did';
 COMMENT ON COLUMN pictrepo.job_queue.session IS 'the session whose end ends the claim; NULL: none';
+COMMENT ON COLUMN pictrepo.job_queue.returned_at IS 'when it was taken or given back from a worker the last time; NULL: it never was';
 COMMENT ON INDEX pictrepo.job_queue_unique_key_index IS 'no two live jobs with one key';
 COMMENT ON INDEX pictrepo.job_queue_ready_index IS 'the next job of a queue';
 COMMENT ON INDEX pictrepo.job_queue_running_index IS 'running jobs of a queue by last heartbeat';

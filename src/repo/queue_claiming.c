@@ -214,7 +214,7 @@ room_in_queue(Pop *pop)
 #define CLAIM \
 	"UPDATE pictrepo.job_queue j SET status = 'running', worker = $2, heartbeat = $3," \
 	" session = $5, attempt = j.attempt + 1"
-#define CLAIMED " RETURNING j.id, j.job, j.attempt, j.queue_time, j.priority, j.run_at"
+#define CLAIMED " RETURNING j.id, j.job, j.attempt, j.queue_time, j.priority, j.run_at, j.returned_at"
 
 /*
  * Only jobs that are due, by priority.  Stepping from one priority to the next
@@ -265,6 +265,20 @@ claimed_position(uint64 row)
 	return position;
 }
 
+/* For how long, in us, nobody had the job though it was there and due. */
+static int64
+claimed_wait(const Pop *pop, uint64 row)
+{
+	TimestampTz pushed = DatumGetTimestampTz(result_value(row, 4).value);
+	TimestampTz due = DatumGetTimestampTz(result_value(row, 6).value);
+	NullableDatum returned = result_value(row, 7);
+	TimestampTz since = Max(pushed, due);
+
+	if (!returned.isnull)
+		since = Max(since, DatumGetTimestampTz(returned.value));
+	return TIMESTAMP_NOT_FINITE(since) ? 0 : Max(pop->now - since, 0);
+}
+
 /* The last statement's rows are claimed: tell shared memory, and whoever asked. */
 static void
 take_claimed(Pop *pop)
@@ -283,6 +297,7 @@ take_claimed(Pop *pop)
 		claim.queue = hash_of_queue(DatumGetTextPP(pop->queue.value));
 		begin_pulse(&claim);
 		note_claimed(pop->state, &position, 1);
+		note_counted(pop->state, COUNT_WAIT_TIME, claimed_wait(pop, i));
 	}
 	pop->claimed += SPI_processed;
 	pop->take(pop);

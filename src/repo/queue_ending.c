@@ -39,7 +39,7 @@
 	"WITH ended AS MATERIALIZED (" query ")," \
 	" retried AS (UPDATE pictrepo.job_queue j" \
 	" SET status = 'new', worker = NULL, heartbeat = NULL, session = NULL," \
-	" retry = j.retry - 1, run_at = e.run_at, error = e.error" \
+	" retry = j.retry - 1, run_at = e.run_at, error = e.error, returned_at = clock_timestamp()" \
 	" FROM ended e WHERE e.again AND j.id = e.id)," \
 	" buried AS (DELETE FROM pictrepo.job_queue j USING ended e" \
 	" WHERE NOT e.again AND j.id = e.id" \

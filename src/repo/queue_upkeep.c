@@ -123,13 +123,36 @@ sweep_queues(void)
 
 /* ----- queue_stats ----- */
 
+PG_FUNCTION_INFO_V1(pictrepo_counting);
+
+/*
+ * counting() -> bool
+ *
+ * Is there shared memory in which what happens is counted?
+ */
+Datum
+pictrepo_counting(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(my_database() != NULL);
+}
+
+static Datum
+interval_of(int64 microseconds)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = microseconds;
+	return IntervalPGetDatum(interval);
+}
+
 static void
 fill_row(const QueueState *queue, const int64 *counts, Datum *values)
 {
 	values[0] = PointerGetDatum(cstring_to_text_with_len(queue->key.name,
 														 strnlen(queue->key.name, KEY_MAX)));
 	for (int i = 0; i < COUNTS; i++)
-		values[1 + i] = Int64GetDatum(counts[i]);
+		values[1 + i] = i == COUNT_WAIT_TIME || i == COUNT_RUN_TIME ?
+			interval_of(counts[i]) : Int64GetDatum(counts[i]);
 }
 
 /* A number from a moment in which nobody changes it. */
@@ -151,8 +174,8 @@ PG_FUNCTION_INFO_V1(pictrepo_queue_counters);
 
 /*
  * queue_counters()
- *		-> setof (queue text, pushed, popped, completed, failed, dead, reaped, woken bigint,
- *				  waiting int)
+ *		-> setof (queue text, pushed, popped, completed, failed, died, reaped, woken bigint,
+ *				  wait_time, run_time interval, waiting int)
  *
  * What happened since the server started; no row without shared memory.
  */

@@ -24,9 +24,9 @@ WRITES(insert_sample,
 
 WRITES(insert_queue_samples,
 	   "INSERT INTO pictrepo.queue_samples (at, queue, ready, scheduled, running, dead, oldest_age,"
-	   " pushed, popped, completed, failed, died, reaped, waiting)"
+	   " pushed, popped, completed, failed, died, reaped, wait_time, run_time, waiting)"
 	   " SELECT $1, queue, ready, scheduled, running, dead, oldest_age,"
-	   " pushed, popped, completed, failed, died, reaped, waiting"
+	   " pushed, popped, completed, failed, died, reaped, wait_time, run_time, waiting"
 	   " FROM pictrepo.queue_stats ON CONFLICT DO NOTHING",
 	   TIMESTAMPTZOID);
 

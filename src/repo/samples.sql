@@ -25,6 +25,8 @@ CREATE TABLE pictrepo.queue_samples (
 	failed bigint,
 	died bigint,
 	reaped bigint,
+	wait_time interval,
+	run_time interval,
 	waiting bigint,
 	PRIMARY KEY (at, queue)
 );
@@ -42,4 +44,6 @@ COMMENT ON COLUMN pictrepo.queue_samples.completed IS 'jobs that ended in succes
 COMMENT ON COLUMN pictrepo.queue_samples.failed IS 'runs that ended in failure or abort';
 COMMENT ON COLUMN pictrepo.queue_samples.died IS 'jobs that went to dead_jobs';
 COMMENT ON COLUMN pictrepo.queue_samples.reaped IS 'jobs that were taken from silent workers and ended sessions';
+COMMENT ON COLUMN pictrepo.queue_samples.wait_time IS 'how long the popped ones had been due until then';
+COMMENT ON COLUMN pictrepo.queue_samples.run_time IS 'how long workers held those that ended';
 COMMENT ON COLUMN pictrepo.queue_samples.waiting IS 'sessions that waited';

@@ -27,15 +27,16 @@ def shown(value):
 
 
 class Linear:
-    """An axis from 0 or from `least` to a round number."""
+    """An axis from 0, or from a round number below `least`, to a round number."""
 
     def __init__(self, title, values, least=0, most=None):
         self.title = title
-        self.least = least
         top = most if most is not None else max(values)
-        step = next(size for size in (digit * 10.0 ** floor(log10(top / 5)) for digit in (1, 2, 2.5, 5, 10))
-                    if size * 6 >= top)
-        self.most = most if most is not None else step * ceil(top / step)
+        height = top - least or 1
+        step = next(size for size in (digit * 10.0 ** floor(log10(height / 5)) for digit in (1, 2, 2.5, 5, 10))
+                    if size * 6 >= height)
+        self.least = least = step * floor(least / step)
+        self.most = most if most is not None else max(step * ceil(top / step), least + step)
         self.ticks = [least + step * number for number in range(int((self.most - least) / step + 1.001))]
 
     def place(self, value):

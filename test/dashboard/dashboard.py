@@ -21,7 +21,9 @@ import svg  # noqa: E402
 # Told apart by all, on white and on black.
 COLORS = ("#2f81f7", "#e8590c", "#2da44e", "#a371f7", "#d4a72c", "#db61a2", "#1b9e9e")
 REST = "#8b949e"
-RATE_COLORS = {"pushed": "#2f81f7", "completed": "#2da44e", "failed": "#e8590c", "reaped": "#db61a2"}
+FLOW_COLORS = {"pushed": "#2f81f7", "completed": "#2da44e", "failed": "#e8590c", "reaped": "#db61a2",
+               "waited": "#2f81f7", "ran": "#2da44e"}
+UNITS = (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
 DEAD_SHOWN = 50
 TEXT_SHOWN = 300
 WIDTH, HEIGHT = 560, 280
@@ -38,7 +40,7 @@ h1 { font-size: 1.5rem; margin: 0; }
 h2 { font-size: 1rem; margin: 0 0 .1rem; }
 p { margin: 0 0 .7rem; }
 .dim, header p { color: var(--dim); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem; margin: 1.25rem 0 .8rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .8rem; margin: 1.25rem 0 .8rem; }
 .tiles div, section { background: var(--card); border: 1px solid var(--line); border-radius: .7rem; }
 .tiles div { padding: .65rem .85rem; color: var(--dim); }
 .tiles b { display: block; white-space: nowrap; font-size: 1.3rem; line-height: 1.3; color: var(--text); font-weight: 600;
@@ -54,11 +56,12 @@ svg { display: block; width: 100%; height: auto; }
 .legend span { overflow-wrap: anywhere; }
 .legend i { display: inline-block; width: .75rem; height: .75rem; border-radius: .2rem; margin-right: .4rem;
   vertical-align: -.05rem; }
+.shares { display: flex; gap: 2px; height: .8rem; margin-top: 1rem; border-radius: .3rem; overflow: hidden; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .86rem; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--dim); font-weight: 500; white-space: nowrap; }
 th, td { padding: .28rem .9rem .28rem 0; border-top: 1px solid var(--line); vertical-align: top; }
-tr:first-child th { border-top: 0; }
+tr:first-child > * { border-top: 0; }
 td { white-space: nowrap; }
 td.number, th.number { text-align: right; }
 td.bad { white-space: normal; }
@@ -82,10 +85,12 @@ def size(value):
 
 
 def span(value):
-    """How long: 12 ms, 4 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    """How long: 12 ms, 4.2 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
     seconds = value.total_seconds()
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
+    if seconds < 9.95:
+        return f"{seconds:.2g} s"
     parts = []
     for name, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         if seconds >= length and len(parts) < 2:
@@ -124,9 +129,10 @@ def tile(value, what, kind=""):
 def table(columns, rows):
     """Columns are a title, a kind (number, text, code, bad or none) and how a value is written."""
     head = "".join(f'<th class="{kind}">{escape(title)}</th>' for title, kind, _ in columns)
+    head = f"<tr>{head}</tr>" if any(title for title, _, _ in columns) else ""
     body = "".join("<tr>" + "".join(cell(kind, form(value)) for (_, kind, form), value in zip(columns, row)) + "</tr>"
                    for row in rows)
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+    return f'<div class="scroll"><table>{head}{body}</table></div>'
 
 
 def cell(kind, text):
@@ -135,8 +141,9 @@ def cell(kind, text):
 
 
 def legend(lines):
+    """One without a name is what the title says."""
     return '<div class="legend">' + "".join(
-        f'<span><i style="background:{line.color}"></i>{escape(line.name)}</span>' for line in lines) + "</div>"
+        f'<span><i style="background:{line.color}"></i>{escape(line.name)}</span>' for line in lines if line.name) + "</div>"
 
 
 def figure(title, chart):
@@ -155,33 +162,60 @@ def line(name, points, color):
     return svg.Line(name, points, color, dots=len(points) == 1)
 
 
-def colored(series):
-    """The fullest have a colour of their own, and the rest is one line."""
-    order = sorted(series, key=lambda name: -max(value for _, value in series[name]))
+def fullest(series):
+    return sorted(series, key=lambda name: -max(value for _, value in series[name]))
+
+
+def colored(series, order, together=sum):
+    """The first have a colour of their own, and the rest is one line."""
     lines = [line(name, series[name], color) for name, color in zip(order, COLORS)]
-    rest = defaultdict(int)
+    rest = defaultdict(list)
     for name in order[len(COLORS):]:
         for at, value in series[name]:
-            rest[at] += value
+            rest[at].append(value)
     if rest:
-        lines.append(line(f"{len(order) - len(COLORS)} more", sorted(rest.items()), REST))
+        points = [(at, together(values)) for at, values in sorted(rest.items())]
+        lines.append(line(f"{len(order) - len(COLORS)} more", points, REST))
     return lines
 
 
 def sampled(repo):
+    """What was in the queues and went through them, and what was stored, over time."""
     samples = repo.samples()
     if samples is None:
         hint = nothing("Nothing was sampled. Set pictrepo.sample_interval = '10s' and reload the server.")
-        return [section("Jobs over time", "what was in the queues", hint, wide=True)]
-    first, last, depth, rates = samples
-    x = svg.Time("UTC", first, last)
-    lines = colored(depth)
-    depths = svg.Chart(lines, x, svg.Linear("jobs", most(line.points for line in lines)), names=x.names)
-    lines = [line(name, points, RATE_COLORS[name]) for name, points in rates.items()]
-    flow = svg.Chart(lines, x, svg.Linear("per second", most(line.points for line in lines)), names=x.names)
-    return [section("Queue depth", "jobs that are ready or run", figure("Queue depth", depths)),
-            section("Throughput", "jobs of all queues", figure("Throughput", flow) if any(rates.values()) else
-                    nothing("Not counted: shared_preload_libraries has no pictrepo."))]
+        return [section("Over time", "jobs, how long they took, pictures", hint, wide=True)], []
+    x = svg.Time("UTC", samples.first, samples.last)
+    order = fullest(samples.depth)
+    ages, age_unit = in_unit(samples.age)
+    averages, average_unit = in_unit(samples.averages)
+    return [over_time("Queue depth", "jobs that are ready or run", x, "jobs", colored(samples.depth, order)),
+            over_time("Throughput", "jobs of all queues", x, "per second", named(samples.rates)),
+            over_time("Oldest ready job", "how long it had been due", x, age_unit, colored(ages, order, max)),
+            over_time("Latency", "on average: due until a worker had the job, and from there to its end", x,
+                      average_unit, named(averages))], [
+            over_time("Pictures over time", "all that were stored", x, "pictures", [line("", samples.images, COLORS[0])],
+                      min((images for _, images in samples.images), default=0)),
+            over_time("Uploads under way", "begun, and not claimed yet", x, "uploads",
+                      [line("", samples.uploads, COLORS[3])])]
+
+
+def over_time(title, about, x, unit, lines, least=0):
+    if not any(line.points for line in lines):
+        return section(title, about, nothing("Nothing was counted. That takes shared_preload_libraries = 'pictrepo'."))
+    y = svg.Linear(unit, most(line.points for line in lines), least)
+    return section(title, about, figure(title, svg.Chart(lines, x, y, names=x.names)))
+
+
+def named(series):
+    return [line(name, points, FLOW_COLORS[name]) for name, points in series.items()]
+
+
+def in_unit(series):
+    """Seconds, or what else reads well where there are many; and what that is called."""
+    longest = max(most(series.values()))
+    unit, length = next((told for told in UNITS if longest >= 3 * told[1]), UNITS[-1])
+    return {name: [(at, value / length) for at, value in points] for name, points in series.items()}, unit
 
 
 def stored(usage):
@@ -190,8 +224,10 @@ def stored(usage):
     if not usage:
         return [section("Pictures by day", "when they were stored", nothing("There are none.")),
                 section("Pictures by format", "bytes without variants", nothing("There are none."))]
-    return [section("Pictures by day", "when they were stored", figure("Pictures by day", by_day(usage))),
-            section("Pictures by format", "bytes without variants", by_format(usage))]
+    days = by_day(usage)
+    colors = {line.name: line.color for line in days.lines}
+    return [section("Pictures by day", "when they were stored", figure("Pictures by day", days)),
+            section("Pictures by format", "bytes without variants", by_format(usage, colors))]
 
 
 def by_day(usage):
@@ -206,8 +242,8 @@ def by_day(usage):
     for points in series.values():
         for day, images in points.items():
             sums[day] += images
-    lines = colored({name: [(midnight(day), images) for day, images in points.items()]
-                     for name, points in series.items()})
+    bars = {name: [(midnight(day), images) for day, images in points.items()] for name, points in series.items()}
+    lines = colored(bars, fullest(bars))
     x = svg.Time("UTC", midnight(first), midnight(last + timedelta(days=width)))
     return svg.Bars(lines, x, svg.Linear("pictures", [1, *sums.values()]), names=x.names, wide=timedelta(days=width))
 
@@ -216,18 +252,26 @@ def midnight(day):
     return datetime.combine(date(day.year, day.month, day.day), time(), timezone.utc)
 
 
-def by_format(usage):
+def by_format(usage, colors):
     totals = defaultdict(lambda: [0, 0])
     for name, _, images, stored_bytes in usage:
         totals[name][0] += images
         totals[name][1] += stored_bytes
+    all_images, all_bytes = (sum(total[n] for total in totals.values()) for n in (0, 1))
     rows = sorted(((name, images, bytes_, bytes_ / images) for name, (images, bytes_) in totals.items()),
                   key=lambda row: -row[2])
     if len(rows) > 1:
-        images, bytes_ = sum(row[1] for row in rows), sum(row[2] for row in rows)
-        rows.append(("all", images, bytes_, bytes_ / images))
+        rows.append(("all", all_images, all_bytes, all_bytes / all_images))
+    parts = [(colors.get(row[0], REST), row[2]) for row in rows if row[0] in totals]
     return table([("format", "", str), ("pictures", "number", count), ("bytes", "number", size),
-                  ("each", "number", size)], rows)
+                  ("each", "number", size)], rows) + shares(parts)
+
+
+def shares(parts):
+    """A bar of what each has of the whole."""
+    whole = max(sum(value for _, value in parts), 1)
+    return '<div class="shares">' + "".join(f'<i style="width:{float(100 * value / whole):.2f}%;background:{color}"></i>'
+                                            for color, value in parts) + "</div>"
 
 
 def queues_section(queues):
@@ -238,6 +282,7 @@ def queues_section(queues):
     return section("Queues", "now", table(
         [("queue", "text", str), ("ready", "number", number), ("scheduled", "number", number),
          ("running", "number", number), ("dead", "number", number), ("oldest ready", "number", or_dash(span)),
+         ("wait, average", "number", or_dash(span)), ("run, average", "number", or_dash(span)),
          ("waiting sessions", "number", number), ("", "bad", lambda paused: "paused" if paused else "")],
         queues), wide=True)
 
@@ -290,7 +335,8 @@ def page(repo, name):
     status, usage = repo.ask(queries.STATUS), repo.ask(queries.USAGE)
     queues, duties = repo.ask(queries.QUEUES), repo.ask(queries.MAINTENANCE)
     dead = repo.ask(queries.DEAD, (DEAD_SHOWN,))
-    parts = [*sampled(repo), queues_section(queues), dead_section(dead), *stored(usage),
+    jobs, pictures = sampled(repo)
+    parts = [*jobs, queues_section(queues), dead_section(dead), *stored(usage), *pictures,
              maintenance_section(duties), status_section(status)]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -1,4 +1,4 @@
-"""What doc/ has for Prometheus and Grafana: the exporter's queries and the dashboard's expressions."""
+"""What doc/ has for Prometheus and Grafana: the exporter's queries, the dashboard's and the alerts' expressions."""
 
 import json
 import re
@@ -8,6 +8,7 @@ import yaml
 
 DIRECTORY = Path(__file__).resolve().parent.parent.parent / "doc"
 QUERIES = DIRECTORY / "exporter.yaml"
+GUIDE = DIRECTORY / "hosts.md"
 # As the head of that file says.
 RIGHTS = """
 CREATE ROLE pictrepo_monitor LOGIN;
@@ -32,16 +33,32 @@ def declared_metrics():
             for column in columns(query, "GAUGE", "COUNTER")}
 
 
-def expressions():
-    """All that the dashboard asks Prometheus, its variables included."""
-    dashboard = json.loads((DIRECTORY / "grafana.json").read_text())
-    for panel in dashboard["panels"]:
+def dashboard():
+    return json.loads((DIRECTORY / "grafana.json").read_text())
+
+
+def panels():
+    """What the dashboard plots: the panel's title, the expression, the names of its lines."""
+    for panel in dashboard()["panels"]:
         for target in panel["targets"]:
-            yield target["expr"]
-    for variable in dashboard["templating"]["list"]:
+            yield panel["title"], target["expr"], target["legendFormat"]
+
+
+def variables():
+    """What the dashboard lets one choose from: label_values(METRIC, LABEL)."""
+    for variable in dashboard()["templating"]["list"]:
         if variable["type"] == "query":
-            yield variable["query"]["query"]
+            yield re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"]).groups()
 
 
-def dashboard_metrics():
-    return {name for expression in expressions() for name in re.findall(r"\bpictrepo_\w+", expression)}
+def alerts():
+    """The expressions of the guide's table that are worth an alert."""
+    _, _, table = GUIDE.read_text().partition("\nWorth an alert:\n\n")
+    rows = table.partition("\n\n")[0].splitlines()[2:]
+    return [re.match(r"\| `([^`]+)` \|", row)[1] for row in rows]
+
+
+def asked_metrics():
+    """All that is asked of Prometheus."""
+    asked = [*(expression for _, expression, _ in panels()), *(metric for metric, _ in variables()), *alerts()]
+    return {name for expression in asked for name in re.findall(r"\bpictrepo_\w+", expression)}

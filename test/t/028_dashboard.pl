@@ -77,10 +77,13 @@ value(q{
 	FROM generate_series(1, 1234) n, unnest('{png,webp}'::text[]) f WHERE f = 'png' OR n <= 100;
 	SELECT pictrepo.push_many('full', array_agg(to_jsonb(n))) FROM generate_series(1, 321) n;
 	SELECT pictrepo.pop('full', max_jobs => 21);
-	INSERT INTO pictrepo.queue_samples (at, queue, ready, scheduled, running, dead, pushed, completed, failed, reaped)
-	VALUES ('2026-01-01 00:00Z', 'full', 7, 0, 2, 0, 1000, 500, 9, 0),
-		('2026-01-01 00:10Z', 'full', 40, 5, 8, 0, 7000, 3500, 9, 0),
-		('2026-01-01 00:20Z', 'full', 1, 0, 1, 0, 1200, 600, 0, 0)});
+	INSERT INTO pictrepo.queue_samples (at, queue, ready, scheduled, running, dead, oldest_age, pushed, popped,
+		completed, failed, reaped, wait_time, run_time)
+	VALUES ('2026-01-01 00:00Z', 'full', 7, 0, 2, 0, NULL, 1000, 1000, 500, 9, 0, '1000 s', '2000 s'),
+		('2026-01-01 00:10Z', 'full', 40, 5, 8, 0, '20 min', 7000, 4000, 3500, 9, 0, '7000 s', '14000 s'),
+		('2026-01-01 00:20Z', 'full', 1, 0, 1, 0, '5 min', 1200, 700, 600, 0, 0, '2100 s', '600 s');
+	INSERT INTO pictrepo.samples (at, images, uploads)
+	VALUES ('2026-01-01 00:00Z', 100, 1), ('2026-01-01 00:10Z', 150, 9), ('2026-01-01 00:20Z', 140, 3)});
 
 # Text that would be something else in HTML, wherever a client may leave some.
 value(q{
@@ -101,14 +104,14 @@ like($text, qr/ 300 jobs ready /, 'ready jobs');
 like($text, qr/ 21 jobs running /, 'running jobs');
 like($text, qr/ 2 dead jobs /, 'dead jobs');
 like($text, qr/ png 1,234 1\.85 MB 1\.5 kB webp 100 150 kB 1\.5 kB all 1,334 2 MB /, 'formats');
-like($text, qr/ full 300 0 21 1 \d/, 'a queue');
+like($text, qr/ full 300 0 21 1 \d[\d.]* (m?s|min|h)/, 'a queue');
 like($text, qr/ paused /, 'a paused one');
 like($text, qr/ reap 5 s \d{4}-/, 'the last maintenance');
 like($text, qr/ preload on /, 'the status');
 like($text, qr/&lt;img src=x onerror=&#x27;alert\(2\)&#x27;&gt; &amp; &lt;b&gt;bold/, 'the error of a dead job is text');
 like($text, qr/&quot;&lt;\/code&gt;&lt;script&gt;alert\(1\)/, 'and so is the job');
 like($text, qr/(long){70}[a-z]*…/, 'which is cut');
-cmp_ok(() = $html =~ /<svg /g, '==', 3, 'three plots');
+cmp_ok(() = $html =~ /<svg /g, '==', 7, 'seven plots');
 
 # A line's points, by where the axis' ticks are.
 sub points
@@ -117,9 +120,10 @@ sub points
 	my ($svg) = $html =~ m,(<svg [^>]*aria-label="$name".*?</svg>),s;
 	my %at = map { my ($y, $tick) = /y="([\d.]+)"[^>]*text-anchor="end"[^>]*>([^<]+)/; ($tick => $y - 4) }
 		$svg =~ /(<text [^>]*text-anchor="end"[^>]*>[^<]+)/g;
-	my ($top) = sort { $b <=> $a } keys %at;
+	my ($bottom, $top) = (sort { $a <=> $b } keys %at)[ 0, -1 ];
 	return map {
-		[ map { my (undef, $y) = split /,/; sprintf('%.1f', ($at{0} - $y) / ($at{0} - $at{$top}) * $top) } split / / ]
+		[ map { my (undef, $y) = split /,/;
+				sprintf('%.1f', $bottom + ($at{$bottom} - $y) / ($at{$bottom} - $at{$top}) * ($top - $bottom)) } split / / ]
 	} $svg =~ /points="([^"]*)"/g;
 }
 
@@ -131,6 +135,16 @@ is_deeply([ map { $rates[0][$_] } 0, 1 ], [ '10.0', '2.0' ], 'pushed per second,
 	or diag(explain(\@rates));
 is_deeply([ map { $rates[1][$_] } 0, 1 ], [ '5.0', '1.0' ], 'completed per second')
 	or diag(explain(\@rates));
+my ($age) = points('Oldest ready job');
+is_deeply($age, [ '0.0', '20.0', '5.0' ], 'the age of the oldest job, in minutes as it is so long') or diag(explain($age));
+my ($waited, $ran) = points('Latency');
+is_deeply($waited, [ '2.0', '3.0' ], 'how long jobs waited, over a restart') or diag(explain($waited));
+is_deeply($ran, [ '4.0', '1.0' ], 'and how long they ran') or diag(explain($ran));
+my ($images) = points('Pictures over time');
+is_deeply($images, [ '100.0', '150.0', '140.0' ], 'pictures, on an axis that does not begin with 0')
+	or diag(explain($images));
+my ($uploads) = points('Uploads under way');
+is_deeply($uploads, [ '1.0', '9.0', '3.0' ], 'uploads') or diag(explain($uploads));
 my ($bars) = $html =~ m,(aria-label="Pictures by day".*?</svg>),s;
 cmp_ok(() = $bars =~ /<rect /g, '==', 28, 'a bar per day and format');
 

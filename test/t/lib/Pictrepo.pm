@@ -117,6 +117,7 @@ my %arguments = (
 	pop_wait => qq{'q', '$WORKER', '1 second', NULL, NULL, NULL, NULL},
 	pulse => qq{'$RUNNING'},
 	queue_counters => q{},
+	counting => q{},
 	queue_length => q{'q'},
 	configure_queue => q{'q', retries => 3},
 	pause_queue => q{'q'},
