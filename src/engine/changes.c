@@ -705,6 +705,7 @@ prepare_changes(Changes *all)
 {
 	slist_iter	iter;
 
+	INJECT(prepare_begun);
 	tally_prepared(my_database());
 	slist_foreach(iter, &all->pulses)
 	{
@@ -723,6 +724,7 @@ prepare_changes(Changes *all)
 	}
 	free_notices(all);
 	unpin_queues(all);
+	INJECT(prepare_told);
 }
 
 static void

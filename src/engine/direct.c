@@ -29,6 +29,7 @@
 
 #include "engine/direct.h"
 #include "engine/foreign.h"
+#include "engine/injection.h"
 
 static bool
 is_given(const Insertion *insertion, AttrNumber number)
@@ -162,7 +163,9 @@ insert_row(Insertion *insertion, const NullableDatum *values)
 	slot = ExecInitExtraTupleSlot(estate, RelationGetDescr(relation), table_slot_callbacks(relation));
 	fill_slot(slot, insertion, values);
 	ExecSimpleRelationInsert(target, estate, slot);
+	INJECT(row_stored);
 	AfterTriggerEndQuery(estate);
+	INJECT(row_noted);
 	ExecCloseIndices(target);
 	ExecResetTupleTable(estate->es_tupleTable, false);
 	FreeExecutorState(estate);

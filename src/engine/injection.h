@@ -24,6 +24,8 @@
 #define INJECTION_POINTS(FAILS, RUNS) \
 	/* jobs */ \
 	FAILS(job_pushed) \
+	FAILS(row_stored) \
+	FAILS(row_noted) \
 	FAILS(jobs_pushed) \
 	FAILS(claim_locked) \
 	FAILS(claim_noted) \
@@ -39,6 +41,8 @@
 	RUNS(commit_visible) \
 	RUNS(commit_counted) \
 	RUNS(commit_told) \
+	RUNS(prepare_begun) \
+	RUNS(prepare_told) \
 	RUNS(abort_begun) \
 	RUNS(abort_told) \
 	/* images */ \
@@ -64,6 +68,7 @@
 	FAILS(batch_committed) \
 	/* the background worker; one for each duty, in the order of duties.h */ \
 	FAILS(worker_wanted) \
+	FAILS(worker_requested) \
 	FAILS(worker_started) \
 	FAILS(worker_unwanted) \
 	FAILS(worker_committed) \

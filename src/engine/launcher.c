@@ -117,15 +117,28 @@ wants_worker(DatabaseState *database, TimestampTz now)
 }
 
 static void
-set_starting(DatabaseState *database, bool starts, TimestampTz now)
+change_state(DatabaseState *database, WorkerState from, WorkerState to, TimestampTz next_try)
 {
 	SpinLockAcquire(&shared->mutex);
-	if (database->worker_state == WORKER_NONE)
+	if (database->worker_state == from)
 	{
-		database->worker_state = starts ? WORKER_STARTING : WORKER_NONE;
-		database->worker_next_try = starts ? now : now + USECS_PER_SEC;
+		database->worker_state = to;
+		database->worker_next_try = next_try;
 	}
 	SpinLockRelease(&shared->mutex);
+}
+
+/* The worker may have come and gone before the launcher goes on. */
+static bool
+start_known_worker(DatabaseState *database, TimestampTz now)
+{
+	bool		starts;
+
+	change_state(database, WORKER_NONE, WORKER_STARTING, now);
+	starts = start_worker(database->database);
+	if (!starts)
+		change_state(database, WORKER_STARTING, WORKER_NONE, now + USECS_PER_SEC);
+	return starts;
 }
 
 static void
@@ -139,9 +152,8 @@ tend_database(Oid oid)
 	if (database != NULL ? !wants_worker(database, now) : list_member_oid(seen, oid))
 		return;
 	INJECT(worker_wanted);
-	starts = start_worker(oid);
-	if (database != NULL)
-		set_starting(database, starts, now);
+	starts = database != NULL ? start_known_worker(database, now) : start_worker(oid);
+	INJECT(worker_requested);
 	if (!starts)
 	{
 		complain_once();
