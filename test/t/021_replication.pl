@@ -100,6 +100,40 @@ foreach my $i (grep { $readers[$_]{name} !~ $own } 0 .. $#readers)
 	is($copies[$i], $answers[$i], "$readers[$i]{signature} answers the same");
 }
 
+# A publisher with the library, whose claims do not wait for the disk and whose
+# heartbeats write nothing.  It starts while nobody misses it.
+$subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION copy DISABLE');
+$publisher->poll_query_until('postgres', q{SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'copy'});
+$publisher->append_conf('postgresql.conf', q{shared_preload_libraries = 'pictrepo'});
+$publisher->restart;
+ok($publisher->poll_query_until('postgres', 'SELECT min(runs) > 0 FROM pictrepo.maintenance'),
+	'the publisher has a worker');
+$subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION copy ENABLE');
+$publisher->safe_psql('postgres', $_) foreach (
+	q{SELECT pictrepo.push_many('q', '{31,32,33}')},
+	qq{SELECT count(*) FROM pictrepo.pop('q', '$WORKER', 2)},
+	q{SELECT pictrepo.heartbeat(queue, worker, id), pictrepo.complete_job(queue, worker, id)
+		FROM (SELECT * FROM pictrepo.job_queue WHERE status = 'running' LIMIT 1) j},
+	q{SELECT pictrepo.accessed_alias('proxied.png'), pictrepo.create_hash('last', 'last.png')},
+	# for this one the disk is waited for
+	q{SELECT pictrepo.push('q', '34')});
+check_tables('preloaded publisher');
+
+# everything at once, alone and with what hangs on it, and what comes after it in the same transaction
+$publisher->safe_psql('postgres', q{TRUNCATE pictrepo.job_queue});
+check_tables('TRUNCATE of jobs');
+$publisher->safe_psql('postgres', q{
+	SELECT pictrepo.push('q', '35');
+	BEGIN;
+	TRUNCATE pictrepo.job_queue;
+	TRUNCATE pictrepo.hashes CASCADE;
+	SELECT pictrepo.push_many('moved', '{7,8}'), pictrepo.push_many('q', '{9,10,11}'), pictrepo.create_hash('new', 'new.png');
+	COMMIT});
+check_tables('TRUNCATE and more');
+is( $subscriber->safe_psql('postgres', q{SELECT pictrepo.queue_length('q'), pictrepo.queue_length('moved'),
+		pictrepo.size(), (SELECT count(*) FROM pictrepo.aliases)}),
+	'3|2|1|0', 'TRUNCATE arrives');
+
 # with the library, whose counts the rows that arrive change
 $subscriber->append_conf('postgresql.conf', q{shared_preload_libraries = 'pictrepo'});
 $subscriber->stop;
@@ -146,6 +180,7 @@ like($changes, qr/^table pictrepo\.job_queue: UPDATE: .* status\[pictrepo\.job_s
 like($changes, qr/^table pictrepo\.job_queue: DELETE: id\[uuid\]:/m, 'the end of a job');
 like($changes, qr/^table pictrepo\.dead_jobs: INSERT: .*error\[text\]:'why'/m, 'its death');
 like($changes, qr/^table pictrepo\.hashes: DELETE: hash\[bytea\]:/m, 'the end of a hash');
+like($changes, qr/^table (?=.*pictrepo\.hashes\b)(?=.*pictrepo\.aliases\b).*: TRUNCATE:/m, 'a TRUNCATE with what hangs on it');
 unlike($changes, qr/\(no-tuple-data\)/, 'of no change it is unknown which row it was');
 $publisher->stop;
 
