@@ -171,6 +171,8 @@ job_of_row(const TriggerData *trigger, HeapTuple row)
 {
 	TupleDesc	tupdesc = RelationGetDescr(trigger->tg_relation);
 	const JobColumns *columns = job_columns(trigger->tg_relation);
+	Datum		heartbeat;
+	bool		isnull;
 	Job			job;
 
 #define COLUMN(name) column_value(tupdesc, row, columns->name)
@@ -182,9 +184,10 @@ job_of_row(const TriggerData *trigger, HeapTuple row)
 	job.running = DatumGetObjectId(COLUMN(status)) == columns->is_running;
 	job.retry = DatumGetInt32(COLUMN(retry));
 	job.unique_key.value = heap_getattr(row, columns->unique_key, tupdesc, &job.unique_key.isnull);
-	job.heartbeat = DatumGetTimestampTz(COLUMN(heartbeat));
-	job.has_worker = !isnull && !heap_attisnull(row, columns->worker, tupdesc);
 #undef COLUMN
+	heartbeat = heap_getattr(row, columns->heartbeat, tupdesc, &isnull);
+	job.heartbeat = isnull ? DT_NOBEGIN : DatumGetTimestampTz(heartbeat);
+	job.has_worker = !isnull && !heap_attisnull(row, columns->worker, tupdesc);
 	return job;
 }
 
