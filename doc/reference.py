@@ -119,7 +119,7 @@ SERVERS_ERRORS = {
     "54000": "A value is larger than the server can hold.",
     "55P03": "A lock is not to be had within `lock_timeout`.",
     "57014": "A call that waits is cancelled, or `statement_timeout` has passed.",
-    "57P01": "The server ends the session: it shuts down, or somebody called `pg_terminate_backend`. What was not acknowledged was not done.",
+    "57P01": "The server ends the session: it shuts down, or somebody called `pg_terminate_backend`. What was not acknowledged may have been done, or not; never half of it.",
 }
 
 INTRODUCTION = """\
