@@ -36,6 +36,7 @@ def again(old, claims):
 
 class Client(Thread):
     prepares = True  # may transactions have two phases?
+    enough = None  # when there are so many jobs it pushes no more
 
     def __init__(self, name, server, seed, stop):
         super().__init__(name=name, daemon=True)
@@ -80,7 +81,11 @@ class Client(Thread):
         self.disconnect()
 
     def act(self):
-        self.random.choices(ACTIONS, WEIGHTS)[0](self)
+        action = self.random.choices(ACTIONS, WEIGHTS)[0]
+        if action in PRODUCING and self.enough is not None \
+                and self.ask("SELECT pictrepo.queue_length()")[0][0] >= self.enough:
+            raise NothingToDo
+        action(self)
 
     def connect(self):
         end = time.monotonic() + PATIENCE
@@ -565,6 +570,7 @@ WEIGHTED = {
     Client.abandon: 3, Client.pop_rolled_back: 4, Client.do_job: 5, Client.pop_and_complete: 5,
     Client.do_job_in_two_phases: 4,
     Client.pause: 0.3, Client.change_hash: 6, Client.look: 1}
+PRODUCING = {Client.push, Client.push_many}
 ACTIONS, WEIGHTS = list(WEIGHTED), list(WEIGHTED.values())
 
 

@@ -388,15 +388,14 @@ class Cleaner(Host):
 
     def transaction(self):
         self.ends, self.isolation, self.committing = [], None, True
-        rows = self.ask("SELECT id, job -> 'Identifier' ->> 'identifier' FROM pictrepo.pop('cleanup', %s, 5, '0.1 s')",
+        rows = self.ask("SELECT id, job -> 'Identifier' ->> 'identifier' FROM pictrepo.pop('cleanup', %s, 50, '0.1 s')",
                         self.worker)
         files = [file for _, file in rows]
         for file, in self.ask(f"SELECT file FROM ({NAMED}) files (file) WHERE file = ANY (%s)", files):
             self.books.odd.append(f"{file} is queued for removal, and something names it")
-        for id, file in rows:
-            self.books.store.discard(file)
-            self.books.count["files removed"] += 1
-            self.ask("SELECT pictrepo.complete_job('cleanup', %s, %s)", self.worker, id)
+        self.books.store.difference_update(files)
+        self.books.count["files removed"] += len(files)
+        self.ask("SELECT pictrepo.complete_many('cleanup', %s, %s::uuid[])", self.worker, [id for id, _ in rows])
 
 
 WEIGHTED = {

@@ -35,6 +35,9 @@ from watch import Watch  # noqa: E402
 # A tenth of the run, at most so many seconds, is between two chores.
 CHORES_EVERY = 60
 
+# Where workers are slower than producers these wait: so tables are as large as they have to be.
+ENOUGH = 1000
+
 
 class Images:
     """Operations at random, as in test/operations; some transactions have several calls, which may deadlock."""
@@ -76,7 +79,7 @@ class Jobs:
         killer = chaos.Killer(server, str(seed), Event())
         self.round = chaos.Round(server, 1, seed, 6, killer)
         for client in self.round.clients:
-            client.cuts = False
+            client.cuts, client.enough = False, ENOUGH
 
     def begin(self):
         for client in self.round.clients:
