@@ -37,6 +37,7 @@ class Killer(Thread):
         self.disasters = []
         self.odd = []
         self.dealt = Event()  # when each kind has been
+        self.began = 0  # the disaster under way
         self.db = server.wait_until_up()
         preload = self.db.execute("SHOW shared_preload_libraries").fetchone()[0]
         self.soft, self.hard = ({kind: act for kind, act in kinds.items() if preload or not of_workers(kind)}
@@ -98,12 +99,12 @@ class Killer(Thread):
 
     def disaster(self, name, act, crash=True):
         """Note when it began and when the server was back; act says whether it came to be."""
-        start = time.monotonic()
+        self.began = time.monotonic()
         if act():
             self.count[name] += 1
             self.wait_until_broken()
             self.db = self.server.wait_until_up()
-            self.disasters.append(Disaster(start, time.monotonic(), crash))
+            self.disasters.append(Disaster(self.began, time.monotonic(), crash))
 
     def wait_until_broken(self, patience=30):
         """Until the crash reached our own session the old server may still answer."""
@@ -119,6 +120,7 @@ class Killer(Thread):
 
     def kill(self, which):
         pid = self.one(which)
+        self.began = time.monotonic()  # who is to be killed may have been long in coming
         return pid is not None and self.server.kill(pid)
 
     def kill_postmaster(self):
