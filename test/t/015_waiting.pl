@@ -535,6 +535,10 @@ is(value(q{
 is(value(q{SELECT pictrepo.queue_length(), pictrepo.queue_length('q')}), '0|0', 'nothing is left');
 
 # the places of a database that goes are there for others
+$control->leave;
+$node->append_conf('postgresql.conf', 'pictrepo.max_queues = 100');
+$node->restart;
+connect_again();
 sub places
 {
 	my $database = shift // 'postgres';
