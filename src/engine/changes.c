@@ -489,7 +489,6 @@ apply_changes(Changes *all)
 	FullTransactionId xid = GetTopFullTransactionIdIfAny();
 	slist_iter	iter;
 
-	INJECT(commit_visible);
 	if (all->created)
 		forget_database(MyDatabaseId, false);
 	for (int t = 0; t < TALLIES; t++)
@@ -735,12 +734,12 @@ at_transaction_end(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			if (all != NULL)
-				INJECT(commit_begun);
+			INJECT_WHEN(all != NULL || TransactionIdIsValid(GetTopTransactionIdIfAny()), commit_begun);
 			lazy_commit_at_pre_commit();
 			return;
 		case XACT_EVENT_COMMIT:
 			changes = NULL;
+			INJECT_WHEN(all != NULL || TransactionIdIsValid(GetTopTransactionIdIfAny()), commit_visible);
 			if (all != NULL)
 			{
 				apply_changes(all);

@@ -46,6 +46,7 @@ max_worker_processes = 20
 max_prepared_transactions = 5
 pictrepo.synchronous_claims = on
 pictrepo.variant_claim_timeout = 1h
+pictrepo.heartbeat_timeout = 1h
 $PLACES
 $IDLE});
 $node->start;
@@ -137,13 +138,25 @@ sub importing
 			SELECT pictrepo.remove('k%n')},
 		act => q{CALL pictrepo.import_pictrs('s%n', 2)},
 		answer => qr/\|t$/,
-		end => q{DROP SCHEMA s%n CASCADE; DELETE FROM pictrepo.transfers}, @_);
+		end => q{DROP SCHEMA s%n CASCADE; DELETE FROM pictrepo.transfers},
+		but => 'transfers', also => { exporting() });
+}
+
+sub exporting
+{
+	return (
+		before => q{SELECT pictrepo.set('k%n', '\x00')},
+		act => q{CALL pictrepo.export_pictrs('s%n')},
+		answer => qr/\|t$/,
+		end => q{SELECT 1 / count(*) FROM s%n.settings WHERE key = 'k%n'; DROP SCHEMA s%n CASCADE;
+			DELETE FROM pictrepo.transfers},
+		but => 'transfers');
 }
 
 # before: what is there; act: what passes the point, and its answer.  done: the
 # point comes when the act is done, but for the answer.  fails_as: the answer,
 # where an error is not the caller's.  but: the table that says how far it came.
-# crash_only: there is no error.  database: another one, that is needed; then: how
+# crash_only: there is no error.  also: another scenario.  database: another one, that is needed; then: how
 # it is soon afterwards.  What a worker does has: settings; act, after which it
 # has to come, at its interval or called; done; and heard: the notifications of
 # it, neither more nor less.
@@ -207,9 +220,9 @@ my %scenarios = (
 	line_stored => {
 		act => q{SELECT pictrepo.import('{"setting": {"key": "k%n", "value": "00"}}')}, answer => 'stored'
 	},
-	batch_stored => { importing(but => 'transfers') },
-	batch_noted => { importing(but => 'transfers') },
-	batch_committed => { importing(but => 'transfers') },
+	batch_stored => { importing() },
+	batch_noted => { importing() },
+	batch_committed => { importing() },
 
 	worker_wanted => {
 		act => q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pictrepo worker'},
@@ -319,8 +332,7 @@ my $number = 0;
 # A scenario with names that are new.
 sub next_scenario
 {
-	my ($point) = @_;
-	my %scenario = %{ $scenarios{$point} };
+	my %scenario = %{ $_[0] };
 
 	$number++;
 	foreach my $part (grep { defined $scenario{$_} && !ref $scenario{$_} } keys %scenario)
@@ -431,9 +443,9 @@ sub arm
 # Statements with something injected: what they answered and what went wrong.
 sub inject
 {
-	my ($what, $statements) = @_;
+	my ($what, $statements, $database) = @_;
 
-	return run($node, 'postgres', "SET pictrepo.injection = '$what';\n$statements;");
+	return run($node, $database // 'postgres', "SET pictrepo.injection = '$what';\n$statements;");
 }
 
 sub check_answer
@@ -459,8 +471,8 @@ sub make_database
 
 sub fail_in_session
 {
-	my ($point, $action) = @_;
-	my $scenario = next_scenario($point);
+	my ($point, $action, $kind) = @_;
+	my $scenario = next_scenario($kind);
 	my $name = "$point:$action";
 
 	value($scenario->{before}) if defined $scenario->{before};
@@ -528,7 +540,7 @@ sub hears
 sub fail_in_worker
 {
 	my ($point, $action) = @_;
-	my $scenario = next_scenario($point);
+	my $scenario = next_scenario($scenarios{$point});
 	my $name = "$point:$action";
 	my $duty = $scenario->{duty} // $point =~ s/^duty_//r =~ tr/_/ /r;
 	my $listener = $scenario->{heard} && $action ne 'crash' ? Session->new($node) : undef;
@@ -540,6 +552,9 @@ sub fail_in_worker
 
 	# as if no worker had come to nothing before, so that the next one comes at once
 	value('ALTER EXTENSION pictrepo UPDATE') if $action eq 'fatal';
+
+	# what a new worker does first is not what it was called for
+	soon('SELECT bool_and(runs > 0) FROM pictrepo.maintenance', "$name: the worker rests") if $scenario->{called};
 
 	# a crash must not come before there is something to do
 	my $before = $action eq 'crash' && !$scenario->{logs} && !$scenario->{called};
@@ -583,7 +598,7 @@ sub fail_at
 	}
 	else
 	{
-		fail_in_session($point, $action);
+		fail_in_session($point, $action, $_) foreach $scenarios{$point}, $scenarios{$point}{also} // ();
 	}
 	return;
 }
@@ -605,6 +620,58 @@ like($stderr, qr/22023/, 'where there can be no error none can be had');
 fail_at($_, 'crash') foreach $ENV{PICTREPO_CRASHES} ? split ' ', $ENV{PICTREPO_CRASHES} : @points;
 check_claims('crashes');
 check_places('crashes');
+
+# ----- every function that writes, before and after its commit -----
+
+# Rows with their versions, and who may use the schema.
+sub versions
+{
+	return $node->safe_psql('copy', join ';', 'SELECT xmin, nspacl FROM pg_namespace ORDER BY oid',
+		map { "SELECT xmin, t::text FROM pictrepo.$_ t ORDER BY 2" } tables($node, 'copy'));
+}
+
+# All of it or nothing is there: error and crash before, crash after.
+sub fail_at_commit
+{
+	my ($function) = @_;
+	my $call = call_of($function);
+	my $before = versions();
+	my (undef, $error) = inject('commit_begun:error', $call, 'copy');
+
+	return 'writes nothing' if $error eq '';
+	like($error, qr/38000: injected error at commit_begun$/m, "$function->{name}: an error before the commit");
+	is(versions(), $before, "$function->{name}: and nothing is changed");
+	foreach my $point (qw(commit_begun commit_visible))
+	{
+		my $server_before = server_start();
+
+		arm();
+		inject("$point:crash", $call, 'copy');
+		await_restart($server_before, $point);
+		is(versions() eq $before ? 'unchanged' : 'done',
+			$point eq 'commit_begun' ? 'unchanged' : 'done', "$function->{name}: $point:crash");
+	}
+	return 'writes';
+}
+
+if (!defined $ENV{POINTS} || $ENV{POINTS} =~ /\bcommit_/)
+{
+	my %done;
+
+	value('CREATE DATABASE filled');
+	fill($node, 'filled');
+	$node->safe_psql('filled', 'CREATE SCHEMA pictrs; SELECT pictrepo.run_maintenance()');
+	value('ALTER DATABASE filled IS_TEMPLATE true');
+	foreach my $function (grep { is_writer($_) } public_functions($node, 'postgres'))
+	{
+		value('CREATE DATABASE copy TEMPLATE filled');
+		push @{ $done{ fail_at_commit($function) } }, $function->{name};
+		value('DROP DATABASE copy');
+	}
+	is(join(' ', sort @{ $done{'writes nothing'} }), 'heartbeat run_maintenance run_schedules start_worker',
+		'all but those that have nothing to write here');
+	value('ALTER DATABASE filled IS_TEMPLATE false; DROP DATABASE filled');
+}
 
 # ----- others, in between -----
 
