@@ -7,10 +7,11 @@
  * ends the claim removes it at its commit.  While it is there, a heartbeat is
  * one look into it, and no row version.
  *
- * Without an entry (the table was full, the server was restarted) a heartbeat
- * first announces one, then looks whether the job is the worker's, in a new
- * snapshot, and settles it accordingly.  So an end that the look cannot see
- * yet finds the entry.
+ * Without an entry (the table was full, the server was restarted, an end that was
+ * prepared was rolled back) a heartbeat first announces one, then goes through
+ * the job's row, if that is the worker's, and settles it accordingly.  So an
+ * end that the row does not show yet finds the entry, and who takes the job away
+ * meanwhile, because the row's heartbeat was old, finds a new one or is waited for.
  *
  * Entries of one job are told apart by the attempt, which rises with each
  * claim: an end that comes late does not remove the entry of the next claim.
@@ -119,8 +120,8 @@ beat_pulse(const Claim *claim)
 }
 
 /*
- * Before the look whether the worker holds the job: make an entry, if there is
- * none.  False: the job's row has to take the heartbeat.
+ * Before the row says whether the worker holds the job: make an entry, if there
+ * is none.  False: from now on, too, the row has to take the heartbeats.
  */
 bool
 announce_pulse(Claim *claim)
@@ -138,7 +139,7 @@ announce_pulse(Claim *claim)
 	return !exists && enter_pulse(claim);
 }
 
-/* After the look. */
+/* After that. */
 void
 settle_pulse(const Claim *claim, bool held)
 {

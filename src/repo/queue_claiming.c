@@ -700,25 +700,8 @@ PG_FUNCTION_INFO_V1(pictrepo_heartbeat);
 
 WRITES(beat,
 	   "UPDATE pictrepo.job_queue SET heartbeat = clock_timestamp()"
-	   " WHERE id = $3 AND queue = $1 AND worker = $2 AND status <> 'new'",
+	   " WHERE id = $3 AND queue = $1 AND worker = $2 AND status <> 'new' RETURNING attempt",
 	   TEXTOID, UUIDOID, UUIDOID);
-
-READS_NOW(attempt_of_held,
-		  "SELECT attempt FROM pictrepo.job_queue"
-		  " WHERE id = $3 AND queue = $1 AND worker = $2 AND status <> 'new'",
-		  TEXTOID, UUIDOID, UUIDOID);
-
-/* Make an entry in shared memory, if the row says that the worker holds it. */
-static bool
-begin_heartbeats(Claim *claim, const NullableDatum *args)
-{
-	bool		held = run_statement(&attempt_of_held, args) > 0;
-
-	if (held)
-		claim->attempt = DatumGetInt32(result_value(0, 1).value);
-	settle_pulse(claim, held);
-	return held;
-}
 
 /*
  * heartbeat(queue text, worker uuid, job_id uuid) -> bool
@@ -738,22 +721,22 @@ pictrepo_heartbeat(PG_FUNCTION_ARGS)
 		.queue = hash_of_queue(DatumGetTextPP(args[0].value))
 	};
 	RepoCall	call;
+	bool		announced;
 	bool		held;
 
 	if (beat_pulse(&claim))
 		PG_RETURN_BOOL(true);
 	begin_call(&call, fcinfo);
-	if (announce_pulse(&claim))
-	{
+	announced = announce_pulse(&claim);
+	if (announced)
 		INJECT(heartbeat_announced);
-		held = begin_heartbeats(&claim, args);
-	}
-	else
-	{
-		held = run_statement(&beat, args) > 0;
-		if (held)
-			pardon_pulse(&claim);
-	}
+	held = run_latest(&beat, args) > 0;
+	if (held)
+		claim.attempt = DatumGetInt32(result_value(0, 1).value);
+	if (announced)
+		settle_pulse(&claim, held);
+	else if (held)
+		pardon_pulse(&claim);
 	end_call(&call);
 	PG_RETURN_BOOL(held);
 }

@@ -247,7 +247,10 @@ $session->leave;
 $node->restart;
 $session = Session->new($node);
 is($session->ask(q{SELECT count(pictrepo.pulse(id)) FROM held}), '0', 'a restart forgets them');
+# the first one takes the row, where it may have to wait for who takes the job away
 my $restarted = seconds();
+$session->ask(q{SELECT pictrepo.heartbeat(queue, worker, id) FROM held});
+my $row = $session->ask(q{SELECT ctid FROM pictrepo.job_queue WHERE status = 'running'});
 while (seconds() < $restarted + 6)
 {
 	$session->ask(q{SELECT pictrepo.heartbeat(queue, worker, id) FROM held});
@@ -255,8 +258,8 @@ while (seconds() < $restarted + 6)
 }
 is($session->ask(q{SELECT string_agg(pictrepo.heartbeat(queue, worker, id)::text, ' ' ORDER BY job) FROM held}),
 	'true false', 'after which they count again');
-is($session->ask(q{SELECT count(pictrepo.pulse(j.id)) FROM held JOIN pictrepo.job_queue j USING (id)
-	WHERE j.heartbeat = held.heartbeat}), '1', 'without row versions');
+is($session->ask(q{SELECT count(pictrepo.pulse(id)), string_agg(ctid::text, ' ') FROM pictrepo.job_queue
+	WHERE status = 'running'}), "1|$row", 'without row versions after the first one');
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pictrepo.jobs WHERE state = 'running'}),
 	'until they stop');
 $session->leave;
