@@ -4,7 +4,7 @@
 # starts and has what was acknowledged, and of what was not all or nothing.  And
 # sessions that meet where no ordinary test can make them meet.
 #
-# PICTREPO_CRASHES: crashes at these points alone.
+# PICTREPO_CRASHES: crashes at these points alone, and of a few of the functions that write.
 
 use strict;
 use warnings;
@@ -662,13 +662,16 @@ if (!defined $ENV{POINTS} || $ENV{POINTS} =~ /\bcommit_/)
 	fill($node, 'filled');
 	$node->safe_psql('filled', 'CREATE SCHEMA pictrs; SELECT pictrepo.run_maintenance()');
 	value('ALTER DATABASE filled IS_TEMPLATE true');
-	foreach my $function (grep { is_writer($_) } public_functions($node, 'postgres'))
+	my @writers = grep { is_writer($_) } public_functions($node, 'postgres');
+	@writers = grep { $_->{name} =~ /^(push|complete_job|finish_ingest|delete_alias)$/ } @writers if $ENV{PICTREPO_CRASHES};
+	foreach my $function (@writers)
 	{
 		value('CREATE DATABASE copy TEMPLATE filled');
 		push @{ $done{ fail_at_commit($function) } }, $function->{name};
 		value('DROP DATABASE copy');
 	}
-	is(join(' ', sort @{ $done{'writes nothing'} }), 'heartbeat run_maintenance run_schedules start_worker',
+	is(join(' ', sort @{ $done{'writes nothing'} // [] }),
+		$ENV{PICTREPO_CRASHES} ? '' : 'heartbeat run_maintenance run_schedules start_worker',
 		'all but those that have nothing to write here');
 	value('ALTER DATABASE filled IS_TEMPLATE false; DROP DATABASE filled');
 }
