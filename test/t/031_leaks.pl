@@ -25,8 +25,8 @@ my $WARM = 2;
 
 # What is kept of each call adds to every round alike, and caches grow now and then. What
 # the session has asked its memory contexts for goes up and down with its caches: there the
-# middle one of the rounds tells, or their mean where that is less. What it has of the system, malloc's part with it, only grows,
-# by pages: there it is the round that added least. So much it may be, in kB, and all together.
+# middle one of the rounds tells, or their mean where that is less. What it has of the
+# system, malloc's part with it, only grows, by pages: there it is the round that added least. So much it may be, in kB, and all together.
 my $MIDDLE = 4;
 my $LEAST = 8;
 my $ALL = 2048;

@@ -41,7 +41,7 @@ OFFERED = {
     "uuid": {
         "the right token": UUID,
         "differs in the first digit": "0" + UUID[1:],
-        "differs in the middle": UUID[:18] + "c" + UUID[19:],
+        "differs in the middle": UUID[:19] + "c" + UUID[20:],
         "differs in the last digit": UUID[:-1] + "8",
         "differs in all digits": "".join(c if c == "-" else f"{15 - int(c, 16):x}" for c in UUID),
     },
