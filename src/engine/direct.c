@@ -15,27 +15,23 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
-#include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "engine/direct.h"
-#include "engine/foreign.h"
 #include "engine/injection.h"
 
 static bool
-is_given(const Insertion *insertion, AttrNumber number)
+is_given(const PlainTable *table, AttrNumber number)
 {
-	for (int i = 0; i < insertion->count; i++)
-		if (insertion->numbers[i] == number)
+	for (int i = 0; i < table->count; i++)
+		if (table->numbers[i] == number)
 			return true;
 	return false;
 }
@@ -59,62 +55,19 @@ look_up_default(Relation relation, AttrNumber number, NullableDatum *value)
 	return true;
 }
 
-/* Can a row be put into the table without a statement? */
 static bool
-look_up_columns(Insertion *insertion, Relation relation)
+look_up_defaults(PlainTable *table, Relation relation)
 {
+	Insertion  *insertion = (Insertion *) table;
 	int			natts = RelationGetNumberOfAttributes(relation);
 
-	if (has_foreign_code(RelationGetRelid(relation)) || natts > DIRECT_MAX_COLUMNS ||
-		relation->rd_rel->relkind != RELKIND_RELATION)
+	if (natts > PLAIN_MAX_COLUMNS)
 		return false;
-	for (int i = 0; i < insertion->count; i++)
-	{
-		const InsertedColumn *column = &insertion->columns[i];
-		AttrNumber	number = get_attnum(RelationGetRelid(relation), column->name);
-
-		if (number <= 0 || TupleDescAttr(RelationGetDescr(relation), number - 1)->atttypid != column->type)
-			return false;
-		insertion->numbers[i] = number;
-	}
 	for (AttrNumber number = 1; number <= natts; number++)
-		if (!is_given(insertion, number) &&
+		if (!is_given(table, number) &&
 			!look_up_default(relation, number, &insertion->defaults[number - 1]))
 			return false;
 	return true;
-}
-
-static void
-look_up(Insertion *insertion)
-{
-	Oid			oid = get_relname_relid(insertion->table, get_namespace_oid("pictrepo", false));
-	Relation	relation;
-
-	insertion->relation = InvalidOid;
-	relation = table_open(oid, RowExclusiveLock);
-	if (pg_class_aclcheck(oid, GetUserId(), ACL_INSERT) == ACLCHECK_OK && look_up_columns(insertion, relation))
-		insertion->relation = oid;
-	table_close(relation, NoLock);
-}
-
-/*
- * The table is locked, and what was done to it before is known.  What is heard
- * of while we look can only be looked at by the next call: it may never end.
- */
-static bool
-is_ready(Insertion *insertion)
-{
-	if (OidIsValid(insertion->relation))
-		LockRelationOid(insertion->relation, RowExclusiveLock);
-	if (insertion->version != tables_version() || insertion->user != GetUserId())
-	{
-		uint64		before = tables_version();
-
-		look_up(insertion);
-		insertion->version = before;
-		insertion->user = GetUserId();
-	}
-	return OidIsValid(insertion->relation);
 }
 
 static void
@@ -132,8 +85,8 @@ fill_slot(TupleTableSlot *slot, const Insertion *insertion, const NullableDatum 
 	ExecClearTuple(slot);
 	for (int i = 0; i < natts; i++)
 		put_value(slot, i, insertion->defaults[i]);
-	for (int i = 0; i < insertion->count; i++)
-		put_value(slot, insertion->numbers[i] - 1, values[i]);
+	for (int i = 0; i < insertion->table.count; i++)
+		put_value(slot, insertion->table.numbers[i] - 1, values[i]);
 	ExecStoreVirtualTuple(slot);
 }
 
@@ -149,11 +102,11 @@ insert_row(Insertion *insertion, const NullableDatum *values)
 	ResultRelInfo *target;
 	TupleTableSlot *slot;
 
-	if (!is_ready(insertion))
+	if (!is_still_plain(&insertion->table, RowExclusiveLock, ACL_INSERT, look_up_defaults))
 		return false;
 	PreventCommandIfReadOnly("INSERT");
 	PreventCommandIfParallelMode("INSERT");
-	relation = table_open(insertion->relation, NoLock);
+	relation = table_open(insertion->table.relation, NoLock);
 	estate = CreateExecutorState();
 	target = makeNode(ResultRelInfo);
 	InitResultRelInfo(target, relation, 0, NULL, 0);

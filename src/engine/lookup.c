@@ -16,19 +16,14 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "commands/defrem.h"
-#include "miscadmin.h"
-#include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "engine/compat.h"
-#include "engine/foreign.h"
 #include "engine/lookup.h"
 
 /* ----- what is known of the table ----- */
@@ -49,10 +44,12 @@ is_key_index(Relation index, const FormData_pg_attribute *key)
 		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 }
 
+/* Is there an index to find the key by? */
 static bool
-look_up_index(Lookup *lookup, Relation relation)
+look_up_index(PlainTable *table, Relation relation)
 {
-	const FormData_pg_attribute *key = TupleDescAttr(RelationGetDescr(relation), lookup->numbers[0] - 1);
+	Lookup	   *lookup = (Lookup *) table;
+	const FormData_pg_attribute *key = TupleDescAttr(RelationGetDescr(relation), table->numbers[0] - 1);
 	List	   *indexes = RelationGetIndexList(relation);
 	bool		found = false;
 	ListCell   *cell;
@@ -73,58 +70,6 @@ look_up_index(Lookup *lookup, Relation relation)
 	}
 	list_free(indexes);
 	return found;
-}
-
-static bool
-look_up_columns(Lookup *lookup, Relation relation)
-{
-	for (int i = 0; i < lookup->count; i++)
-	{
-		AttrNumber	number = get_attnum(RelationGetRelid(relation), lookup->columns[i].name);
-		const FormData_pg_attribute *column;
-
-		if (number <= 0)
-			return false;
-		column = TupleDescAttr(RelationGetDescr(relation), number - 1);
-		if (column->atttypid != lookup->columns[i].type || column->attgenerated != '\0')
-			return false;
-		lookup->numbers[i] = number;
-	}
-	return true;
-}
-
-static void
-look_up(Lookup *lookup)
-{
-	Oid			oid = get_relname_relid(lookup->table, get_namespace_oid("pictrepo", false));
-	Relation	relation;
-
-	lookup->relation = InvalidOid;
-	relation = table_open(oid, AccessShareLock);
-	if (!has_foreign_code(oid) && pg_class_aclcheck(oid, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
-		look_up_columns(lookup, relation) && look_up_index(lookup, relation))
-		lookup->relation = oid;
-	table_close(relation, NoLock);
-}
-
-/*
- * The table is locked, and what was done to it before is known.  What is heard
- * of while we look can only be looked at by the next call: it may never end.
- */
-static bool
-is_ready(Lookup *lookup)
-{
-	if (OidIsValid(lookup->relation))
-		LockRelationOid(lookup->relation, AccessShareLock);
-	if (lookup->version != tables_version() || lookup->user != GetUserId())
-	{
-		uint64		before = tables_version();
-
-		look_up(lookup);
-		lookup->version = before;
-		lookup->user = GetUserId();
-	}
-	return OidIsValid(lookup->relation);
 }
 
 /* ----- looking ----- */
@@ -153,8 +98,8 @@ scan(const Lookup *lookup, Relation relation, Relation index, Datum key, Nullabl
 						   lookup->equal, key);
 	index_rescan(look, &equal, 1, NULL, 0);
 	found = index_getnext_slot(look, ForwardScanDirection, slot);
-	for (int i = 0; found && i < lookup->count; i++)
-		row[i] = copied_value(slot, lookup->numbers[i]);
+	for (int i = 0; found && i < lookup->table.count; i++)
+		row[i] = copied_value(slot, lookup->table.numbers[i]);
 	index_endscan(look);
 	ExecDropSingleTupleTableSlot(slot);
 	return found;
@@ -171,11 +116,11 @@ find_row(Lookup *lookup, NullableDatum key, NullableDatum *row)
 	Relation	index;
 	bool		found;
 
-	if (!is_ready(lookup))
+	if (!is_still_plain(&lookup->table, AccessShareLock, ACL_SELECT, look_up_index))
 		return LOOKUP_UNABLE;
 	if (key.isnull)
 		return LOOKUP_NOTHING;
-	relation = table_open(lookup->relation, NoLock);
+	relation = table_open(lookup->table.relation, NoLock);
 	index = index_open(lookup->index, AccessShareLock);
 	/* not to be fetched from elsewhere at each comparison */
 	found = scan(lookup, relation, index, PointerGetDatum(PG_DETOAST_DATUM_PACKED(key.value)), row);

@@ -8,16 +8,9 @@
 #ifndef PICTREPO_LOOKUP_H
 #define PICTREPO_LOOKUP_H
 
-#include "access/attnum.h"
 #include "fmgr.h"
 
-#define LOOKUP_MAX_COLUMNS 8
-
-typedef struct LookupColumn
-{
-	const char *name;
-	Oid			type;
-} LookupColumn;
+#include "engine/plain.h"
 
 /*
  * LOOKS_UP(name, table, {column, type oid}...) defines one that is static; the
@@ -25,26 +18,14 @@ typedef struct LookupColumn
  */
 typedef struct Lookup
 {
-	const char *table;
-	int			count;
-	LookupColumn columns[LOOKUP_MAX_COLUMNS];
-
-	/* looked up when the tables changed */
-	uint64		version;		/* 0: never */
-	Oid			user;			/* for whom */
-	Oid			relation;		/* invalid: it takes a statement */
-	Oid			index;
+	PlainTable	table;
+	Oid			index;			/* of the key */
 	RegProcedure equal;
 	Oid			collation;
-	AttrNumber	numbers[LOOKUP_MAX_COLUMNS];
 } Lookup;
 
 #define LOOKS_UP(name, from, ...) \
-	static Lookup name = { \
-		.table = (from), \
-		.count = sizeof((LookupColumn[]) {__VA_ARGS__}) / sizeof(LookupColumn), \
-		.columns = {__VA_ARGS__} \
-	}
+	static Lookup name = {.table = PLAIN_TABLE(from, __VA_ARGS__)}
 
 typedef enum LookupResult
 {
