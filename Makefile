@@ -16,11 +16,13 @@
 #   make fuzz            libFuzzer on all that parses, under ASan and UBSan (MINUTES=1 for each)
 #   make sqlsmith        made-up queries of all functions and tables (MINUTES=5)
 #   make sizes           values of hundreds of megabytes for every function (MB=300)
-#   make token-timing    how long it takes to compare delete tokens, in figures (ROUNDS=500)
+#   make token-timing    how long it takes to compare delete tokens tells nothing of them (ROUNDS=500)
 #   make leaks           a million calls in one session, which does not grow (CALLS=1000000)
 #   make sanitize        the regression tests with the library built for UBSan, and for ASan
 #   make memcheck        the regression tests on a server under valgrind
 #   make test-asserts    the whole test on a server built with assertions, and without caches
+#                        (EXEC_BACKEND=yes: on one whose processes inherit nothing)
+#   make mutations       faults put into the code, each of which a test must notice
 #   make test-injection  an error, a crash, another session between any two steps
 #   make deb             build the Debian package of this release, into build/deb
 #   make test-package    build, install, use and purge it, each Debian release in a chroot
@@ -80,7 +82,7 @@ EXTRA_CLEAN = build
 SCRIPTED = demo test test-versions test-package test-clients test-injection test-asserts test-pg-upgrade \
 	test-monitoring \
 	bench chaos soak memcheck failover model fuzz sqlsmith sizes token-timing leaks sanitize \
-	dashboard dashboard-picture deb dist docs server server-stop setup
+	mutations dashboard dashboard-picture deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
 demo:
@@ -142,6 +144,9 @@ memcheck:
 
 test-asserts:
 	@test/asserts/run
+
+mutations:
+	@test/mutations/run
 
 test-injection:
 	@test/injection/run

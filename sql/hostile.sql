@@ -82,13 +82,14 @@ DROP FUNCTION public.note;
 SELECT pictrepo.cleanup_hash('\xaa');
 
 -- code that says things without a schema means pg_catalog's by them, whatever
--- the caller's search_path; in the first run of a statement, which plans it
--- anew, and in the second
+-- the caller's search_path and temporary tables; in the first run of a statement,
+-- which plans it anew, and in the second
 CREATE SCHEMA careless;
 CREATE FUNCTION careless.upper(text) RETURNS text LANGUAGE sql AS $$ SELECT 'shadowed' $$;
 CREATE FUNCTION public.careless() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-	RAISE NOTICE '% of % is %', TG_OP, TG_TABLE_NAME, upper('sure');
+	RAISE NOTICE '% of % is %', TG_OP, TG_TABLE_NAME,
+		CASE WHEN EXISTS (SELECT FROM pg_am) THEN upper('sure') ELSE 'shadowed' END;
 	RETURN NULL;
 END $$;
 CREATE FUNCTION public.careful(text) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS $$
@@ -110,6 +111,7 @@ SELECT public.tour() FROM generate_series(1, 3);
 RESET ROLE;
 CREATE TRIGGER careless AFTER INSERT OR UPDATE OR DELETE ON pictrepo.job_queue FOR EACH ROW EXECUTE FUNCTION public.careless();
 SET ROLE regress_pictrepo_evil;
+CREATE TEMP TABLE pg_am (amname pg_catalog.name);
 SELECT public.tour() FROM generate_series(1, 2);
 RESET ROLE;
 DROP TRIGGER careless ON pictrepo.job_queue;

@@ -521,10 +521,12 @@ is( value(qq{
 	't|f|f', 'max_running_jobs: heartbeats are for who holds the job');
 is(value(qq{SELECT count(*) FROM pictrepo.jobs WHERE heartbeat > '$old'}),
 	'100', 'max_running_jobs: all heartbeats are kept');
+# Where processes are started afresh the server tells them nothing of it when they
+# come to a table that is there.
+my $grows = qx(pg_config --cppflags) =~ /EXEC_BACKEND/ ? 'with EXEC_BACKEND a table of fixed size grows' : '';
 SKIP:
 {
-	# the server tells nobody of it who comes to a table that is there
-	skip 'with EXEC_BACKEND a table of fixed size grows', 1 if `pg_config --cppflags` =~ /EXEC_BACKEND/;
+	skip $grows, 1 if $grows;
 	cmp_ok(value('SELECT count(pictrepo.pulse(id)) FROM pictrepo.job_queue'),
 		'<', 100, 'max_running_jobs: some of them in their rows');
 }
@@ -558,7 +560,11 @@ value('TRUNCATE pictrepo.job_queue');
 $node->safe_psql('postgres', 'CREATE DATABASE doomed');
 $node->safe_psql('doomed', 'CREATE EXTENSION pictrepo');
 is(places('doomed'), $places, 'max_running_jobs: a database has all places');
-is(places(), 0, 'max_running_jobs: and another one none');
+SKIP:
+{
+	skip $grows, 1 if $grows;
+	is(places(), 0, 'max_running_jobs: and another one none');
+}
 $node->safe_psql('postgres', 'DROP DATABASE doomed');
 my $free = 0;
 for (1 .. 100)
