@@ -16,14 +16,12 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-#include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
 #include "engine/compat.h"
@@ -324,24 +322,20 @@ name_of_awaited(const Awaited *awaited)
 }
 
 static void
-give_awaited(ReturnSetInfo *result, const Awaited *awaited)
+give_awaited(FunctionCallInfo fcinfo, const Awaited *awaited)
 {
 	static const char *const kinds[] = {
 		[WAIT_FOR_JOB] = "job",
 		[WAIT_FOR_UPLOAD] = "upload",
 		[WAIT_FOR_VARIANT] = "variant",
 	};
-	Datum		values[5];
-	bool		nulls[5] = {false};
 	bytea	   *hash = (bytea *) cstring_to_text_with_len(awaited->name, awaited->hash_length);
 
-	values[0] = Int32GetDatum(awaited->pid);
-	values[1] = CStringGetTextDatum(kinds[awaited->what]);
-	values[2] = name_of_awaited(awaited);
-	values[3] = PointerGetDatum(hash);
-	nulls[3] = awaited->what != WAIT_FOR_VARIANT;
-	values[4] = TimestampTzGetDatum(awaited->since);
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	give_row(fcinfo, ARGS(given(Int32GetDatum(awaited->pid)),
+						  given(CStringGetTextDatum(kinds[awaited->what])),
+						  given(name_of_awaited(awaited)),
+						  awaited->what == WAIT_FOR_VARIANT ? given(PointerGetDatum(hash)) : NULL_ARG,
+						  given(TimestampTzGetDatum(awaited->since))));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_waiting_sessions);
@@ -363,7 +357,7 @@ pictrepo_waiting_sessions(PG_FUNCTION_ARGS)
 
 		CHECK_FOR_INTERRUPTS();
 		if (awaited.pid != 0 && awaited.database == MyDatabaseId)
-			give_awaited((ReturnSetInfo *) fcinfo->resultinfo, &awaited);
+			give_awaited(fcinfo, &awaited);
 	}
 	PG_RETURN_NULL();
 }

@@ -13,7 +13,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/ipc.h"
@@ -24,7 +23,6 @@
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/tuplestore.h"
 
 #include "engine/arguments.h"
 #include "engine/changes.h"
@@ -485,21 +483,13 @@ look_for_jobs(void *pop, TimestampTz *again)
 static void
 take_rows(Pop *pop)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) pop->fcinfo->resultinfo;
-
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		Datum		values[POP_COLUMNS];
-		bool		nulls[POP_COLUMNS];
+		NullableDatum row[POP_COLUMNS];
 
 		for (int c = 0; c < POP_COLUMNS; c++)
-		{
-			NullableDatum value = result_value(i, c + 1);
-
-			values[c] = value.value;
-			nulls[c] = value.isnull;
-		}
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+			row[c] = result_value(i, c + 1);
+		give_row(pop->fcinfo, row);
 	}
 }
 
