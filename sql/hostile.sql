@@ -276,6 +276,16 @@ EXECUTE served;
 \set VERBOSITY default
 ALTER TABLE pictrepo.hashes RENAME COLUMN blurred TO blurhash;
 EXECUTE served;
+-- a table that is somewhere else
+ALTER TABLE pictrepo.details RENAME TO moved;
+ALTER TABLE pictrepo.job_queue RENAME TO moved_queue;
+\set VERBOSITY sqlstate
+EXECUTE served;
+SELECT pictrepo.push('q', '1');
+\set VERBOSITY default
+ALTER TABLE pictrepo.moved RENAME TO details;
+ALTER TABLE pictrepo.moved_queue RENAME TO job_queue;
+EXECUTE served;
 -- a key that is NULL, or not the only one
 ALTER TABLE pictrepo.hashes ALTER identifier DROP NOT NULL;
 UPDATE pictrepo.hashes SET identifier = NULL;

@@ -44,10 +44,11 @@ static void
 look_up(PlainTable *table, LOCKMODE lock, AclMode right, SuitsPlain suits)
 {
 	Oid			oid = get_relname_relid(table->name, get_namespace_oid("pictrepo", false));
-	Relation	relation;
+	Relation	relation = OidIsValid(oid) ? try_table_open(oid, lock) : NULL;
 
 	table->relation = InvalidOid;
-	relation = table_open(oid, lock);
+	if (relation == NULL)
+		return;					/* the statement says that there is no such table */
 	if (relation->rd_rel->relkind == RELKIND_RELATION && !has_foreign_code(oid) &&
 		pg_class_aclcheck(oid, GetUserId(), right) == ACLCHECK_OK &&
 		look_up_columns(table, relation) && suits(table, relation))
