@@ -43,10 +43,11 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).
 
 # The install script is these files, one after the other.
 SQL_ORDER = header \
-	$(addprefix repo/,values hashes variants aliases proxies access details \
-		settings migrations uploads queue queue_schedules queue_upkeep full operations lines \
-		pictrs samples roles) \
-	engine/waiting engine/worker footer
+	$(addprefix images/,values hashes variants aliases proxies access_times details \
+		host_settings store_migrations uploads) \
+	$(addprefix queue/,queue schedules stats) admin/status operations/operations \
+	$(addprefix transfer/,lines pictrs) admin/samples admin/roles admin/waiting \
+	worker/worker footer
 SQL = $(SQL_ORDER:%=src/%.sql)
 SQL_FORGOTTEN = $(filter-out $(SQL) src/upgrade/%,$(wildcard src/*.sql src/*/*.sql))
 INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
@@ -59,7 +60,7 @@ GUIDES = $(addprefix doc/,reference.md hosts.md pict-rs.md workers.md dashboard.
 	test/dashboard/dashboard.py test/dashboard/queries.py test/charts/svg.py
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
-# PICTREPO_DEBUG=1 builds with injection points, see src/engine/injection.h.
+# PICTREPO_DEBUG=1 builds with injection points, see src/common/injection_points.h.
 PG_CPPFLAGS = -I$(srcdir)/src -DPICTREPO_VERSION='"$(EXTVERSION)"' \
 	$(if $(PICTREPO_DEBUG),-DPICTREPO_INJECTION) $(shell pkg-config --cflags json-c 2>/dev/null)
 # In a clone a warning is an error; a release must build with compilers to come.

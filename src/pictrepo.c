@@ -9,10 +9,10 @@
 
 #include "fmgr.h"
 
-#include "engine/changes.h"
-#include "engine/settings.h"
-#include "engine/shared.h"
-#include "engine/worker.h"
+#include "common/guc.h"
+#include "shmem/shmem.h"
+#include "worker/worker.h"
+#include "xact/xact_callback.h"
 
 PG_MODULE_MAGIC;
 
@@ -31,4 +31,5 @@ _PG_init(void)
 		return;
 	reserve_shared_memory();
 	define_launcher();
+	define_utility_hook();
 }

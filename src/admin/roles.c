@@ -11,8 +11,9 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
-#include "engine/arguments.h"
-#include "engine/statements.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
 
 static const char *const levels[] = {"reader", "writer", "admin"};
 

@@ -10,11 +10,12 @@
 #include "catalog/pg_type.h"
 #include "utils/timestamp.h"
 
-#include "engine/batches.h"
-#include "engine/duties.h"
-#include "engine/settings.h"
-#include "engine/statements.h"
-#include "repo/samples.h"
+#include "admin/samples.h"
+#include "common/guc.h"
+#include "common/maintenance_tasks.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/row_batch.h"
+#include "sqlfunc/statement.h"
 
 /* Twice at one time is once: whoever calls run_maintenance may do so in a loop. */
 WRITES(insert_sample,

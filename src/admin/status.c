@@ -1,22 +1,25 @@
 /*-------------------------------------------------------------------------
  *
- * full.c
- *		FullRepo: health, and what follows from an alias.
+ * status.c
+ *		What runs, and how it is doing.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
-#include "engine/arguments.h"
-#include "engine/restore.h"
-#include "engine/settings.h"
-#include "engine/shared.h"
-#include "engine/statements.h"
-#include "repo/pictrs.h"
+#include "common/advisory_locks.h"
+#include "common/guc.h"
+#include "shmem/database_slot.h"
+#include "shmem/shmem.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_health_check);
 
@@ -106,7 +109,7 @@ READS_ALL(status_items,
 		  " JOIN pg_database d ON d.oid = l.database"
 		  " WHERE d.datname = current_database() AND n.nspname = t.schema AND l.granted"
 		  " AND l.locktype = 'object' AND l.classid = 'pg_namespace'::regclass"
-		  " AND l.objsubid = " CppAsString2(TRANSFER_LOCK) ") AS held"
+		  " AND l.objsubid = " CppAsString2(TRANSFER_LOCK_CLASS) ") AS held"
 		  " FROM pictrepo.transfers t GROUP BY direction, schema HAVING count(finished) < count(*)"
 		  " ORDER BY direction, schema) unfinished),"
 		  " sizes AS (SELECT string_agg(name, ', ' ORDER BY name) AS set FROM pg_settings"
@@ -179,38 +182,68 @@ pictrepo_status(PG_FUNCTION_ARGS)
 							given(BoolGetDatum(database_has_no_room()))));
 }
 
-PG_FUNCTION_INFO_V1(pictrepo_identifier_from_alias);
-
-READS(identifier_from_alias,
-	  "SELECT h.identifier FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
-	  " WHERE a.alias = $1",
-	  TEXTOID);
-
-/*
- * identifier_from_alias(alias text) -> text
- *
- * NULL: no such alias.  22004, 22023, 22001.
- */
-Datum
-pictrepo_identifier_from_alias(PG_FUNCTION_ARGS)
+/* As it is at this moment: places are taken and given back all the time. */
+static Awaited
+awaited_at(int place)
 {
-	return answer_value(fcinfo, &identifier_from_alias, ARGS(alias_argument(fcinfo, 0)));
+	Awaited		awaited;
+
+	SpinLockAcquire(&shared->mutex);
+	awaited = waiters[place].awaited;
+	SpinLockRelease(&shared->mutex);
+	return awaited;
 }
 
-PG_FUNCTION_INFO_V1(pictrepo_aliases_from_alias);
+static Datum
+name_of_awaited(const Awaited *awaited)
+{
+	if (awaited->what == WAIT_FOR_UPLOAD)
+	{
+		Datum		id = UUIDPGetDatum((const pg_uuid_t *) awaited->name);
 
-READS(aliases_from_alias,
-	  "SELECT b.alias FROM pictrepo.aliases a JOIN pictrepo.aliases b ON b.hash = a.hash"
-	  " WHERE a.alias = $1 ORDER BY b.alias",
-	  TEXTOID);
+		return CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(uuid_out, id)));
+	}
+	return PointerGetDatum(cstring_to_text_with_len(awaited->name + awaited->hash_length,
+													awaited->length - awaited->hash_length));
+}
+
+static void
+give_awaited(FunctionCallInfo fcinfo, const Awaited *awaited)
+{
+	static const char *const kinds[] = {
+		[WAIT_FOR_JOB] = "job",
+		[WAIT_FOR_UPLOAD] = "upload",
+		[WAIT_FOR_VARIANT] = "variant",
+	};
+	bytea	   *hash = (bytea *) cstring_to_text_with_len(awaited->name, awaited->hash_length);
+
+	give_row(fcinfo, ARGS(given(Int32GetDatum(awaited->pid)),
+						  given(CStringGetTextDatum(kinds[awaited->what])),
+						  given(name_of_awaited(awaited)),
+						  awaited->what == WAIT_FOR_VARIANT ? given(PointerGetDatum(hash)) : NULL_ARG,
+						  given(TimestampTzGetDatum(awaited->since))));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_waiting_sessions);
 
 /*
- * aliases_from_alias(alias text) -> setof text
+ * waiting_sessions()
+ *		-> setof (pid int, waits_for text, name text, hash bytea, since timestamptz)
  *
- * In byte order; no row: no such alias.  22004, 22023, 22001.
+ * Who waits in this database and has a place in a line; no row without shared
+ * memory.  hash NULL: it waits for no variant.
  */
 Datum
-pictrepo_aliases_from_alias(PG_FUNCTION_ARGS)
+pictrepo_waiting_sessions(PG_FUNCTION_ARGS)
 {
-	return answer_rows(fcinfo, &aliases_from_alias, ARGS(alias_argument(fcinfo, 0)));
+	begin_rows(fcinfo);
+	for (int i = 0; shared != NULL && i < max_waiters; i++)
+	{
+		Awaited		awaited = awaited_at(i);
+
+		CHECK_FOR_INTERRUPTS();
+		if (awaited.pid != 0 && awaited.database == MyDatabaseId)
+			give_awaited(fcinfo, &awaited);
+	}
+	PG_RETURN_NULL();
 }

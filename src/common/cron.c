@@ -22,8 +22,9 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
-#include "engine/arguments.h"
-#include "engine/cron.h"
+#include "common/cron.h"
+#include "sqlfunc/result.h"
+#include "xact/row_count.h"
 
 /* characters of a bad text that an error shows */
 #define SHOWN_MAX 100
@@ -240,20 +241,6 @@ parse_cron(const char *text, Cron *cron)
 	if (!comes_true(cron))
 		return "Fields \"day of month\" and \"month\" name a day that never comes.";
 	return NULL;
-}
-
-Cron
-cron_argument(FunctionCallInfo fcinfo, int n)
-{
-	Cron		cron;
-	const char *wrong = parse_cron(TextDatumGetCString(text_argument(fcinfo, n, CRON_MAX).value), &cron);
-
-	if (wrong != NULL)
-		bad_argument(fcinfo, n, wrong,
-					 "Fields are minute, hour, day of month, month and day of week, as in"
-					 " \"30 4 * * mon-fri\"; shorthands are @hourly, @daily, @weekly,"
-					 " @monthly and @yearly.");
-	return cron;
 }
 
 /* ----- next by cron ----- */

@@ -34,7 +34,6 @@ typedef struct Cron
 
 /* NULL when the text is well formed and comes true on some day, else why not */
 extern const char *parse_cron(const char *text, Cron *cron);
-extern Cron cron_argument(FunctionCallInfo fcinfo, int n);
 
 /* The first time after a given one, or infinity when the calendar ends first */
 extern TimestampTz next_by_cron(const Cron *cron, TimestampTz after, pg_tz *zone);

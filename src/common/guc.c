@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * settings.c
+ * guc.c
  *		The extension's settings.
  *
  * What decides over other sessions' work (when a job counts as abandoned, say)
@@ -15,8 +15,9 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
-#include "engine/injection.h"
-#include "engine/settings.h"
+#include "common/guc.h"
+#include "common/injection_points.h"
+#include "sqlfunc/result.h"
 
 bool		preloaded = false;
 

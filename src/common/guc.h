@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * settings.h
+ * guc.h
  *		The extension's settings (pictrepo.* in postgresql.conf).
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_SETTINGS_H
-#define PICTREPO_SETTINGS_H
+#ifndef PICTREPO_GUC_H
+#define PICTREPO_GUC_H
 
 typedef enum NotifyMode
 {

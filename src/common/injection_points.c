@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * injection.c
+ * injection_points.c
  *		What happens at an injection point, in a build that has them.
  *
  * The end of a process happens once: the file ENDED in the data directory, which
@@ -24,8 +24,8 @@
 #include "storage/proc.h"
 #include "utils/guc.h"
 
-#include "engine/duties.h"
-#include "engine/injection.h"
+#include "common/injection_points.h"
+#include "common/maintenance_tasks.h"
 
 #define ENDED "pictrepo_ended"
 

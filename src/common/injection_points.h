@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * injection.h
+ * injection_points.h
  *		Points at which a test can stop, fail or kill a process.
  *
  * INJECT(point) stands between two steps that a crash, an error or another
@@ -17,8 +17,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_INJECTION_H
-#define PICTREPO_INJECTION_H
+#ifndef PICTREPO_INJECTION_POINTS_H
+#define PICTREPO_INJECTION_POINTS_H
 
 /* FAILS(point): anything may happen; RUNS(point): no error can be raised there */
 #define INJECTION_POINTS(FAILS, RUNS) \

@@ -1,14 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * duties.h
+ * maintenance_tasks.h
  *		What the background worker of a database does.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_DUTIES_H
-#define PICTREPO_DUTIES_H
-
-#include "datatype/timestamp.h"
+#ifndef PICTREPO_MAINTENANCE_TASKS_H
+#define PICTREPO_MAINTENANCE_TASKS_H
 
 typedef enum DutyNumber
 {
@@ -35,19 +33,5 @@ typedef enum DutyNumber
 
 /* one that had little to do takes one part in so many of the time, at most */
 #define DUTY_SHARE 50
-
-typedef struct Duty
-{
-	const char *name;
-	int		   *interval;		/* ms */
-	unsigned	attention;		/* ATTEND_* flags that call for it at once */
-	uint64		(*run) (void);	/* in a transaction with SPI; rows done */
-	TimestampTz (*next) (void); /* after it: when it has to run, at the latest */
-	bool		worker_only;	/* nobody else may run it */
-	int			batch;			/* not 0: in place of DUTY_BATCH */
-} Duty;
-
-/* see duties.c, which knows the rooms */
-extern const Duty duties[DUTIES];
 
 #endif

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * slug.c
+ * page_slug.c
  *		Page positions as clients see them.
  *
  * A slug is URL-safe base64, without padding, of one of these:
@@ -20,15 +20,14 @@
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
 
-#include "engine/arguments.h"
-#include "engine/slug.h"
+#include "common/limits.h"
+#include "common/page_slug.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
 
 #define TAG_PLAIN	0x01		/* always set */
 #define TAG_TIME	0x02		/* eight bytes of time follow */
 #define TAG_PADDED	0x04		/* a zero byte ends it */
-
-#define SLUG_BYTES_MAX (1 + sizeof(uint64) + HASH_MAX + 1)
-#define SLUG_MAX ((SLUG_BYTES_MAX + 2) / 3 * 4)
 
 /* The bytes in standard base64 with padding, in a palloc'd string. */
 char *
@@ -158,28 +157,4 @@ slug_to_position(text *slug, Position *position)
 		return false;
 	position->hash = make_bytea(bytes + start, length - start);
 	return true;
-}
-
-Position
-slug_argument(FunctionCallInfo fcinfo, int n)
-{
-	NullableDatum slug = any_argument(fcinfo, n);
-	text	   *slug_text = DatumGetTextPP(slug.value);
-	Position	position;
-
-	if (VARSIZE_ANY_EXHDR(slug_text) > SLUG_MAX || !slug_to_position(slug_text, &position))
-		bad_argument(fcinfo, n,
-					 psprintf("\"%s\" is not a slug.",
-							  text_to_cstring(DatumGetTextPSlice(slug.value, 0, 100))),
-					 "Slugs come from hash_page, hash_page_by_date and hash_to_slug.");
-	return position;
-}
-
-/* For a statement that goes on to hash_page: what is no slug ends here. */
-NullableDatum
-checked_slug(FunctionCallInfo fcinfo, int n)
-{
-	if (!PG_ARGISNULL(n))
-		(void) slug_argument(fcinfo, n);
-	return fcinfo->args[n];
 }

@@ -1,17 +1,20 @@
 /*-------------------------------------------------------------------------
  *
- * slug.h
+ * page_slug.h
  *		Page positions as clients see them.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_SLUG_H
-#define PICTREPO_SLUG_H
+#ifndef PICTREPO_PAGE_SLUG_H
+#define PICTREPO_PAGE_SLUG_H
 
 #include "datatype/timestamp.h"
 
-/* pict-rs's own hash: SHA-256, size, format */
-#define PICTRS_HASH_LEN 39
+#include "common/limits.h"
+
+/* the longest slug, in characters */
+#define SLUG_BYTES_MAX (1 + sizeof(uint64) + HASH_MAX + 1)
+#define SLUG_MAX ((SLUG_BYTES_MAX + 2) / 3 * 4)
 
 /*
  * A place in the order of hashes.  Without a time it is just a hash, to be
@@ -27,7 +30,5 @@ typedef struct Position
 extern char *to_base64(const char *bytes, int length);
 extern text *slug_from_position(const Position *position);
 extern bool slug_to_position(text *slug, Position *position);
-extern Position slug_argument(FunctionCallInfo fcinfo, int n);
-extern NullableDatum checked_slug(FunctionCallInfo fcinfo, int n);
 
 #endif

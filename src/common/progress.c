@@ -15,7 +15,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 
-#include "engine/progress.h"
+#include "common/progress.h"
 
 /* A new text takes the query's id away, which is the same still. */
 static void

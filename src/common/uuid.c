@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * identity.c
+ * uuid.c
  *		UUIDs: the ids that pictrepo mints, and those in aliases and tokens.
  *
  * A minted id is a UUID version 7: 48 bits of Unix time in ms, 4 bits version,
@@ -17,14 +17,13 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "engine/arguments.h"
-#include "engine/identity.h"
-#include "engine/settings.h"
+#include "common/guc.h"
+#include "common/uuid.h"
+#include "sqlfunc/result.h"
+#include "xact/row_count.h"
 
 /* 1/4096 ms, the unit in which a minted id tells its time */
 #define TICKS_PER_MS 4096
-#define UNIX_EPOCH_USECS \
-	((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 /* Time now in ticks, later than that of the id before. */
 static uint64
@@ -163,56 +162,4 @@ normal_alias(text *alias)
 	memcpy(VARDATA(normal), uuid, UUID_TEXT_LEN);
 	memcpy(VARDATA(normal) + UUID_TEXT_LEN, start + stem, length - stem);
 	return normal;
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_session_worker);
-
-/*
- * session_worker() -> uuid
- *
- * The id under which this session claims when no worker is given.
- */
-Datum
-pictrepo_session_worker(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_UUID_P(session_worker_id());
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_id_node);
-
-/*
- * id_node(id uuid) -> int
- *
- * The pictrepo.node_id of the node that minted the id; NULL when it is not a
- * UUID version 7.  22004 for NULL.
- */
-Datum
-pictrepo_id_node(PG_FUNCTION_ARGS)
-{
-	const unsigned char *byte = DatumGetUUIDP(any_argument(fcinfo, 0).value)->data;
-
-	if (byte[6] >> 4 != 7 || byte[8] >> 6 != 2)
-		PG_RETURN_NULL();
-	PG_RETURN_INT32((byte[8] & 0x3f) << 4 | byte[9] >> 4);
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_id_time);
-
-/*
- * id_time(id uuid) -> timestamptz
- *
- * When the id was minted, to the ms; NULL when it is not a UUID version 7.
- * 22004 for NULL.
- */
-Datum
-pictrepo_id_time(PG_FUNCTION_ARGS)
-{
-	const unsigned char *byte = DatumGetUUIDP(any_argument(fcinfo, 0).value)->data;
-	int64		ms = 0;
-
-	if (byte[6] >> 4 != 7 || byte[8] >> 6 != 2)
-		PG_RETURN_NULL();
-	for (int i = 0; i < 6; i++)
-		ms = ms << 8 | byte[i];
-	PG_RETURN_TIMESTAMPTZ(ms * 1000 - UNIX_EPOCH_USECS);
 }

@@ -1,16 +1,19 @@
 /*-------------------------------------------------------------------------
  *
- * identity.h
+ * uuid.h
  *		UUIDs: the ids that pictrepo mints, and those in aliases and tokens.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_IDENTITY_H
-#define PICTREPO_IDENTITY_H
+#ifndef PICTREPO_UUID_H
+#define PICTREPO_UUID_H
 
 #include "utils/uuid.h"
 
 #define UUID_TEXT_LEN 36
+
+#define UNIX_EPOCH_USECS \
+	((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 extern void mint_id(pg_uuid_t *id);
 extern const pg_uuid_t *session_worker_id(void);

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * access.c
+ * access_times.c
  *		AliasAccessRepo and VariantAccessRepo: when things were last served.
  *
  * A variant's access time is in its row.  So is an alias's, but for an alias
@@ -15,10 +15,11 @@
 #include "catalog/pg_type.h"
 #include "utils/timestamp.h"
 
-#include "engine/arguments.h"
-#include "engine/lazy_commit.h"
-#include "engine/settings.h"
-#include "engine/statements.h"
+#include "common/guc.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
+#include "xact/async_commit.h"
 
 /* rows that a max of NULL stands for: all */
 static NullableDatum

@@ -11,9 +11,11 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
-#include "engine/arguments.h"
-#include "engine/identity.h"
-#include "engine/statements.h"
+#include "common/limits.h"
+#include "common/uuid.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_create_alias);
 
@@ -154,4 +156,40 @@ Datum
 pictrepo_cleanup_alias(PG_FUNCTION_ARGS)
 {
 	return answer_whether(fcinfo, &delete_alias, ARGS(alias_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_identifier_from_alias);
+
+READS(identifier_from_alias,
+	  "SELECT h.identifier FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
+	  " WHERE a.alias = $1",
+	  TEXTOID);
+
+/*
+ * identifier_from_alias(alias text) -> text
+ *
+ * NULL: no such alias.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_identifier_from_alias(PG_FUNCTION_ARGS)
+{
+	return answer_value(fcinfo, &identifier_from_alias, ARGS(alias_argument(fcinfo, 0)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_aliases_from_alias);
+
+READS(aliases_from_alias,
+	  "SELECT b.alias FROM pictrepo.aliases a JOIN pictrepo.aliases b ON b.hash = a.hash"
+	  " WHERE a.alias = $1 ORDER BY b.alias",
+	  TEXTOID);
+
+/*
+ * aliases_from_alias(alias text) -> setof text
+ *
+ * In byte order; no row: no such alias.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_aliases_from_alias(PG_FUNCTION_ARGS)
+{
+	return answer_rows(fcinfo, &aliases_from_alias, ARGS(alias_argument(fcinfo, 0)));
 }

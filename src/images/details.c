@@ -9,9 +9,10 @@
 
 #include "catalog/pg_type.h"
 
-#include "document/document.h"
-#include "engine/arguments.h"
-#include "engine/statements.h"
+#include "json/json_check.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_relate_details);
 

@@ -14,10 +14,13 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "engine/arguments.h"
-#include "engine/statements.h"
-#include "engine/slug.h"
-#include "engine/tally.h"
+#include "common/limits.h"
+#include "common/page_slug.h"
+#include "shmem/shmem.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
+#include "xact/row_count.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_size);
 

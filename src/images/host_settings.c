@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * settings.c
+ * host_settings.c
  *		SettingsRepo: what the image host keeps for itself.
  *
  *-------------------------------------------------------------------------
@@ -9,8 +9,10 @@
 
 #include "catalog/pg_type.h"
 
-#include "engine/arguments.h"
-#include "engine/statements.h"
+#include "common/limits.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_set);
 

@@ -9,8 +9,9 @@
 
 #include "catalog/pg_type.h"
 
-#include "engine/arguments.h"
-#include "engine/statements.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_relate_url);
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * migrations.c
+ * store_migrations.c
  *		StoreMigrationRepo: which files have moved from one store to another.
  *
  *-------------------------------------------------------------------------
@@ -9,8 +9,9 @@
 
 #include "catalog/pg_type.h"
 
-#include "engine/arguments.h"
-#include "engine/statements.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_is_continuing_migration);
 

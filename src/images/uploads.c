@@ -12,16 +12,18 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
-#include "document/document.h"
-#include "engine/arguments.h"
-#include "engine/batches.h"
-#include "engine/duties.h"
-#include "engine/identity.h"
-#include "engine/settings.h"
-#include "engine/statements.h"
-#include "engine/triggers.h"
-#include "engine/waiting.h"
-#include "repo/uploads.h"
+#include "common/guc.h"
+#include "common/maintenance_tasks.h"
+#include "common/uuid.h"
+#include "images/uploads.h"
+#include "json/json_check.h"
+#include "shmem/shmem.h"
+#include "shmem/wait.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/row_batch.h"
+#include "sqlfunc/statement.h"
+#include "xact/triggers.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_create_upload);
 

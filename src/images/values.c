@@ -13,9 +13,12 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
 
-#include "engine/arguments.h"
-#include "engine/slug.h"
+#include "common/limits.h"
+#include "common/page_slug.h"
+#include "common/uuid.h"
+#include "sqlfunc/args.h"
 
 #define SHA256_LEN 32
 #define SIZE_LEN 6
@@ -183,4 +186,56 @@ pictrepo_url_digest(PG_FUNCTION_ARGS)
 {
 	/* text and bytea are the same bytes */
 	return DirectFunctionCall1(sha256_bytea, PG_GETARG_DATUM(0));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_session_worker);
+
+/*
+ * session_worker() -> uuid
+ *
+ * The id under which this session claims when no worker is given.
+ */
+Datum
+pictrepo_session_worker(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_UUID_P(session_worker_id());
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_id_node);
+
+/*
+ * id_node(id uuid) -> int
+ *
+ * The pictrepo.node_id of the node that minted the id; NULL when it is not a
+ * UUID version 7.  22004 for NULL.
+ */
+Datum
+pictrepo_id_node(PG_FUNCTION_ARGS)
+{
+	const unsigned char *byte = DatumGetUUIDP(any_argument(fcinfo, 0).value)->data;
+
+	if (byte[6] >> 4 != 7 || byte[8] >> 6 != 2)
+		PG_RETURN_NULL();
+	PG_RETURN_INT32((byte[8] & 0x3f) << 4 | byte[9] >> 4);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_id_time);
+
+/*
+ * id_time(id uuid) -> timestamptz
+ *
+ * When the id was minted, to the ms; NULL when it is not a UUID version 7.
+ * 22004 for NULL.
+ */
+Datum
+pictrepo_id_time(PG_FUNCTION_ARGS)
+{
+	const unsigned char *byte = DatumGetUUIDP(any_argument(fcinfo, 0).value)->data;
+	int64		ms = 0;
+
+	if (byte[6] >> 4 != 7 || byte[8] >> 6 != 2)
+		PG_RETURN_NULL();
+	for (int i = 0; i < 6; i++)
+		ms = ms << 8 | byte[i];
+	PG_RETURN_TIMESTAMPTZ(ms * 1000 - UNIX_EPOCH_USECS);
 }

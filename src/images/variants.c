@@ -11,14 +11,16 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "engine/arguments.h"
-#include "engine/batches.h"
-#include "engine/duties.h"
-#include "engine/settings.h"
-#include "engine/statements.h"
-#include "engine/triggers.h"
-#include "engine/waiting.h"
-#include "repo/variants.h"
+#include "common/guc.h"
+#include "common/maintenance_tasks.h"
+#include "images/variants.h"
+#include "shmem/shmem.h"
+#include "shmem/wait.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/row_batch.h"
+#include "sqlfunc/statement.h"
+#include "xact/triggers.h"
 
 READS_NOW(hash_exists, "SELECT FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * details.c
+ * details_check.c
  *		The details of a stored file: which members pict-rs knows, and what
  *		they must be where they are present.
  *
@@ -11,7 +11,7 @@
 
 #include <json-c/json.h>
 
-#include "document/document.h"
+#include "json/json_check.h"
 
 typedef bool (*MemberCheck) (json_object *value);
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * document.c
+ * json_check.c
  *		Strict parsing of JSON with json-c.
  *
  *-------------------------------------------------------------------------
@@ -11,7 +11,7 @@
 
 #include <json-c/json.h>
 
-#include "document/document.h"
+#include "json/json_check.h"
 
 /* characters of a value that an error shows; they fit into DocumentError */
 #define SHOWN_MAX 60

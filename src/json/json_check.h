@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * document.h
+ * json_check.h
  *		JSON that pictrepo must understand: parsing and checking, on json-c.
  *
  * Nothing here needs the server, so that the checks can be fuzzed alone; and
@@ -8,8 +8,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_DOCUMENT_H
-#define PICTREPO_DOCUMENT_H
+#ifndef PICTREPO_JSON_CHECK_H
+#define PICTREPO_JSON_CHECK_H
 
 #include <stdbool.h>
 #include <stddef.h>

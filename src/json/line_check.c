@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * line.c
+ * line_check.c
  *		A line of an export: what it is about, and whether it is well formed.
  *
  * A line is an object with one member, which says by its name what the line is
@@ -17,8 +17,8 @@
 
 #include <json-c/json.h>
 
-#include "document/document.h"
-#include "document/line.h"
+#include "json/json_check.h"
+#include "json/line_check.h"
 
 /*
  * Jobs may be nested as deep as the server can read them, which is less than

@@ -1,16 +1,16 @@
 /*-------------------------------------------------------------------------
  *
- * line.h
+ * line_check.h
  *		A line of an export: what it is about, and whether it is well formed.
  *
- * Like all of document/, this needs no server.
+ * Like all of json/, this needs no server.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_LINE_H
-#define PICTREPO_LINE_H
+#ifndef PICTREPO_LINE_CHECK_H
+#define PICTREPO_LINE_CHECK_H
 
-#include "document/document.h"
+#include "json/json_check.h"
 
 /* the version of the format that is written and read */
 #define LINES_VERSION 1

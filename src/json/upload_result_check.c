@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * upload_result.c
+ * upload_result_check.c
  *		The result of an upload: anything but null; what pict-rs calls Success
  *		and Failure is checked.
  *
@@ -10,7 +10,7 @@
 
 #include <json-c/json.h>
 
-#include "document/document.h"
+#include "json/json_check.h"
 
 /* sizes as for the arguments of the same names */
 #define ALIAS_MAX 255

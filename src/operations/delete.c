@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
- * operations_remove.c
- *		Operations: deleting aliases and images, and what becomes of their files.
+ * delete.c
+ *		Operations: deleting aliases and images.
  *
  * Whether an alias was the last one is decided with the hash locked and by the
- * latest snapshot: whoever stores an alias holds the hash as well.  A file that
- * nothing names any more is queued for removal in the same transaction.
+ * latest snapshot: whoever stores an alias holds the hash as well.
  *
  * All take their locks in one order, so that no two calls lock each other out:
  * hashes (several by their bytes), aliases, urls, variants, claims, and in the
@@ -16,140 +15,14 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
-#include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/timestamp.h"
 
-#include "engine/arguments.h"
-#include "engine/batches.h"
-#include "engine/duties.h"
-#include "engine/injection.h"
-#include "engine/progress.h"
-#include "engine/settings.h"
-#include "engine/statements.h"
-#include "repo/operations.h"
-
-/* ----- files ----- */
-
-/*
- * Whoever names a file that is known already holds its details, and is waited
- * for.  In order, as two releases may have several files in common.
- */
-WRITES(lock_details,
-	   "SELECT FROM pictrepo.details WHERE identifier = ANY ($1) ORDER BY identifier FOR UPDATE",
-	   TEXTARRAYOID);
-
-/* Those that something names still, and the others */
-READS(sort_files,
-	  "SELECT array_agg(file ORDER BY file) FILTER (WHERE named),"
-	  " array_agg(file ORDER BY file) FILTER (WHERE NOT named)"
-	  " FROM (SELECT file, EXISTS (SELECT FROM pictrepo.hashes h WHERE h.identifier = file"
-	  " UNION ALL SELECT FROM pictrepo.hashes h WHERE h.motion_identifier = file"
-	  " UNION ALL SELECT FROM pictrepo.variants v WHERE v.identifier = file) AS named"
-	  " FROM (SELECT DISTINCT file COLLATE \"C\" AS file FROM unnest($1) AS file) given"
-	  " WHERE file IS NOT NULL) files",
-	  TEXTARRAYOID);
-
-WRITES(delete_details,
-	   "DELETE FROM pictrepo.details WHERE identifier = ANY ($1)", TEXTARRAYOID);
-
-WRITES(queue_removals,
-	   "SELECT pictrepo.push_many('cleanup', array_agg(jsonb_build_object('Identifier',"
-	   " jsonb_build_object('identifier', file)) ORDER BY place))"
-	   " FROM unnest($1) WITH ORDINALITY AS files (file, place)",
-	   TEXTARRAYOID);
-
-/* no user takes this with the pg_advisory_* functions */
-#define FILE_LOCK_CLASS 0x706b
-
-/* Until the transaction ends, nobody else finds out whether something names the files. */
-static void
-lock_files(Datum files)
-{
-	Datum	   *file;
-	int			count;
-
-	deconstruct_array(DatumGetArrayTypeP(files), TEXTOID, -1, false, TYPALIGN_INT,
-					  &file, NULL, &count);
-	for (int i = 0; i < count; i++)
-	{
-		text	   *name = DatumGetTextPP(file[i]);
-		uint64		hash = hash_bytes_extended((unsigned char *) VARDATA_ANY(name),
-											   VARSIZE_ANY_EXHDR(name), 0);
-		LOCKTAG		tag;
-
-		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash,
-							 FILE_LOCK_CLASS);
-		(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	}
-}
-
-/*
- * Of these files, those that nothing names any more lose their details and go.
- *
- * What names a file may be going just now in a transaction that sees our own
- * name still, so that each would leave the file to the other.  So whoever is
- * not the only one looks again with the file locked: the one who looks last
- * sees that the others are gone.
- */
-void
-release_files(NullableDatum files)
-{
-	NullableDatum named;
-	NullableDatum superfluous;
-
-	if (files.isnull)
-		return;
-	run_latest(&lock_details, &files);
-	run_latest(&sort_files, &files);
-	named = kept_value(0, 1);
-	superfluous = kept_value(0, 2);
-	if (!named.isnull)
-	{
-		lock_files(named.value);
-		run_latest(&sort_files, &files);
-		superfluous = kept_value(0, 2);
-	}
-	INJECT(files_sorted);
-	if (!superfluous.isnull)
-	{
-		run_latest(&delete_details, &superfluous);
-		run_statement(&queue_removals, &superfluous);
-		INJECT(files_released);
-	}
-}
-
-void
-release_file(NullableDatum file)
-{
-	release_files(given(PointerGetDatum(construct_array(&file.value, 1, TEXTOID, -1, false,
-														TYPALIGN_INT))));
-}
-
-/* Files to be released when all else is done; in the call's memory. */
-typedef ArrayBuildState *Files;
-
-/* Those that the last statement gave, one a row */
-static void
-note_files(Files *files)
-{
-	for (uint64 i = 0; i < SPI_processed; i++)
-		*files = accumArrayResult(*files, result_value(i, 1).value, false, TEXTOID,
-								  CurrentMemoryContext);
-}
-
-static void
-release_noted(Files files)
-{
-	if (files != NULL)
-		release_files(given(makeArrayResult(files, CurrentMemoryContext)));
-}
-
-/* ----- images ----- */
+#include "common/injection_points.h"
+#include "operations/operations.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
 
 READS_NOW(hash_of_alias, "SELECT hash FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
 
@@ -209,6 +82,14 @@ remove_images(NullableDatum hashes, Files *files)
 	note_files(files);
 }
 
+/* The hashes are locked: they go with their aliases. */
+void
+remove_aliases_and_images(NullableDatum hashes, Files *files)
+{
+	run_statement(&delete_aliases, &hashes);
+	remove_images(hashes, files);
+}
+
 static NullableDatum
 only_hash(NullableDatum hash)
 {
@@ -227,7 +108,7 @@ has_aliases(NullableDatum hash)
 }
 
 /* The hash is locked: an alias of it goes, and with the last one the image. */
-static void
+void
 remove_alias(NullableDatum alias, NullableDatum hash, Files *files)
 {
 	run_statement(&delete_alias_of_image, &alias);
@@ -352,235 +233,4 @@ Datum
 pictrepo_blocked_hashes(PG_FUNCTION_ARGS)
 {
 	return answer_rows(fcinfo, &all_blocked, NULL);
-}
-
-/* ----- lost files ----- */
-
-/* All that name the file in any way, before any of them goes */
-WRITES(lock_hashes_of_file,
-	   "WITH locked AS MATERIALIZED (SELECT hash FROM pictrepo.hashes WHERE hash = ANY (ARRAY("
-	   HASHES_OF_FILE ")) ORDER BY hash FOR UPDATE)"
-	   " SELECT array_agg(hash) FROM locked",
-	   TEXTOID);
-
-READS_NOW(images_of_file,
-		  "SELECT array_agg(hash) FROM pictrepo.hashes WHERE hash = ANY ($2) AND identifier = $1",
-		  TEXTOID, BYTEAARRAYOID);
-
-WRITES(forget_motion,
-	   "UPDATE pictrepo.hashes SET motion_identifier = NULL"
-	   " WHERE hash = ANY ($2) AND motion_identifier = $1",
-	   TEXTOID, BYTEAARRAYOID);
-
-WRITES(forget_variant,
-	   "DELETE FROM pictrepo.variants WHERE hash = ANY ($2) AND identifier = $1",
-	   TEXTOID, BYTEAARRAYOID);
-
-WRITES(forget_details, "DELETE FROM pictrepo.details WHERE identifier = $1", TEXTOID);
-
-/* Images whose file is lost, of locked hashes: how many there were. */
-static uint64
-remove_images_of(const NullableDatum *file_and_hashes, Files *files)
-{
-	NullableDatum images;
-
-	run_statement(&images_of_file, file_and_hashes);
-	images = kept_value(0, 1);
-	if (images.isnull)
-		return 0;
-	run_statement(&delete_aliases, &images);
-	remove_images(images, files);
-	return 1;
-}
-
-/* What names the file: how much there was. */
-static uint64
-forget_names(NullableDatum file, Files *files)
-{
-	NullableDatum file_and_hashes[2] = {file};
-	uint64		forgotten;
-
-	run_statement(&lock_hashes_of_file, &file);
-	file_and_hashes[1] = kept_value(0, 1);
-	if (file_and_hashes[1].isnull)
-		return 0;
-	forgotten = remove_images_of(file_and_hashes, files);
-	forgotten += run_statement(&forget_motion, file_and_hashes);
-	forgotten += run_statement(&forget_variant, file_and_hashes);
-	return forgotten;
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_forget_missing);
-
-/*
- * forget_missing(identifier text) -> bool
- *
- * False: nothing names the file.  22004, 22023, 22001.
- */
-Datum
-pictrepo_forget_missing(PG_FUNCTION_ARGS)
-{
-	NullableDatum file = identifier_argument(fcinfo, 0);
-	Files		files = NULL;
-	uint64		forgotten;
-	RepoCall	call;
-
-	begin_call(&call, fcinfo);
-	forgotten = forget_names(file, &files);
-	INJECT(file_forgotten);
-	release_noted(files);
-	forgotten += run_statement(&forget_details, &file);
-	end_call(&call);
-	PG_RETURN_BOOL(forgotten > 0);
-}
-
-/* ----- what nobody looks at any more ----- */
-
-WRITES(delete_old_variants,
-	   "WITH gone AS (DELETE FROM pictrepo.variants WHERE ctid = ANY (ARRAY("
-	   "SELECT ctid FROM pictrepo.variants WHERE accessed < $1"
-	   " ORDER BY accessed, hash, variant LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))"
-	   " RETURNING identifier)"
-	   " SELECT count(*), array_agg(identifier) FROM gone",
-	   TIMESTAMPTZOID, INT4OID, INT4OID);
-
-/* After that statement: the files go as well; how many variants there were. */
-static uint64
-release_old_variants(void)
-{
-	int64		count = DatumGetInt64(result_value(0, 1).value);
-
-	release_files(kept_value(0, 2));
-	return count;
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_expire_variants);
-
-/*
- * expire_variants(before timestamptz, max int) -> bigint
- *
- * max: 1 to 10000.  Those that somebody is at are left for the next time.
- * 22004, 22023.
- */
-Datum
-pictrepo_expire_variants(PG_FUNCTION_ARGS)
-{
-	NullableDatum before = any_argument(fcinfo, 0);
-	NullableDatum max = limit_argument(fcinfo, 1, 1, PAGE_MAX);
-	int64		count;
-	RepoCall	call;
-
-	begin_call(&call, fcinfo);
-	run_statement(&delete_old_variants, ARGS(before, max, given(Int32GetDatum(0))));
-	count = release_old_variants();
-	end_call(&call);
-	PG_RETURN_INT64(count);
-}
-
-READS_NOW(old_aliases,
-		  "SELECT alias, $1 FROM pictrepo.older_aliases($1, $2 + $3) OFFSET $3",
-		  TIMESTAMPTZOID, INT4OID, INT4OID);
-
-WRITES(try_lock_hash,
-	   "SELECT h.hash FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
-	   " WHERE a.alias = $1 FOR UPDATE OF h SKIP LOCKED",
-	   TEXTOID);
-
-/* The alias before its urls, as in a removal; and they stay untouched from now on. */
-WRITES(lock_old_alias,
-	   "WITH alias AS MATERIALIZED (SELECT a.alias FROM pictrepo.aliases a"
-	   " WHERE a.alias = $1 AND a.hash = $2 FOR UPDATE SKIP LOCKED),"
-	   " urls AS MATERIALIZED (SELECT p.accessed FROM pictrepo.proxies p"
-	   " WHERE p.alias = (SELECT alias FROM alias) FOR UPDATE)"
-	   " SELECT max(accessed) < $3 FROM urls",
-	   TEXTOID, BYTEAOID, TIMESTAMPTZOID);
-
-/* Delete an alias if it is old still, now that nobody can touch it. */
-static bool
-remove_old_alias(NullableDatum alias, NullableDatum before, Files *files)
-{
-	NullableDatum hash;
-	NullableDatum old;
-
-	if (run_statement(&try_lock_hash, &alias) == 0)
-		return false;
-	hash = kept_value(0, 1);
-	run_statement(&lock_old_alias, ARGS(alias, hash, before));
-	old = result_value(0, 1);
-	if (old.isnull || !DatumGetBool(old.value))
-		return false;
-	remove_alias(alias, hash, files);
-	return true;
-}
-
-/* After that statement: how many of the aliases could be deleted. */
-static uint64
-remove_old_aliases(void)
-{
-	uint64		found = SPI_processed;
-	NullableDatum *aliases = palloc_array(NullableDatum, found + 1);
-	NullableDatum before = found > 0 ? kept_value(0, 2) : NULL_ARG;
-	Files		files = NULL;
-	uint64		removed = 0;
-
-	for (uint64 i = 0; i < found; i++)
-		aliases[i] = kept_value(i, 1);
-	for (uint64 i = 0; i < found; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		report_progress("proxies", i, found);
-		removed += remove_old_alias(aliases[i], before, &files);
-	}
-	release_noted(files);
-	return removed;
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_expire_proxies);
-
-/*
- * expire_proxies(before timestamptz, max int) -> bigint
- *
- * max: 1 to 10000.  Those that somebody is at are left for the next time.
- * 22004, 22023.
- */
-Datum
-pictrepo_expire_proxies(PG_FUNCTION_ARGS)
-{
-	NullableDatum before = any_argument(fcinfo, 0);
-	NullableDatum max = limit_argument(fcinfo, 1, 1, PAGE_MAX);
-	int64		count;
-	RepoCall	call;
-
-	begin_call(&call, fcinfo);
-	run_statement(&old_aliases, ARGS(before, max, given(Int32GetDatum(0))));
-	count = remove_old_aliases();
-	end_call(&call);
-	end_progress();
-	PG_RETURN_INT64(count);
-}
-
-/* ----- for the background worker ----- */
-
-static NullableDatum
-retained_since(int retention)
-{
-	return given(TimestampTzGetDatum(GetCurrentTimestamp() - retention * USECS_PER_SEC));
-}
-
-uint64
-expire_old_variants(void)
-{
-	if (variant_retention == 0)
-		return 0;
-	return run_batch(&delete_old_variants, ARGS(retained_since(variant_retention)), SMALL_BATCH,
-					 release_old_variants);
-}
-
-uint64
-expire_old_proxies(void)
-{
-	if (proxy_retention == 0)
-		return 0;
-	return run_batch(&old_aliases, ARGS(retained_since(proxy_retention)), SMALL_BATCH,
-					 remove_old_aliases);
 }

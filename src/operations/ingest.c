@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * operations_ingest.c
+ * ingest.c
  *		Operations: taking in files, and variants that were made of them.
  *
  * Whoever stores an image holds its hash before its alias, as whoever removes
@@ -14,11 +14,12 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
-#include "document/document.h"
-#include "engine/arguments.h"
-#include "engine/injection.h"
-#include "engine/statements.h"
-#include "repo/operations.h"
+#include "common/injection_points.h"
+#include "json/json_check.h"
+#include "operations/operations.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
 
 typedef struct Ingestion
 {

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * operations_move.c
+ * move_files.c
  *		Operations: files that move to another store, and files that are lost.
  *
  *-------------------------------------------------------------------------
@@ -8,14 +8,13 @@
 #include "postgres.h"
 
 #include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
-#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 
-#include "engine/arguments.h"
-#include "engine/injection.h"
-#include "engine/slug.h"
-#include "engine/statements.h"
-#include "repo/operations.h"
+#include "common/injection_points.h"
+#include "operations/operations.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_migrate_identifier);
 
@@ -81,27 +80,81 @@ pictrepo_migrate_identifier(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(moved > 0);
 }
 
-PG_FUNCTION_INFO_V1(pictrepo_prune_page);
+/* ----- lost files ----- */
 
-READS(files_of_page,
-	  "SELECT p.current, p.prev, p.next, ARRAY("
-	  "SELECT file FROM unnest(p.hashes) WITH ORDINALITY AS page (hash, place)"
-	  " JOIN pictrepo.hashes h ON h.hash = page.hash, LATERAL ("
-	  "SELECT h.identifier, 0 UNION ALL SELECT h.motion_identifier, 1"
-	  " UNION ALL (SELECT v.identifier, 2 FROM pictrepo.variants v WHERE v.hash = h.hash)"
-	  ") AS files (file, kind) WHERE file IS NOT NULL ORDER BY place, kind, file)"
-	  " FROM pictrepo.hash_page($1, $2) p",
-	  TEXTOID, INT4OID);
+/* All that name the file in any way, before any of them goes */
+WRITES(lock_hashes_of_file,
+	   "WITH locked AS MATERIALIZED (SELECT hash FROM pictrepo.hashes WHERE hash = ANY (ARRAY("
+	   HASHES_OF_FILE ")) ORDER BY hash FOR UPDATE)"
+	   " SELECT array_agg(hash) FROM locked",
+	   TEXTOID);
+
+READS_NOW(images_of_file,
+		  "SELECT array_agg(hash) FROM pictrepo.hashes WHERE hash = ANY ($2) AND identifier = $1",
+		  TEXTOID, BYTEAARRAYOID);
+
+WRITES(forget_motion,
+	   "UPDATE pictrepo.hashes SET motion_identifier = NULL"
+	   " WHERE hash = ANY ($2) AND motion_identifier = $1",
+	   TEXTOID, BYTEAARRAYOID);
+
+WRITES(forget_variant,
+	   "DELETE FROM pictrepo.variants WHERE hash = ANY ($2) AND identifier = $1",
+	   TEXTOID, BYTEAARRAYOID);
+
+WRITES(forget_details, "DELETE FROM pictrepo.details WHERE identifier = $1", TEXTOID);
+
+/* Images whose file is lost, of locked hashes: how many there were. */
+static uint64
+remove_images_of(const NullableDatum *file_and_hashes, Files *files)
+{
+	NullableDatum images;
+
+	run_statement(&images_of_file, file_and_hashes);
+	images = kept_value(0, 1);
+	if (images.isnull)
+		return 0;
+	remove_aliases_and_images(images, files);
+	return 1;
+}
+
+/* What names the file: how much there was. */
+static uint64
+forget_names(NullableDatum file, Files *files)
+{
+	NullableDatum file_and_hashes[2] = {file};
+	uint64		forgotten;
+
+	run_statement(&lock_hashes_of_file, &file);
+	file_and_hashes[1] = kept_value(0, 1);
+	if (file_and_hashes[1].isnull)
+		return 0;
+	forgotten = remove_images_of(file_and_hashes, files);
+	forgotten += run_statement(&forget_motion, file_and_hashes);
+	forgotten += run_statement(&forget_variant, file_and_hashes);
+	return forgotten;
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_forget_missing);
 
 /*
- * prune_page(slug text, page_limit int)
- *		-> (current text, prev text, next text, identifiers text[])
+ * forget_missing(identifier text) -> bool
  *
- * As hash_page, with the files of each hash.  22023.
+ * False: nothing names the file.  22004, 22023, 22001.
  */
 Datum
-pictrepo_prune_page(PG_FUNCTION_ARGS)
+pictrepo_forget_missing(PG_FUNCTION_ARGS)
 {
-	return answer_row(fcinfo, &files_of_page,
-					  ARGS(checked_slug(fcinfo, 0), limit_argument(fcinfo, 1, 1, PAGE_MAX)));
+	NullableDatum file = identifier_argument(fcinfo, 0);
+	Files		files = NULL;
+	uint64		forgotten;
+	RepoCall	call;
+
+	begin_call(&call, fcinfo);
+	forgotten = forget_names(file, &files);
+	INJECT(file_forgotten);
+	release_noted(files);
+	forgotten += run_statement(&forget_details, &file);
+	end_call(&call);
+	PG_RETURN_BOOL(forgotten > 0);
 }

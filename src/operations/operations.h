@@ -8,7 +8,9 @@
 #ifndef PICTREPO_OPERATIONS_H
 #define PICTREPO_OPERATIONS_H
 
-#include "engine/statements.h"
+#include "utils/array.h"
+
+#include "sqlfunc/statement.h"
 
 /* The hashes that name file $1 in any way */
 #define HASHES_OF_FILE \
@@ -19,6 +21,16 @@
 /* Files are texts in an array; both are for a caller that is connected. */
 extern void release_files(NullableDatum files);
 extern void release_file(NullableDatum file);
+
+/* Files to be released when all else is done; in the call's memory. */
+typedef ArrayBuildState *Files;
+
+extern void note_files(Files *files);
+extern void release_noted(Files files);
+
+/* delete.c */
+extern void remove_aliases_and_images(NullableDatum hashes, Files *files);
+extern void remove_alias(NullableDatum alias, NullableDatum hash, Files *files);
 
 /* ----- for the background worker ----- */
 

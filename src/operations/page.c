@@ -1,18 +1,18 @@
 /*-------------------------------------------------------------------------
  *
- * operations_page.c
+ * page.c
  *		Operations: pages with all that is known of each image.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
-#include "engine/arguments.h"
-#include "engine/slug.h"
-#include "engine/statements.h"
+#include "common/limits.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
 
 /* The hash in hex; no delete token, which is a secret. */
 #define IMAGES_OF(page) \
@@ -92,4 +92,29 @@ pictrepo_aliases_created(PG_FUNCTION_ARGS)
 	return answer_rows(fcinfo, &aliases_between,
 					   ARGS(any_argument(fcinfo, 0), any_argument(fcinfo, 1), after,
 							limit_argument(fcinfo, 3, 1, PAGE_MAX)));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_prune_page);
+
+READS(files_of_page,
+	  "SELECT p.current, p.prev, p.next, ARRAY("
+	  "SELECT file FROM unnest(p.hashes) WITH ORDINALITY AS page (hash, place)"
+	  " JOIN pictrepo.hashes h ON h.hash = page.hash, LATERAL ("
+	  "SELECT h.identifier, 0 UNION ALL SELECT h.motion_identifier, 1"
+	  " UNION ALL (SELECT v.identifier, 2 FROM pictrepo.variants v WHERE v.hash = h.hash)"
+	  ") AS files (file, kind) WHERE file IS NOT NULL ORDER BY place, kind, file)"
+	  " FROM pictrepo.hash_page($1, $2) p",
+	  TEXTOID, INT4OID);
+
+/*
+ * prune_page(slug text, page_limit int)
+ *		-> (current text, prev text, next text, identifiers text[])
+ *
+ * As hash_page, with the files of each hash.  22023.
+ */
+Datum
+pictrepo_prune_page(PG_FUNCTION_ARGS)
+{
+	return answer_row(fcinfo, &files_of_page,
+					  ARGS(checked_slug(fcinfo, 0), limit_argument(fcinfo, 1, 1, PAGE_MAX)));
 }

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * operations_serve.c
+ * serve.c
  *		Operations: all that it takes to answer a request.
  *
  *-------------------------------------------------------------------------
@@ -13,10 +13,11 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
-#include "engine/arguments.h"
-#include "engine/identity.h"
-#include "engine/lookup.h"
-#include "engine/statements.h"
+#include "common/uuid.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/fast_path.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
 
 /* What is served in place of an alias that is not known: the setting's value. */
 READS(fallback_alias, "SELECT value FROM pictrepo.settings WHERE key = '404-alias'");

@@ -1,10 +1,7 @@
 /*-------------------------------------------------------------------------
  *
- * queue.c
- *		QueueRepo: adding jobs, and what is set for a queue.
- *
- * How jobs are given to workers is in queue_claiming.c, what becomes of them
- * in queue_ending.c, and what pushes one again and again in queue_schedules.c.
+ * push.c
+ *		QueueRepo: adding jobs.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,19 +9,18 @@
 
 #include "catalog/pg_type.h"
 #include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "engine/arguments.h"
-#include "engine/direct.h"
-#include "engine/identity.h"
-#include "engine/injection.h"
-#include "engine/settings.h"
-#include "engine/statements.h"
-#include "engine/tally.h"
-#include "repo/queue.h"
-
-/* ----- push ----- */
+#include "common/injection_points.h"
+#include "common/limits.h"
+#include "common/uuid.h"
+#include "queue/queue.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/fast_path.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
+#include "xact/pending.h"
+#include "xact/row_count.h"
 
 /*
  * ids, jobs and keys element by element; keys may be NULL.  The keys go in in
@@ -226,126 +222,4 @@ pictrepo_push_many(PG_FUNCTION_ARGS)
 	result = count > 0 ? taken_ids(minted, count) : PointerGetDatum(construct_empty_array(UUIDOID));
 	end_call(&call);
 	PG_RETURN_DATUM(result);
-}
-
-/* ----- queues ----- */
-
-PG_FUNCTION_INFO_V1(pictrepo_queue_length);
-
-READS_ALL(count_jobs, "SELECT count(*) FROM pictrepo.job_queue");
-
-/* one count per status: each has an index of its own */
-READS(count_jobs_of_queue,
-	  "SELECT (SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'new')"
-	  " + (SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'running')",
-	  TEXTOID);
-
-READS_ALL(count_jobs_of_all_queues,
-		  "SELECT queue, count(*) FROM pictrepo.job_queue GROUP BY queue");
-
-static bool
-known_length(FunctionCallInfo fcinfo, NullableDatum queue, int64 *length)
-{
-	return queue.isnull ? tally_value(TALLY_JOBS, length) : tally_of_queue(queue, length);
-}
-
-/*
- * queue_length(queue text) -> bigint
- *
- * Jobs that wait or run; NULL: in all queues.  22023, 22001.
- */
-Datum
-pictrepo_queue_length(PG_FUNCTION_ARGS)
-{
-	NullableDatum queue = PG_ARGISNULL(0) ? NULL_ARG : key_argument(fcinfo, 0);
-	RepoCall	call;
-	int64		length;
-
-	if (known_length(fcinfo, queue, &length))
-		PG_RETURN_INT64(length);
-
-	begin_call(&call, fcinfo);
-	(void) count_tally(TALLY_JOBS, &count_jobs_of_all_queues);
-	end_call(&call);
-	if (known_length(fcinfo, queue, &length))
-		PG_RETURN_INT64(length);
-	if (queue.isnull)
-		return answer_value(fcinfo, &count_jobs, NULL);
-	return answer_value(fcinfo, &count_jobs_of_queue, ARGS(queue));
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_configure_queue);
-
-WRITES(upsert_queue,
-	   "INSERT INTO pictrepo.queues AS q (queue, retries, backoff, backoff_max, max_running, paused)"
-	   " VALUES ($1, $2, $3, $4, nullif($5, -1), coalesce($6, false))"
-	   " ON CONFLICT (queue) DO UPDATE SET retries = coalesce($2, q.retries),"
-	   " backoff = coalesce($3, q.backoff), backoff_max = coalesce($4, q.backoff_max),"
-	   " max_running = nullif(coalesce($5, q.max_running), -1), paused = coalesce($6, q.paused)",
-	   TEXTOID, INT4OID, INTERVALOID, INTERVALOID, INT4OID, BOOLOID);
-
-/* A pause before a retry, or NULL for the one that is set. */
-static NullableDatum
-backoff_argument(FunctionCallInfo fcinfo, int n)
-{
-	if (!PG_ARGISNULL(n) && duration_argument(fcinfo, n) > 30 * USECS_PER_DAY)
-		bad_argument(fcinfo, n, "It is longer than 30 days.", NULL);
-	return fcinfo->args[n];
-}
-
-/*
- * configure_queue(queue text, retries int, backoff interval,
- *				   backoff_max interval, max_running int, paused bool) -> void
- *
- * Set what the queue does; NULL leaves it.  Pauses are 0 to 30 days;
- * max_running -1: no limit.  22004, 22023, 22001.
- */
-Datum
-pictrepo_configure_queue(PG_FUNCTION_ARGS)
-{
-	NullableDatum args[] = {
-		key_argument(fcinfo, 0),
-		PG_ARGISNULL(1) ? NULL_ARG : limit_argument(fcinfo, 1, 0, RETRIES_MAX),
-		backoff_argument(fcinfo, 2),
-		backoff_argument(fcinfo, 3),
-		PG_ARGISNULL(4) ? NULL_ARG : limit_argument(fcinfo, 4, -1, PG_INT32_MAX),
-		fcinfo->args[5]
-	};
-
-	answer_whether(fcinfo, &upsert_queue, args);
-	PG_RETURN_VOID();
-}
-
-WRITES(switch_queue,
-	   "INSERT INTO pictrepo.queues AS q (queue, paused) SELECT $1, $2"
-	   " WHERE $2 OR EXISTS (SELECT FROM pictrepo.queues WHERE queue = $1)"
-	   " ON CONFLICT (queue) DO UPDATE SET paused = $2 WHERE q.paused <> $2",
-	   TEXTOID, BOOLOID);
-
-PG_FUNCTION_INFO_V1(pictrepo_pause_queue);
-
-/*
- * pause_queue(queue text) -> bool
- *
- * Give out no more jobs; false: it was paused.  22004, 22023, 22001.
- */
-Datum
-pictrepo_pause_queue(PG_FUNCTION_ARGS)
-{
-	return answer_whether(fcinfo, &switch_queue,
-						  ARGS(key_argument(fcinfo, 0), given(BoolGetDatum(true))));
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_resume_queue);
-
-/*
- * resume_queue(queue text) -> bool
- *
- * Give out jobs again; false: it was not paused.  22004, 22023, 22001.
- */
-Datum
-pictrepo_resume_queue(PG_FUNCTION_ARGS)
-{
-	return answer_whether(fcinfo, &switch_queue,
-						  ARGS(key_argument(fcinfo, 0), given(BoolGetDatum(false))));
 }

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * queue_schedules.c
+ * schedules.c
  *		QueueRepo: jobs that are pushed again and again.
  *
  * A schedule is a row that knows when it is due.  Whoever finds it due pushes
@@ -16,13 +16,18 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "engine/arguments.h"
-#include "engine/changes.h"
-#include "engine/cron.h"
-#include "engine/identity.h"
-#include "engine/statements.h"
-#include "repo/queue.h"
-#include "repo/schedules.h"
+#include "common/cron.h"
+#include "common/limits.h"
+#include "common/uuid.h"
+#include "queue/queue.h"
+#include "queue/schedules.h"
+#include "shmem/database_slot.h"
+#include "shmem/shmem.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
+#include "xact/pending.h"
+#include "xact/row_count.h"
 
 /* leaves room for "schedule:" in a unique key */
 #define NAME_MAX_BYTES 70
@@ -65,6 +70,21 @@ every_argument(FunctionCallInfo fcinfo, int n)
 		bad_argument(fcinfo, n,
 					 psprintf("It is %s, allowed are 1 second to 10 years.", shown), NULL);
 	return fcinfo->args[n];
+}
+
+/* A cron text of at most CRON_MAX bytes. */
+static Cron
+cron_argument(FunctionCallInfo fcinfo, int n)
+{
+	Cron		cron;
+	const char *wrong = parse_cron(TextDatumGetCString(text_argument(fcinfo, n, CRON_MAX).value), &cron);
+
+	if (wrong != NULL)
+		bad_argument(fcinfo, n, wrong,
+					 "Fields are minute, hour, day of month, month and day of week, as in"
+					 " \"30 4 * * mon-fri\"; shorthands are @hourly, @daily, @weekly,"
+					 " @monthly and @yearly.");
+	return cron;
 }
 
 /*

@@ -1,127 +1,68 @@
 /*-------------------------------------------------------------------------
  *
- * queue_upkeep.c
- *		QueueRepo: what is seen of the queues, and what the worker does for them.
+ * stats.c
+ *		QueueRepo: lengths and counters of queues.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-#include "engine/arguments.h"
-#include "engine/batches.h"
-#include "engine/changes.h"
-#include "engine/duties.h"
-#include "engine/pulse.h"
-#include "engine/settings.h"
-#include "engine/statements.h"
-#include "engine/tally.h"
-#include "engine/wakeup.h"
-#include "repo/queue.h"
+#include "common/limits.h"
+#include "shmem/database_slot.h"
+#include "shmem/shmem.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
+#include "xact/row_count.h"
 
-/* ----- dead jobs ----- */
+PG_FUNCTION_INFO_V1(pictrepo_queue_length);
 
-WRITES(delete_dead_jobs,
-	   "DELETE FROM pictrepo.dead_jobs WHERE id = ANY (ARRAY("
-	   "SELECT id FROM pictrepo.dead_jobs WHERE died_at < $1"
-	   " ORDER BY died_at LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
-	   TIMESTAMPTZOID, INT4OID, INT4OID);
+READS_ALL(count_jobs, "SELECT count(*) FROM pictrepo.job_queue");
 
-/* Dead jobs are kept for pictrepo.dead_job_retention. */
-uint64
-prune_dead_jobs(void)
+/* one count per status: each has an index of its own */
+READS(count_jobs_of_queue,
+	  "SELECT (SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'new')"
+	  " + (SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'running')",
+	  TEXTOID);
+
+READS_ALL(count_jobs_of_all_queues,
+		  "SELECT queue, count(*) FROM pictrepo.job_queue GROUP BY queue");
+
+static bool
+known_length(FunctionCallInfo fcinfo, NullableDatum queue, int64 *length)
 {
-	TimestampTz before = GetCurrentTimestamp() - dead_job_retention * USECS_PER_SEC;
-
-	if (dead_job_retention == 0)
-		return 0;
-	return run_batch(&delete_dead_jobs, ARGS(given(TimestampTzGetDatum(before))), DUTY_BATCH, NULL);
-}
-
-/* ----- what escaped shared memory ----- */
-
-READS_NOW(not_running,
-		  "SELECT id FROM unnest($1) AS id WHERE NOT EXISTS"
-		  " (SELECT FROM pictrepo.job_queue j WHERE j.id = id.id AND j.status <> 'new')",
-		  UUIDARRAYOID);
-
-/* Heartbeats of jobs that do not run, as a prepared transaction leaves them. */
-static uint64
-sweep_pulses(void)
-{
-	TimestampTz before = GetCurrentTimestamp() - (int64) heartbeat_timeout * 1000;
-	uint64		ended = run_statement(&not_running, ARGS(given(silent_pulses(before))));
-
-	for (uint64 i = 0; i < ended; i++)
-		end_pulse(DatumGetUUIDP(result_value(i, 1).value), -1);
-	return ended;
-}
-
-/* Queues of this database in which somebody waits, as an array of text. */
-static Datum
-queues_with_waiters(void)
-{
-	ArrayBuildState *queues = NULL;
-	HASH_SEQ_STATUS scan;
-	QueueState *queue;
-
-	LWLockAcquire(shared->table_lock, LW_SHARED);
-	hash_seq_init(&scan, queue_states);
-	while ((queue = hash_seq_search(&scan)) != NULL)
-		if (queue->key.database == MyDatabaseId && !dlist_is_empty(&queue->line))
-			queues = accumArrayResult(queues,
-									  PointerGetDatum(cstring_to_text_with_len(queue->key.name,
-																			   strnlen(queue->key.name, KEY_MAX))),
-									  false, TEXTOID, CurrentMemoryContext);
-	LWLockRelease(shared->table_lock);
-	if (queues == NULL)
-		return PointerGetDatum(construct_empty_array(TEXTOID));
-	return makeArrayResult(queues, CurrentMemoryContext);
-}
-
-READS_NOW(with_ready_jobs,
-		  "SELECT queue, least(count(*), 1000) FROM unnest($1) AS queue, LATERAL"
-		  " (SELECT FROM pictrepo.job_queue j WHERE j.queue = queue.queue AND j.status = 'new'"
-		  " AND j.run_at <= clock_timestamp() LIMIT 1000) ready GROUP BY queue",
-		  TEXTARRAYOID);
-
-/* Call waiters for jobs that nobody called them for. */
-static uint64
-sweep_lines(void)
-{
-	uint64		queues = run_statement(&with_ready_jobs, ARGS(given(queues_with_waiters())));
-
-	for (uint64 i = 0; i < queues; i++)
-	{
-		QueueState *queue = queue_state(result_value(i, 1));
-
-		if (queue != NULL)
-			wake_queue(queue, DatumGetInt64(result_value(i, 2).value));
-	}
-	return queues;
+	return queue.isnull ? tally_value(TALLY_JOBS, length) : tally_of_queue(queue, length);
 }
 
 /*
- * Two-phase commits, rows that changed while triggers were disabled: whatever
- * shared memory did not hear of is found here, some time later.
+ * queue_length(queue text) -> bigint
+ *
+ * Jobs that wait or run; NULL: in all queues.  22023, 22001.
  */
-uint64
-sweep_queues(void)
+Datum
+pictrepo_queue_length(PG_FUNCTION_ARGS)
 {
-	if (my_database() == NULL)
-		return 0;
-	(void) prepared_transactions(my_database());
-	return sweep_pulses() + sweep_lines();
-}
+	NullableDatum queue = PG_ARGISNULL(0) ? NULL_ARG : key_argument(fcinfo, 0);
+	RepoCall	call;
+	int64		length;
 
-/* ----- queue_stats ----- */
+	if (known_length(fcinfo, queue, &length))
+		PG_RETURN_INT64(length);
+
+	begin_call(&call, fcinfo);
+	(void) count_tally(TALLY_JOBS, &count_jobs_of_all_queues);
+	end_call(&call);
+	if (known_length(fcinfo, queue, &length))
+		PG_RETURN_INT64(length);
+	if (queue.isnull)
+		return answer_value(fcinfo, &count_jobs, NULL);
+	return answer_value(fcinfo, &count_jobs_of_queue, ARGS(queue));
+}
 
 PG_FUNCTION_INFO_V1(pictrepo_counting);
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * cursor.c
+ * low_water_mark.c
  *		Where a queue's first ready job is, so that pops need not look for it.
  *
  * Jobs that are gone leave dead index entries at the front of their queue,
@@ -26,8 +26,12 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
-#include "engine/cursor.h"
-#include "engine/settings.h"
+#include "common/guc.h"
+#include "shmem/database_slot.h"
+#include "shmem/low_water_mark.h"
+#include "shmem/shmem.h"
+#include "sqlfunc/result.h"
+#include "xact/pending.h"
 
 #define CURSOR_LAG (10 * INT64CONST(1000))
 

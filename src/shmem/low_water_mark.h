@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
- * cursor.h
+ * low_water_mark.h
  *		Where a queue's first ready job is, so that pops need not look for it.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_CURSOR_H
-#define PICTREPO_CURSOR_H
+#ifndef PICTREPO_LOW_WATER_MARK_H
+#define PICTREPO_LOW_WATER_MARK_H
 
-#include "engine/shared.h"
+#include "shmem/shmem.h"
 
 /* What one pop knows of the cursor */
 typedef struct CursorView

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * restore.c
+ * restore_guard.c
  *		Restores of dumps, from which the worker keeps away.
  *
  * A restore takes one transaction per table.  In between, a schedule is there
@@ -28,8 +28,11 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
-#include "engine/restore.h"
-#include "engine/shared.h"
+#include "common/advisory_locks.h"
+#include "shmem/database_slot.h"
+#include "shmem/restore_guard.h"
+#include "shmem/shmem.h"
+#include "sqlfunc/result.h"
 
 /* for a worker without shared memory */
 static TimestampTz seen_restored = DT_NOBEGIN;

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * shared.h
+ * shmem.h
  *		What lies in shared memory.
  *
  * Everything here is a hint, a pulse or a count that can be made again from
@@ -23,8 +23,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_SHARED_H
-#define PICTREPO_SHARED_H
+#ifndef PICTREPO_SHMEM_H
+#define PICTREPO_SHMEM_H
 
 #include "access/transam.h"
 #include "datatype/timestamp.h"
@@ -36,8 +36,8 @@
 #include "utils/hsearch.h"
 #include "utils/uuid.h"
 
-#include "engine/arguments.h"
-#include "engine/duties.h"
+#include "common/limits.h"
+#include "common/maintenance_tasks.h"
 
 #ifdef PICTREPO_INJECTION
 #define DATABASES_MAX 8			/* so that a test gets there */
@@ -294,12 +294,5 @@ extern Waiter *waiters;
 
 extern void reserve_shared_memory(void);
 extern bool shared_engine(void);
-extern DatabaseState *my_database(void);
-extern DatabaseState *find_database(Oid database);
-extern bool database_has_no_room(void);
-extern QueueState *pin_queue(Oid database, const char *name, int length, bool create);
-extern void unpin_queue(QueueState *queue);
-extern void forget_database(Oid database, bool gone);
-extern void attend(DatabaseState *database, uint32 what);
 
 #endif

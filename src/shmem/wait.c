@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * waiting.c
+ * wait.c
  *		Blocking until something is there or the time is up.
  *
  * With shared memory a backend stands in a line and sleeps until it is called
@@ -20,17 +20,19 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#include "engine/compat.h"
-#include "engine/injection.h"
-#include "engine/settings.h"
-#include "engine/statements.h"
-#include "engine/waiting.h"
-#include "engine/wakeup.h"
-#include "engine/worker.h"
+#include "common/compat.h"
+#include "common/guc.h"
+#include "common/injection_points.h"
+#include "shmem/database_slot.h"
+#include "shmem/queue_slot.h"
+#include "shmem/shmem.h"
+#include "shmem/wait.h"
+#include "shmem/wait_queue.h"
+#include "shmem/worker_slot.h"
+#include "sqlfunc/result.h"
 
 /* looks of a waiter that nobody may call, because something is amiss */
 #define SAFETY_INTERVAL USECS_PER_SEC
@@ -292,72 +294,4 @@ wait_until(const WaitRules *rules, Look look, void *what)
 	}
 	PG_END_TRY();
 	return found;
-}
-
-/* ----- SQL ----- */
-
-/* As it is at this moment: places are taken and given back all the time. */
-static Awaited
-awaited_at(int place)
-{
-	Awaited		awaited;
-
-	SpinLockAcquire(&shared->mutex);
-	awaited = waiters[place].awaited;
-	SpinLockRelease(&shared->mutex);
-	return awaited;
-}
-
-static Datum
-name_of_awaited(const Awaited *awaited)
-{
-	if (awaited->what == WAIT_FOR_UPLOAD)
-	{
-		Datum		id = UUIDPGetDatum((const pg_uuid_t *) awaited->name);
-
-		return CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(uuid_out, id)));
-	}
-	return PointerGetDatum(cstring_to_text_with_len(awaited->name + awaited->hash_length,
-													awaited->length - awaited->hash_length));
-}
-
-static void
-give_awaited(FunctionCallInfo fcinfo, const Awaited *awaited)
-{
-	static const char *const kinds[] = {
-		[WAIT_FOR_JOB] = "job",
-		[WAIT_FOR_UPLOAD] = "upload",
-		[WAIT_FOR_VARIANT] = "variant",
-	};
-	bytea	   *hash = (bytea *) cstring_to_text_with_len(awaited->name, awaited->hash_length);
-
-	give_row(fcinfo, ARGS(given(Int32GetDatum(awaited->pid)),
-						  given(CStringGetTextDatum(kinds[awaited->what])),
-						  given(name_of_awaited(awaited)),
-						  awaited->what == WAIT_FOR_VARIANT ? given(PointerGetDatum(hash)) : NULL_ARG,
-						  given(TimestampTzGetDatum(awaited->since))));
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_waiting_sessions);
-
-/*
- * waiting_sessions()
- *		-> setof (pid int, waits_for text, name text, hash bytea, since timestamptz)
- *
- * Who waits in this database and has a place in a line; no row without shared
- * memory.  hash NULL: it waits for no variant.
- */
-Datum
-pictrepo_waiting_sessions(PG_FUNCTION_ARGS)
-{
-	begin_rows(fcinfo);
-	for (int i = 0; shared != NULL && i < max_waiters; i++)
-	{
-		Awaited		awaited = awaited_at(i);
-
-		CHECK_FOR_INTERRUPTS();
-		if (awaited.pid != 0 && awaited.database == MyDatabaseId)
-			give_awaited(fcinfo, &awaited);
-	}
-	PG_RETURN_NULL();
 }

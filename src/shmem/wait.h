@@ -1,17 +1,16 @@
 /*-------------------------------------------------------------------------
  *
- * waiting.h
+ * wait.h
  *		Blocking until something is there or the time is up.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_WAITING_H
-#define PICTREPO_WAITING_H
+#ifndef PICTREPO_WAIT_H
+#define PICTREPO_WAIT_H
 
 #include "datatype/timestamp.h"
 
-#include "engine/arguments.h"
-#include "engine/shared.h"
+#include "shmem/shmem.h"
 
 /*
  * Look whether it is there by now, whatever the isolation level.  If not, *again may be set to a

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * wakeup.c
+ * wait_queue.c
  *		Lines of waiting backends, and calling them at commit.
  *
  * Who waits for a job stands in its queue's line, from before it looks until
@@ -23,7 +23,11 @@
 #include "miscadmin.h"
 #include "storage/proc.h"
 
-#include "engine/wakeup.h"
+#include "shmem/shmem.h"
+#include "shmem/wait_queue.h"
+#include "sqlfunc/result.h"
+#include "xact/pending.h"
+#include "xact/row_count.h"
 
 /* latches that are set after the spinlock is released */
 #define LATCHES 16

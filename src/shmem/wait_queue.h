@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
- * wakeup.h
+ * wait_queue.h
  *		Lines of waiting backends, and calling them at commit.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_WAKEUP_H
-#define PICTREPO_WAKEUP_H
+#ifndef PICTREPO_WAIT_QUEUE_H
+#define PICTREPO_WAIT_QUEUE_H
 
-#include "engine/shared.h"
+#include "shmem/shmem.h"
 
 /* For the end of a transaction: cannot fail */
 extern void wake_queue(QueueState *queue, int64 count);

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * arguments.c
+ * args.c
  *		Taking and checking the arguments of repo functions.
  *
  *-------------------------------------------------------------------------
@@ -20,10 +20,14 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#include "engine/arguments.h"
-#include "engine/identity.h"
-#include "engine/settings.h"
-#include "engine/statements.h"
+#include "common/guc.h"
+#include "common/limits.h"
+#include "common/page_slug.h"
+#include "common/uuid.h"
+#include "json/json_check.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "xact/row_count.h"
 
 /* characters of a bad value that an error shows */
 #define SHOWN_MAX 100
@@ -324,4 +328,29 @@ duration_argument(FunctionCallInfo fcinfo, int n)
 
 	/* 30,000 years: for ever, and added to a time it does not overflow */
 	return (int64) Min(microseconds, 1e18);
+}
+
+/* A page position. */
+Position
+slug_argument(FunctionCallInfo fcinfo, int n)
+{
+	NullableDatum slug = any_argument(fcinfo, n);
+	text	   *slug_text = DatumGetTextPP(slug.value);
+	Position	position;
+
+	if (VARSIZE_ANY_EXHDR(slug_text) > SLUG_MAX || !slug_to_position(slug_text, &position))
+		bad_argument(fcinfo, n,
+					 psprintf("\"%s\" is not a slug.",
+							  text_to_cstring(DatumGetTextPSlice(slug.value, 0, 100))),
+					 "Slugs come from hash_page, hash_page_by_date and hash_to_slug.");
+	return position;
+}
+
+/* For a statement that goes on to hash_page: what is no slug ends here. */
+NullableDatum
+checked_slug(FunctionCallInfo fcinfo, int n)
+{
+	if (!PG_ARGISNULL(n))
+		(void) slug_argument(fcinfo, n);
+	return fcinfo->args[n];
 }

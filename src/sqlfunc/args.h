@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * arguments.h
+ * args.h
  *		Taking and checking the arguments of repo functions.
  *
  * Each function returns the checked argument, ready for a statement, or raises
@@ -9,24 +9,27 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_ARGUMENTS_H
-#define PICTREPO_ARGUMENTS_H
+#ifndef PICTREPO_ARGS_H
+#define PICTREPO_ARGS_H
 
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 
-#include "document/document.h"
-#include "engine/compat.h"
+#include "common/compat.h"
+#include "common/limits.h"
+#include "common/page_slug.h"
+#include "json/json_check.h"
 
-#define HASH_MAX 128
-#define ALIAS_MAX 255
-#define TOKEN_MAX 255
-#define IDENTIFIER_MAX 1024
-#define VARIANT_MAX 1024
-#define URL_MAX (64 * 1024)
-#define KEY_MAX 80
-#define SETTING_MAX (64 * 1024)
-#define PAGE_MAX 10000
+#define ARGS(...) ((NullableDatum[]) {__VA_ARGS__})
+#define NULL_ARG ((NullableDatum) {.isnull = true})
+
+static inline NullableDatum
+given(Datum value)
+{
+	NullableDatum result = {.value = value};
+
+	return result;
+}
 
 /* anything but NULL, as it is */
 extern NullableDatum any_argument(FunctionCallInfo fcinfo, int n);
@@ -51,6 +54,8 @@ extern NullableDatum worker_argument(FunctionCallInfo fcinfo, int n);
 extern NullableDatum limit_argument(FunctionCallInfo fcinfo, int n, int least, int most);
 extern Datum *array_argument(FunctionCallInfo fcinfo, int n, Oid type, int *count, bool **nulls);
 extern int64 duration_argument(FunctionCallInfo fcinfo, int n);
+extern Position slug_argument(FunctionCallInfo fcinfo, int n);
+extern NullableDatum checked_slug(FunctionCallInfo fcinfo, int n);
 
 /* for checks of one caller only: an error 22023 about argument n */
 pg_noreturn extern void bad_argument(FunctionCallInfo fcinfo, int n, const char *detail, const char *hint);

@@ -1,12 +1,17 @@
 /*-------------------------------------------------------------------------
  *
- * lookup.c
- *		Rows found by their key without a statement.
+ * fast_path.c
+ *		Rows read and stored without a statement.
  *
- * To set up a plan that joins three tables takes longer than to look into
- * three indexes.  So the hottest call of all does as the server does with its
- * own catalogs.  For tables that are as they were made; where one is not, it
- * takes a statement.
+ * Setting up a plan takes longer than to look into a few indexes, or to store one
+ * row.  So the two hottest calls, serve() and push(), do as the server does with
+ * its own catalogs and as logical replication does with the rows that it gets.
+ * Indexes, constraints and triggers are as with a statement.
+ *
+ * Only for tables that are as they were made.  There is no plan that the server
+ * would invalidate, so a table is looked up once more whenever anything was done
+ * to one of our tables, or another user asks; where it is not as it was made, the
+ * caller takes a statement.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,17 +21,87 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_type.h"
 #include "commands/defrem.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "engine/compat.h"
-#include "engine/lookup.h"
+#include "common/compat.h"
+#include "common/injection_points.h"
+#include "sqlfunc/fast_path.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/user_code.h"
+#include "xact/row_count.h"
 
-/* ----- what is known of the table ----- */
+/* ----- tables ----- */
+
+static bool
+look_up_columns(PlainTable *table, Relation relation)
+{
+	for (int i = 0; i < table->count; i++)
+	{
+		AttrNumber	number = get_attnum(RelationGetRelid(relation), table->columns[i].name);
+		const FormData_pg_attribute *column;
+
+		if (number <= 0)
+			return false;
+		column = TupleDescAttr(RelationGetDescr(relation), number - 1);
+		if (column->atttypid != table->columns[i].type || column->attgenerated != '\0')
+			return false;
+		table->numbers[i] = number;
+	}
+	return true;
+}
+
+static void
+look_up(PlainTable *table, LOCKMODE lock, AclMode right, SuitsPlain suits)
+{
+	Oid			oid = get_relname_relid(table->name, get_namespace_oid("pictrepo", false));
+	Relation	relation = OidIsValid(oid) ? try_table_open(oid, lock) : NULL;
+
+	table->relation = InvalidOid;
+	if (relation == NULL)
+		return;					/* the statement says that there is no such table */
+	if (relation->rd_rel->relkind == RELKIND_RELATION && !has_foreign_code(oid) &&
+		pg_class_aclcheck(oid, GetUserId(), right) == ACLCHECK_OK &&
+		look_up_columns(table, relation) && suits(table, relation))
+		table->relation = oid;
+	table_close(relation, NoLock);
+}
+
+/*
+ * The table is locked, and what was done to it before is known.  What is heard
+ * of while we look can only be looked at by the next call: it may never end.
+ */
+bool
+is_still_plain(PlainTable *table, LOCKMODE lock, AclMode right, SuitsPlain suits)
+{
+	if (OidIsValid(table->relation))
+		LockRelationOid(table->relation, lock);
+	if (table->version != tables_version() || table->user != GetUserId())
+	{
+		uint64		before = tables_version();
+
+		look_up(table, lock, right, suits);
+		table->version = before;
+		table->user = GetUserId();
+	}
+	return OidIsValid(table->relation);
+}
+
+/* ----- reading ----- */
 
 /*
  * Of that column alone, of all rows, good for any snapshot and at any moment,
@@ -71,8 +146,6 @@ look_up_index(PlainTable *table, Relation relation)
 	list_free(indexes);
 	return found;
 }
-
-/* ----- looking ----- */
 
 static NullableDatum
 copied_value(TupleTableSlot *slot, AttrNumber number)
@@ -127,4 +200,106 @@ find_row(Lookup *lookup, NullableDatum key, NullableDatum *row)
 	index_close(index, NoLock);
 	table_close(relation, NoLock);
 	return found ? LOOKUP_ROW : LOOKUP_NOTHING;
+}
+
+/* ----- storing ----- */
+
+static bool
+is_given(const PlainTable *table, AttrNumber number)
+{
+	for (int i = 0; i < table->count; i++)
+		if (table->numbers[i] == number)
+			return true;
+	return false;
+}
+
+/* What a row has in a column that is left out; false: that is not the same for all. */
+static bool
+look_up_default(Relation relation, AttrNumber number, NullableDatum *value)
+{
+	Form_pg_attribute column = TupleDescAttr(RelationGetDescr(relation), number - 1);
+	Node	   *expression = column->attisdropped ? NULL : build_column_default(relation, number);
+	Const	   *constant;
+
+	value->isnull = true;
+	if (expression == NULL)
+		return column->attisdropped || get_typtype(column->atttypid) != TYPTYPE_DOMAIN;
+	constant = (Const *) expression_planner((Expr *) expression);
+	if (!IsA(constant, Const) || !constant->constbyval)
+		return false;
+	value->value = constant->constvalue;
+	value->isnull = constant->constisnull;
+	return true;
+}
+
+static bool
+look_up_defaults(PlainTable *table, Relation relation)
+{
+	Insertion  *insertion = (Insertion *) table;
+	int			natts = RelationGetNumberOfAttributes(relation);
+
+	if (natts > PLAIN_MAX_COLUMNS)
+		return false;
+	for (AttrNumber number = 1; number <= natts; number++)
+		if (!is_given(table, number) &&
+			!look_up_default(relation, number, &insertion->defaults[number - 1]))
+			return false;
+	return true;
+}
+
+static void
+put_value(TupleTableSlot *slot, int column, NullableDatum value)
+{
+	slot->tts_values[column] = value.value;
+	slot->tts_isnull[column] = value.isnull;
+}
+
+static void
+fill_slot(TupleTableSlot *slot, const Insertion *insertion, const NullableDatum *values)
+{
+	int			natts = slot->tts_tupleDescriptor->natts;
+
+	ExecClearTuple(slot);
+	for (int i = 0; i < natts; i++)
+		put_value(slot, i, insertion->defaults[i]);
+	for (int i = 0; i < insertion->table.count; i++)
+		put_value(slot, insertion->table.numbers[i] - 1, values[i]);
+	ExecStoreVirtualTuple(slot);
+}
+
+/*
+ * Put a row into the table, with the values in the order of the columns, each
+ * of its column's type; false: use a statement.
+ */
+bool
+insert_row(Insertion *insertion, const NullableDatum *values)
+{
+	Relation	relation;
+	EState	   *estate;
+	ResultRelInfo *target;
+	TupleTableSlot *slot;
+
+	if (!is_still_plain(&insertion->table, RowExclusiveLock, ACL_INSERT, look_up_defaults))
+		return false;
+	PreventCommandIfReadOnly("INSERT");
+	PreventCommandIfParallelMode("INSERT");
+	relation = table_open(insertion->table.relation, NoLock);
+	estate = CreateExecutorState();
+	target = makeNode(ResultRelInfo);
+	InitResultRelInfo(target, relation, 0, NULL, 0);
+	estate->es_opened_result_relations = list_make1(target);	/* for the triggers */
+	AfterTriggerBeginQuery();
+	ExecOpenIndices(target, false);
+	slot = ExecInitExtraTupleSlot(estate, RelationGetDescr(relation), table_slot_callbacks(relation));
+	fill_slot(slot, insertion, values);
+	ExecSimpleRelationInsert(target, estate, slot);
+	INJECT(row_stored);
+	AfterTriggerEndQuery(estate);
+	INJECT(row_noted);
+	ExecCloseIndices(target);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	FreeExecutorState(estate);
+	table_close(relation, NoLock);
+	CommandCounterIncrement();
+	return true;
 }

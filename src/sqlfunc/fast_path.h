@@ -1,16 +1,50 @@
 /*-------------------------------------------------------------------------
  *
- * lookup.h
- *		Rows found by their key without a statement.
+ * fast_path.h
+ *		Rows read and stored without a statement.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_LOOKUP_H
-#define PICTREPO_LOOKUP_H
+#ifndef PICTREPO_FAST_PATH_H
+#define PICTREPO_FAST_PATH_H
 
-#include "fmgr.h"
+#include "access/attnum.h"
+#include "nodes/parsenodes.h"
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
 
-#include "engine/plain.h"
+#define PLAIN_MAX_COLUMNS 24
+
+typedef struct PlainColumn
+{
+	const char *name;
+	Oid			type;
+} PlainColumn;
+
+/* PLAIN_TABLE(name, {column, type oid}...) initializes one. */
+typedef struct PlainTable
+{
+	const char *name;
+	int			count;
+	PlainColumn columns[PLAIN_MAX_COLUMNS];
+
+	/* looked up when the tables changed */
+	uint64		version;		/* 0: never */
+	Oid			user;			/* for whom */
+	Oid			relation;		/* invalid: it takes a statement */
+	AttrNumber	numbers[PLAIN_MAX_COLUMNS];
+} PlainTable;
+
+#define PLAIN_TABLE(table, ...) { \
+		.name = (table), \
+		.count = sizeof((PlainColumn[]) {__VA_ARGS__}) / sizeof(PlainColumn), \
+		.columns = {__VA_ARGS__} \
+	}
+
+/* What else is needed of it: its own table is the first of what it is in. */
+typedef bool (*SuitsPlain) (PlainTable *table, Relation relation);
+
+extern bool is_still_plain(PlainTable *table, LOCKMODE lock, AclMode right, SuitsPlain suits);
 
 /*
  * LOOKS_UP(name, table, {column, type oid}...) defines one that is static; the
@@ -35,5 +69,17 @@ typedef enum LookupResult
 } LookupResult;
 
 extern LookupResult find_row(Lookup *lookup, NullableDatum key, NullableDatum *row);
+
+/* INSERTS(name, table, {column, type oid}...) defines one that is static. */
+typedef struct Insertion
+{
+	PlainTable	table;
+	NullableDatum defaults[PLAIN_MAX_COLUMNS];	/* of all columns that it has */
+} Insertion;
+
+#define INSERTS(name, into, ...) \
+	static Insertion name = {.table = PLAIN_TABLE(into, __VA_ARGS__)}
+
+extern bool insert_row(Insertion *insertion, const NullableDatum *values);
 
 #endif

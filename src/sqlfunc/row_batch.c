@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * batches.c
+ * row_batch.c
  *		Statements that work on many rows, of which one may be broken.
  *
  * What a user's trigger or constraint says of one row must not keep the others
@@ -16,7 +16,10 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-#include "engine/batches.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/row_batch.h"
+#include "sqlfunc/statement.h"
 
 /* after so many, what is wrong is not with the rows */
 #define BROKEN_ROWS_MAX 100

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
- * batches.h
+ * row_batch.h
  *		Statements that work on many rows, of which one may be broken.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_BATCHES_H
-#define PICTREPO_BATCHES_H
+#ifndef PICTREPO_ROW_BATCH_H
+#define PICTREPO_ROW_BATCH_H
 
-#include "engine/statements.h"
+#include "sqlfunc/statement.h"
 
 extern bool try_work(void (*work) (void *), void *what, ErrorData **error);
 extern uint64 run_batch(Statement *statement, const NullableDatum *args, int limit,

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * foreign.c
+ * user_code.c
  *		Is there code of others on a table?
  *
  * Somebody may have put triggers, constraints, rules or indexes on the repo's
@@ -28,8 +28,10 @@
 #include "utils/rel.h"
 #include "utils/relcache.h"
 
-#include "engine/compat.h"
-#include "engine/foreign.h"
+#include "common/compat.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/user_code.h"
+#include "xact/row_count.h"
 
 /* What is known of a table, until something is done to one of them */
 typedef struct KnownTable

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * foreign.h
+ * user_code.h
  *		Is there code of others on a table?
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_FOREIGN_H
-#define PICTREPO_FOREIGN_H
+#ifndef PICTREPO_USER_CODE_H
+#define PICTREPO_USER_CODE_H
 
 extern bool has_foreign_code(Oid table);
 extern uint64 tables_version(void);

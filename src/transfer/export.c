@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * lines_export.c
+ * export.c
  *		Lines: the whole repo as JSON, one line per thing that stands alone.
  *
  * The lines are written by the server's own JSON functions: so all numbers of
@@ -20,8 +20,11 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#include "document/line.h"
-#include "engine/statements.h"
+#include "json/line_check.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
+#include "xact/row_count.h"
 
 /* ----- what is written ----- */
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * lines_import.c
+ * import.c
  *		Lines: storing what an export says, in an empty or a living repo.
  *
  * What is here stays as it is, and what is missing is added: so a line may be
@@ -31,16 +31,22 @@
 #include "utils/resowner.h"
 #include "utils/tuplestore.h"
 
-#include "document/line.h"
-#include "engine/arguments.h"
-#include "engine/batches.h"
-#include "engine/changes.h"
-#include "engine/cron.h"
-#include "engine/identity.h"
-#include "engine/injection.h"
-#include "engine/progress.h"
-#include "engine/settings.h"
-#include "engine/statements.h"
+#include "common/compat.h"
+#include "common/cron.h"
+#include "common/guc.h"
+#include "common/injection_points.h"
+#include "common/progress.h"
+#include "common/uuid.h"
+#include "json/json_check.h"
+#include "json/line_check.h"
+#include "shmem/database_slot.h"
+#include "shmem/shmem.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/row_batch.h"
+#include "sqlfunc/statement.h"
+#include "xact/pending.h"
+#include "xact/row_count.h"
 
 /* bytes that a line may have; its jsonb must fit into memory with room to spare */
 #define LINE_MAX_BYTES (64 * 1024 * 1024)

@@ -39,11 +39,15 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#include "engine/arguments.h"
-#include "engine/batches.h"
-#include "engine/injection.h"
-#include "engine/progress.h"
-#include "repo/pictrs.h"
+#include "common/advisory_locks.h"
+#include "common/injection_points.h"
+#include "common/progress.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/row_batch.h"
+#include "sqlfunc/statement.h"
+#include "transfer/pictrs.h"
+#include "xact/row_count.h"
 
 /* most rows in a batch, and bytes after which it is long enough anyway */
 #define BATCH_MAX 100000
@@ -716,7 +720,7 @@ lock_of_transfer(const Transfer *transfer)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, NamespaceRelationId, transfer->schema_oid, TRANSFER_LOCK);
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, NamespaceRelationId, transfer->schema_oid, TRANSFER_LOCK_CLASS);
 	return tag;
 }
 

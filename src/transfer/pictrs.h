@@ -8,7 +8,7 @@
 #ifndef PICTREPO_PICTRS_H
 #define PICTREPO_PICTRS_H
 
-#include "engine/statements.h"
+#include "sqlfunc/statement.h"
 
 /* pict-rs's tables, parents first: in this order they are moved */
 typedef enum PictrsTableId
@@ -25,9 +25,6 @@ typedef enum PictrsTableId
 	PICTRS_KEYED_NOTIFICATIONS,
 	PICTRS_TABLES
 } PictrsTableId;
-
-/* tells the lock of a transfer from that of the schema itself; in decimal, as status() looks for it */
-#define TRANSFER_LOCK 28778
 
 /* The widest has so many columns. */
 #define PICTRS_COLUMNS 9

@@ -19,8 +19,10 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#include "engine/arguments.h"
-#include "repo/pictrs.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "transfer/pictrs.h"
+#include "xact/row_count.h"
 
 /* %1$s is the schema, quoted. */
 static const char *const creations[PICTRS_TABLES] = {

@@ -19,12 +19,15 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#include "document/document.h"
-#include "engine/arguments.h"
-#include "engine/identity.h"
-#include "engine/settings.h"
-#include "engine/slug.h"
-#include "repo/pictrs.h"
+#include "common/guc.h"
+#include "common/limits.h"
+#include "common/page_slug.h"
+#include "common/uuid.h"
+#include "json/json_check.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
+#include "transfer/pictrs.h"
 
 /* characters of base64 that pict-rs's hash has, which has no padding */
 #define PICTRS_HASH_TEXT (PICTRS_HASH_LEN / 3 * 4)

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * lazy_commit.c
+ * async_commit.c
  *		Commits that need not wait for the disk.
  *
  * When a crash takes a claim back, the job is given out again, as if its
@@ -18,8 +18,9 @@
 #include "access/xlog.h"
 #include "utils/guc.h"
 
-#include "engine/lazy_commit.h"
-#include "engine/settings.h"
+#include "common/guc.h"
+#include "sqlfunc/result.h"
+#include "xact/async_commit.h"
 
 /* where the WAL of this transaction ended after the last losable write */
 static XLogRecPtr losable_end = InvalidXLogRecPtr;

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * lazy_commit.h
+ * async_commit.h
  *		Commits that need not wait for the disk.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_LAZY_COMMIT_H
-#define PICTREPO_LAZY_COMMIT_H
+#ifndef PICTREPO_ASYNC_COMMIT_H
+#define PICTREPO_ASYNC_COMMIT_H
 
 extern void begin_losable_write(void);
 extern void end_losable_write(void);

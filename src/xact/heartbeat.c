@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * pulse.c
+ * heartbeat.c
  *		Heartbeats of running jobs, in shared memory.
  *
  * A claim makes an entry, which counts when the claim is committed; whatever
@@ -30,8 +30,12 @@
 #include "utils/array.h"
 #include "utils/timestamp.h"
 
-#include "engine/changes.h"
-#include "engine/pulse.h"
+#include "shmem/database_slot.h"
+#include "shmem/shmem.h"
+#include "sqlfunc/result.h"
+#include "xact/heartbeat.h"
+#include "xact/pending.h"
+#include "xact/row_count.h"
 
 /* An entry, by its job, with its partition locked. */
 typedef struct Found

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
- * pulse.h
+ * heartbeat.h
  *		Heartbeats of running jobs, in shared memory.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_PULSE_H
-#define PICTREPO_PULSE_H
+#ifndef PICTREPO_HEARTBEAT_H
+#define PICTREPO_HEARTBEAT_H
 
-#include "engine/shared.h"
+#include "shmem/shmem.h"
 
 typedef struct Claim
 {

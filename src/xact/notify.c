@@ -22,11 +22,15 @@
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
-#include "engine/changes.h"
-#include "engine/notify.h"
-#include "engine/settings.h"
-#include "engine/slug.h"
-#include "engine/worker.h"
+#include "common/guc.h"
+#include "common/limits.h"
+#include "shmem/database_slot.h"
+#include "shmem/queue_slot.h"
+#include "shmem/shmem.h"
+#include "shmem/worker_slot.h"
+#include "sqlfunc/result.h"
+#include "xact/notify.h"
+#include "xact/pending.h"
 
 #define BASE64_LEN(bytes) (((bytes) + 2) / 3 * 4)
 

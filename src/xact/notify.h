@@ -8,7 +8,7 @@
 #ifndef PICTREPO_NOTIFY_H
 #define PICTREPO_NOTIFY_H
 
-#include "engine/shared.h"
+#include "shmem/shmem.h"
 
 extern void notify_job(QueueState *queue, const pg_uuid_t *job, const char *queue_name);
 extern void notify(const char *channel, const char *payload);

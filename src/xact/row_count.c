@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * tally.c
+ * row_count.c
  *		Counts that are kept: hashes and jobs, exact for what is committed.
  *
  * Triggers note what a transaction adds and removes, and its commit adds the
@@ -19,8 +19,8 @@
  */
 #include "postgres.h"
 
-#include "access/twophase.h"
 #include "access/transam.h"
+#include "access/twophase.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -30,8 +30,13 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-#include "engine/changes.h"
-#include "engine/tally.h"
+#include "shmem/database_slot.h"
+#include "shmem/queue_slot.h"
+#include "shmem/shmem.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
+#include "xact/pending.h"
+#include "xact/row_count.h"
 
 /* ----- reading ----- */
 

@@ -1,15 +1,15 @@
 /*-------------------------------------------------------------------------
  *
- * tally.h
+ * row_count.h
  *		Counts that are kept: hashes and jobs, exact for what is committed.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PICTREPO_TALLY_H
-#define PICTREPO_TALLY_H
+#ifndef PICTREPO_ROW_COUNT_H
+#define PICTREPO_ROW_COUNT_H
 
-#include "engine/shared.h"
-#include "engine/statements.h"
+#include "shmem/shmem.h"
+#include "sqlfunc/statement.h"
 
 /* Reading; false: nobody knows, count() has to find out */
 extern bool tally_value(Tallied which, int64 *value);

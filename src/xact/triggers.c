@@ -23,13 +23,16 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#include "engine/arguments.h"
-#include "engine/changes.h"
-#include "engine/notify.h"
-#include "engine/restore.h"
-#include "engine/slug.h"
-#include "engine/triggers.h"
-#include "engine/wakeup.h"
+#include "common/limits.h"
+#include "common/page_slug.h"
+#include "shmem/database_slot.h"
+#include "shmem/restore_guard.h"
+#include "shmem/shmem.h"
+#include "shmem/wait_queue.h"
+#include "sqlfunc/result.h"
+#include "xact/notify.h"
+#include "xact/pending.h"
+#include "xact/triggers.h"
 
 /* ----- the row, or rows, that a trigger was called for ----- */
 
@@ -222,9 +225,7 @@ check_job(const Job *job)
 static QueueState *
 queue_of_job(const Job *job)
 {
-	if (my_database() == NULL)
-		return NULL;
-	return changing_queue(VARDATA_ANY(job->queue), VARSIZE_ANY_EXHDR(job->queue));
+	return changing_queue(job->queue);
 }
 
 static void
@@ -371,7 +372,7 @@ pictrepo_queue_changed(PG_FUNCTION_ARGS)
 		if (rows[i] == NULL)
 			continue;
 		name = DatumGetTextPP(row_value(trigger, rows[i], "queue"));
-		queue = changing_queue(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+		queue = changing_queue(name);
 		if (queue != NULL)
 			note_configured(queue);
 	}

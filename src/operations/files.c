@@ -1,0 +1,139 @@
+/*-------------------------------------------------------------------------
+ *
+ * files.c
+ *		Operations: files that nothing names any more.
+ *
+ * A file that nothing names any more is queued for removal in the transaction
+ * that took its last name.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/array.h"
+
+#include "common/advisory_locks.h"
+#include "common/injection_points.h"
+#include "operations/operations.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
+#include "xact/row_count.h"
+
+/*
+ * Whoever names a file that is known already holds its details, and is waited
+ * for.  In order, as two releases may have several files in common.
+ */
+WRITES(lock_details,
+	   "SELECT FROM pictrepo.details WHERE identifier = ANY ($1) ORDER BY identifier FOR UPDATE",
+	   TEXTARRAYOID);
+
+/* Those that something names still, and the others */
+READS(sort_files,
+	  "SELECT array_agg(file ORDER BY file) FILTER (WHERE named),"
+	  " array_agg(file ORDER BY file) FILTER (WHERE NOT named)"
+	  " FROM (SELECT file, EXISTS (SELECT FROM pictrepo.hashes h WHERE h.identifier = file"
+	  " UNION ALL SELECT FROM pictrepo.hashes h WHERE h.motion_identifier = file"
+	  " UNION ALL SELECT FROM pictrepo.variants v WHERE v.identifier = file) AS named"
+	  " FROM (SELECT DISTINCT file COLLATE \"C\" AS file FROM unnest($1) AS file) given"
+	  " WHERE file IS NOT NULL) files",
+	  TEXTARRAYOID);
+
+WRITES(delete_details,
+	   "DELETE FROM pictrepo.details WHERE identifier = ANY ($1)", TEXTARRAYOID);
+
+WRITES(queue_removals,
+	   "SELECT pictrepo.push_many('cleanup', array_agg(jsonb_build_object('Identifier',"
+	   " jsonb_build_object('identifier', file)) ORDER BY place))"
+	   " FROM unnest($1) WITH ORDINALITY AS files (file, place)",
+	   TEXTARRAYOID);
+
+/* no user takes this with the pg_advisory_* functions */
+#define FILE_LOCK_CLASS 0x706b
+
+/* Until the transaction ends, nobody else finds out whether something names the files. */
+static void
+lock_files(Datum files)
+{
+	Datum	   *file;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(files), TEXTOID, -1, false, TYPALIGN_INT,
+					  &file, NULL, &count);
+	for (int i = 0; i < count; i++)
+	{
+		text	   *name = DatumGetTextPP(file[i]);
+		uint64		hash = hash_bytes_extended((unsigned char *) VARDATA_ANY(name),
+											   VARSIZE_ANY_EXHDR(name), 0);
+		LOCKTAG		tag;
+
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash,
+							 FILE_LOCK_CLASS);
+		(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	}
+}
+
+/*
+ * Of these files, those that nothing names any more lose their details and go.
+ *
+ * What names a file may be going just now in a transaction that sees our own
+ * name still, so that each would leave the file to the other.  So whoever is
+ * not the only one looks again with the file locked: the one who looks last
+ * sees that the others are gone.
+ */
+void
+release_files(NullableDatum files)
+{
+	NullableDatum named;
+	NullableDatum superfluous;
+
+	if (files.isnull)
+		return;
+	run_latest(&lock_details, &files);
+	run_latest(&sort_files, &files);
+	named = kept_value(0, 1);
+	superfluous = kept_value(0, 2);
+	if (!named.isnull)
+	{
+		lock_files(named.value);
+		run_latest(&sort_files, &files);
+		superfluous = kept_value(0, 2);
+	}
+	INJECT(files_sorted);
+	if (!superfluous.isnull)
+	{
+		run_latest(&delete_details, &superfluous);
+		run_statement(&queue_removals, &superfluous);
+		INJECT(files_released);
+	}
+}
+
+void
+release_file(NullableDatum file)
+{
+	release_files(given(PointerGetDatum(construct_array(&file.value, 1, TEXTOID, -1, false,
+														TYPALIGN_INT))));
+}
+
+/* Files to be released when all else is done; in the call's memory. */
+typedef ArrayBuildState *Files;
+
+/* Those that the last statement gave, one a row */
+void
+note_files(Files *files)
+{
+	for (uint64 i = 0; i < SPI_processed; i++)
+		*files = accumArrayResult(*files, result_value(i, 1).value, false, TEXTOID,
+								  CurrentMemoryContext);
+}
+
+void
+release_noted(Files files)
+{
+	if (files != NULL)
+		release_files(given(makeArrayResult(files, CurrentMemoryContext)));
+}

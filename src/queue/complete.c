@@ -1,0 +1,74 @@
+/*-------------------------------------------------------------------------
+ *
+ * complete.c
+ *		QueueRepo: ending jobs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "queue/job_end.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
+#include "xact/row_count.h"
+
+PG_FUNCTION_INFO_V1(pictrepo_complete_job);
+
+/*
+ * complete_job(queue text, worker uuid, job_id uuid, result text, error text) -> text
+ *
+ * result: 'success', 'failure' or 'aborted'.  Returns 'completed', 'retrying',
+ * 'dead', or 'lost': not this worker's, nothing is changed.  22004, 22023,
+ * 22001.
+ */
+Datum
+pictrepo_complete_job(PG_FUNCTION_ARGS)
+{
+	NullableDatum queue = key_argument(fcinfo, 0);
+	NullableDatum worker = worker_argument(fcinfo, 1);
+	NullableDatum job_id = any_argument(fcinfo, 2);
+	Ending		ending = ending_arguments(fcinfo, 3);
+	const char *outcome;
+	RepoCall	call;
+
+	begin_call(&call, fcinfo);
+	outcome = end_job(&ending, queue, worker, job_id);
+	end_call(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(outcome));
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_complete_many);
+
+/*
+ * complete_many(queue text, worker uuid, job_ids uuid[], result text, error text) -> text[]
+ *
+ * The same for many jobs; the answers in order.  22004, 22023, 22001.
+ */
+Datum
+pictrepo_complete_many(PG_FUNCTION_ARGS)
+{
+	NullableDatum queue = key_argument(fcinfo, 0);
+	NullableDatum worker = worker_argument(fcinfo, 1);
+	Ending		ending = ending_arguments(fcinfo, 3);
+	MemoryContext answer = CurrentMemoryContext;
+	int			count;
+	int			ended;
+	Datum	   *answers = array_argument(fcinfo, 2, UUIDOID, &count, NULL);
+	Outcome    *outcomes;
+	Datum		result;
+	RepoCall	call;
+
+	begin_call(&call, fcinfo);
+	outcomes = end_jobs(&ending, queue, worker, fcinfo->args[2], &ended);
+	for (int i = 0; i < count; i++)
+		answers[i] = CStringGetTextDatum(answer_for(answers[i], outcomes, ended));
+	MemoryContextSwitchTo(answer);
+	result = PointerGetDatum(construct_array(answers, count, TEXTOID, -1, false, TYPALIGN_INT));
+	end_call(&call);
+	PG_RETURN_DATUM(result);
+}

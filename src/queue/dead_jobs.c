@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * dead_jobs.c
+ *		QueueRepo: jobs that failed for good.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "common/guc.h"
+#include "common/maintenance_tasks.h"
+#include "queue/queue.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/row_batch.h"
+#include "sqlfunc/statement.h"
+
+PG_FUNCTION_INFO_V1(pictrepo_requeue_dead);
+
+WRITES(revive_job,
+	   "WITH dead AS (SELECT * FROM pictrepo.dead_jobs WHERE id = $1 FOR UPDATE),"
+	   " revived AS (INSERT INTO pictrepo.job_queue"
+	   " (id, queue, job, priority, queue_time, run_at, unique_key, upload, error, retry)"
+	   " SELECT id, queue, job, priority, queue_time, clock_timestamp(), unique_key, upload, error,"
+	   " coalesce((SELECT retries FROM pictrepo.queues q WHERE q.queue = dead.queue), " DEFAULT_RETRIES ")"
+	   " FROM dead ON CONFLICT DO NOTHING RETURNING id)"
+	   " DELETE FROM pictrepo.dead_jobs d USING revived WHERE d.id = revived.id",
+	   UUIDOID);
+
+/*
+ * requeue_dead(id uuid) -> bool
+ *
+ * Give a dead job another life; false: no such dead job, or a live job holds
+ * its unique key.  22004.
+ */
+Datum
+pictrepo_requeue_dead(PG_FUNCTION_ARGS)
+{
+	return answer_whether(fcinfo, &revive_job, ARGS(any_argument(fcinfo, 0)));
+}
+
+WRITES(delete_dead_jobs,
+	   "DELETE FROM pictrepo.dead_jobs WHERE id = ANY (ARRAY("
+	   "SELECT id FROM pictrepo.dead_jobs WHERE died_at < $1"
+	   " ORDER BY died_at LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
+	   TIMESTAMPTZOID, INT4OID, INT4OID);
+
+/* Dead jobs are kept for pictrepo.dead_job_retention. */
+uint64
+prune_dead_jobs(void)
+{
+	TimestampTz before = GetCurrentTimestamp() - dead_job_retention * USECS_PER_SEC;
+
+	if (dead_job_retention == 0)
+		return 0;
+	return run_batch(&delete_dead_jobs, ARGS(given(TimestampTzGetDatum(before))), DUTY_BATCH, NULL);
+}

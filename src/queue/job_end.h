@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * job_end.h
+ *		What becomes of jobs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_JOB_END_H
+#define PICTREPO_JOB_END_H
+
+#include "fmgr.h"
+
+#include "shmem/shmem.h"
+
+typedef enum JobResult
+{
+	RESULT_SUCCESS,
+	RESULT_FAILURE,
+	RESULT_ABORTED,
+} JobResult;
+
+typedef struct Ending
+{
+	JobResult	result;
+	NullableDatum error;
+} Ending;
+
+/* What became of one job; the answer is a constant */
+typedef struct Outcome
+{
+	pg_uuid_t	id;
+	const char *answer;
+} Outcome;
+
+extern Ending ending_arguments(FunctionCallInfo fcinfo, int n);
+extern const char *end_job(const Ending *ending, NullableDatum queue,
+						   NullableDatum worker, NullableDatum job_id);
+extern Outcome *end_jobs(const Ending *ending, NullableDatum queue, NullableDatum worker,
+						 NullableDatum job_ids, int *count);
+extern const char *answer_for(Datum job_id, const Outcome *outcomes, int count);
+extern void count_ended(NullableDatum queue, Counted what, int64 count);
+
+/*
+ * Send jobs to their next life: the query gives (id, queue, again, run_at,
+ * error) and has the rows locked.  An upload that a dead job served gets a Failure, so
+ * that nobody waits for it in vain.
+ */
+#define END_JOBS(query) \
+	"WITH ended AS MATERIALIZED (" query ")," \
+	" retried AS (UPDATE pictrepo.job_queue j" \
+	" SET status = 'new', worker = NULL, heartbeat = NULL, session = NULL," \
+	" retry = j.retry - 1, run_at = e.run_at, error = e.error, returned_at = clock_timestamp()" \
+	" FROM ended e WHERE e.again AND j.id = e.id)," \
+	" buried AS (DELETE FROM pictrepo.job_queue j USING ended e" \
+	" WHERE NOT e.again AND j.id = e.id" \
+	" RETURNING j.id, j.queue, j.job, j.priority, j.queue_time, j.attempt," \
+	" j.unique_key, j.upload, e.error)," \
+	" kept AS (INSERT INTO pictrepo.dead_jobs AS d" \
+	" (id, queue, job, priority, queue_time, died_at, attempt, unique_key, upload, error)" \
+	" SELECT id, queue, job, priority, queue_time, clock_timestamp(), attempt," \
+	" unique_key, upload, error FROM buried" \
+	" ON CONFLICT (id) DO UPDATE SET died_at = excluded.died_at, error = excluded.error)," \
+	" told AS (UPDATE pictrepo.uploads u SET result = jsonb_build_object('Failure'," \
+	" jsonb_build_object('message', coalesce(b.error, 'the job failed'), 'code', 'job-failed'))" \
+	" FROM buried b WHERE u.id = b.upload AND u.result IS NULL)"
+
+#endif

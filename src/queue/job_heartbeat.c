@@ -1,0 +1,78 @@
+/*-------------------------------------------------------------------------
+ *
+ * job_heartbeat.c
+ *		QueueRepo: heartbeats of running jobs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "common/injection_points.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
+#include "xact/heartbeat.h"
+
+PG_FUNCTION_INFO_V1(pictrepo_heartbeat);
+
+WRITES(beat,
+	   "UPDATE pictrepo.job_queue SET heartbeat = clock_timestamp()"
+	   " WHERE id = $3 AND queue = $1 AND worker = $2 AND status <> 'new' RETURNING attempt",
+	   TEXTOID, UUIDOID, UUIDOID);
+
+/*
+ * heartbeat(queue text, worker uuid, job_id uuid) -> bool
+ *
+ * The worker is alive and at the job; false: it no longer holds it.  22004,
+ * 22023, 22001.
+ */
+Datum
+pictrepo_heartbeat(PG_FUNCTION_ARGS)
+{
+	NullableDatum args[] = {
+		key_argument(fcinfo, 0), worker_argument(fcinfo, 1), any_argument(fcinfo, 2)
+	};
+	Claim		claim = {
+		.job = *DatumGetUUIDP(args[2].value),
+		.worker = *DatumGetUUIDP(args[1].value),
+		.queue = hash_of_queue(DatumGetTextPP(args[0].value))
+	};
+	RepoCall	call;
+	bool		announced;
+	bool		held;
+
+	if (beat_pulse(&claim))
+		PG_RETURN_BOOL(true);
+	begin_call(&call, fcinfo);
+	announced = announce_pulse(&claim);
+	if (announced)
+		INJECT(heartbeat_announced);
+	held = run_latest(&beat, args) > 0;
+	if (held)
+		claim.attempt = DatumGetInt32(result_value(0, 1).value);
+	if (announced)
+		settle_pulse(&claim, held);
+	else if (held)
+		pardon_pulse(&claim);
+	end_call(&call);
+	PG_RETURN_BOOL(held);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_pulse);
+
+/*
+ * pulse(job_id uuid) -> timestamptz
+ *
+ * The last heartbeat in shared memory; NULL: there is none.  22004.
+ */
+Datum
+pictrepo_pulse(PG_FUNCTION_ARGS)
+{
+	TimestampTz heartbeat;
+
+	if (!read_pulse(DatumGetUUIDP(any_argument(fcinfo, 0).value), &heartbeat))
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(heartbeat);
+}

@@ -1,0 +1,100 @@
+/*-------------------------------------------------------------------------
+ *
+ * sweep.c
+ *		QueueRepo: finding what shared memory did not hear of.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "common/guc.h"
+#include "common/limits.h"
+#include "queue/queue.h"
+#include "shmem/database_slot.h"
+#include "shmem/shmem.h"
+#include "shmem/wait_queue.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
+#include "xact/heartbeat.h"
+#include "xact/pending.h"
+#include "xact/row_count.h"
+
+READS_NOW(not_running,
+		  "SELECT id FROM unnest($1) AS id WHERE NOT EXISTS"
+		  " (SELECT FROM pictrepo.job_queue j WHERE j.id = id.id AND j.status <> 'new')",
+		  UUIDARRAYOID);
+
+/* Heartbeats of jobs that do not run, as a prepared transaction leaves them. */
+static uint64
+sweep_pulses(void)
+{
+	TimestampTz before = GetCurrentTimestamp() - (int64) heartbeat_timeout * 1000;
+	uint64		ended = run_statement(&not_running, ARGS(given(silent_pulses(before))));
+
+	for (uint64 i = 0; i < ended; i++)
+		end_pulse(DatumGetUUIDP(result_value(i, 1).value), -1);
+	return ended;
+}
+
+/* Queues of this database in which somebody waits, as an array of text. */
+static Datum
+queues_with_waiters(void)
+{
+	ArrayBuildState *queues = NULL;
+	HASH_SEQ_STATUS scan;
+	QueueState *queue;
+
+	LWLockAcquire(shared->table_lock, LW_SHARED);
+	hash_seq_init(&scan, queue_states);
+	while ((queue = hash_seq_search(&scan)) != NULL)
+		if (queue->key.database == MyDatabaseId && !dlist_is_empty(&queue->line))
+			queues = accumArrayResult(queues,
+									  PointerGetDatum(cstring_to_text_with_len(queue->key.name,
+																			   strnlen(queue->key.name, KEY_MAX))),
+									  false, TEXTOID, CurrentMemoryContext);
+	LWLockRelease(shared->table_lock);
+	if (queues == NULL)
+		return PointerGetDatum(construct_empty_array(TEXTOID));
+	return makeArrayResult(queues, CurrentMemoryContext);
+}
+
+READS_NOW(with_ready_jobs,
+		  "SELECT queue, least(count(*), 1000) FROM unnest($1) AS queue, LATERAL"
+		  " (SELECT FROM pictrepo.job_queue j WHERE j.queue = queue.queue AND j.status = 'new'"
+		  " AND j.run_at <= clock_timestamp() LIMIT 1000) ready GROUP BY queue",
+		  TEXTARRAYOID);
+
+/* Call waiters for jobs that nobody called them for. */
+static uint64
+sweep_lines(void)
+{
+	uint64		queues = run_statement(&with_ready_jobs, ARGS(given(queues_with_waiters())));
+
+	for (uint64 i = 0; i < queues; i++)
+	{
+		QueueState *queue = changing_queue(DatumGetTextPP(result_value(i, 1).value));
+
+		if (queue != NULL)
+			wake_queue(queue, DatumGetInt64(result_value(i, 2).value));
+	}
+	return queues;
+}
+
+/*
+ * Two-phase commits, rows that changed while triggers were disabled: whatever
+ * shared memory did not hear of is found here, some time later.
+ */
+uint64
+sweep_queues(void)
+{
+	if (my_database() == NULL)
+		return 0;
+	(void) prepared_transactions(my_database());
+	return sweep_pulses() + sweep_lines();
+}

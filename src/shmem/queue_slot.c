@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_slot.c
+ *		What is kept of each queue.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/limits.h"
+#include "shmem/database_slot.h"
+#include "shmem/queue_slot.h"
+#include "shmem/shmem.h"
+#include "sqlfunc/result.h"
+
+static void
+clear_queue(QueueState *queue)
+{
+	DatabaseState *database = database_slot(queue->key.database);
+
+	pg_atomic_init_u32(&queue->pins, 0);
+	pg_atomic_init_u64(&queue->length, 0);
+	queue->uncounted = database == NULL || pg_atomic_read_u32(&database->overflowed) != 0;
+	SpinLockInit(&queue->mutex);
+	dlist_init(&queue->line);
+	queue->next_due = DT_NOEND;
+	queue->last_reap = 0;
+	queue->notice = false;
+	memset(&queue->cursor, 0, sizeof(queue->cursor));
+	memset(queue->counts, 0, sizeof(queue->counts));
+	queue->config_version = 0;
+	queue->config_known = false;
+	queue->configured = false;
+	queue->limited = false;
+}
+
+/* The table is full: make room by dropping one that is empty and unused. */
+static bool
+evict_queue(void)
+{
+	HASH_SEQ_STATUS scan;
+	QueueState *queue;
+
+	hash_seq_init(&scan, queue_states);
+	while ((queue = hash_seq_search(&scan)) != NULL)
+	{
+		if (pg_atomic_read_u32(&queue->pins) == 0 && !queue->notice &&
+			!queue->uncounted && pg_atomic_read_u64(&queue->length) == 0)
+		{
+			hash_search(queue_states, &queue->key, HASH_REMOVE, NULL);
+			hash_seq_term(&scan);
+			return true;
+		}
+	}
+	return false;
+}
+
+static QueueState *
+make_queue(const QueueKey *key)
+{
+	bool		found;
+	QueueState *queue = hash_search(queue_states, key, HASH_ENTER_NULL, &found);
+
+	if (queue == NULL && evict_queue())
+		queue = hash_search(queue_states, key, HASH_ENTER_NULL, &found);
+	if (queue != NULL && !found)
+		clear_queue(queue);
+	if (queue == NULL && database_slot(key->database) != NULL)
+		pg_atomic_write_u32(&database_slot(key->database)->overflowed, 1);
+	return queue;
+}
+
+/*
+ * A queue's state, kept in place until it is unpinned; NULL when there is none
+ * and none can be made.
+ */
+QueueState *
+pin_queue(Oid database, const char *name, int length, bool create)
+{
+	QueueKey	key;
+	QueueState *queue;
+
+	if (length > KEY_MAX)
+		return NULL;
+	memset(&key, 0, sizeof(key));
+	key.database = database;
+	memcpy(key.name, name, length);
+
+	LWLockAcquire(shared->table_lock, LW_SHARED);
+	queue = hash_search(queue_states, &key, HASH_FIND, NULL);
+	if (queue == NULL && create)
+	{
+		LWLockRelease(shared->table_lock);
+		LWLockAcquire(shared->table_lock, LW_EXCLUSIVE);
+		queue = make_queue(&key);
+	}
+	if (queue != NULL)
+		pg_atomic_fetch_add_u32(&queue->pins, 1);
+	LWLockRelease(shared->table_lock);
+	return queue;
+}
+
+void
+unpin_queue(QueueState *queue)
+{
+	pg_atomic_fetch_sub_u32(&queue->pins, 1);
+}

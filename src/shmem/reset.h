@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * reset.h
+ *		Beginning anew with a database.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_RESET_H
+#define PICTREPO_RESET_H
+
+#include "postgres_ext.h"
+
+extern void forget_database(Oid database, bool gone);
+
+#endif

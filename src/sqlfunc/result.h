@@ -1,0 +1,48 @@
+/*-------------------------------------------------------------------------
+ *
+ * result.h
+ *		What repo functions return.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_RESULT_H
+#define PICTREPO_RESULT_H
+
+#include "sqlfunc/args.h"
+#include "sqlfunc/statement.h"
+
+/* Values of the last statement's result */
+extern NullableDatum result_value(uint64 row, int column);
+extern NullableDatum kept_value(uint64 row, int column);
+
+/* Whole calls: connect, run, answer */
+extern Datum answer_whether(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args);
+extern Datum answer_count(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args);
+extern Datum answer_value(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args);
+extern Datum answer_row(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args);
+extern Datum answer_rows(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args);
+
+/*
+ * For statements on several rows below a parent, which the first of the
+ * arguments names: the count, after a statement that locks the parent.  So no
+ * two lock each other out; and as it is a statement of its own, the next one
+ * sees what they did who had the parent before.
+ */
+extern Datum answer_count_locked(FunctionCallInfo fcinfo, Statement *lock, Statement *statement,
+								 const NullableDatum *args);
+
+/*
+ * For statements that insert a row below a parent, in the form INSERT ...
+ * SELECT ... FROM parent FOR KEY SHARE ON CONFLICT DO NOTHING: true, false (it
+ * exists), or 23503 when the parent that argument n names is not there.
+ */
+extern Datum answer_created(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args,
+							Statement *parent_exists, int n);
+
+/* The pieces of a set-returning call that does more than run one statement */
+extern void begin_rows(FunctionCallInfo fcinfo);
+extern void give_result_rows(FunctionCallInfo fcinfo);
+extern void give_row(FunctionCallInfo fcinfo, const NullableDatum *columns);
+extern Datum form_row(FunctionCallInfo fcinfo, const NullableDatum *columns);
+
+#endif

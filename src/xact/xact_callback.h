@@ -1,0 +1,13 @@
+/*-------------------------------------------------------------------------
+ *
+ * xact_callback.h
+ *		What happens in shared memory at the end of a transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_XACT_CALLBACK_H
+#define PICTREPO_XACT_CALLBACK_H
+
+extern void define_changes(void);
+
+#endif
