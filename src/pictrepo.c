@@ -25,11 +25,11 @@ PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
-	define_settings();
-	define_changes();
+	guc_define();
+	xact_callback_register();
 	if (!preloaded)
 		return;
-	reserve_shared_memory();
-	define_launcher();
-	define_utility_hook();
+	shmem_reserve();
+	launcher_register();
+	utility_hook_install();
 }

@@ -24,26 +24,26 @@ static const char *const levels[] = {"reader", "writer", "admin"};
  * sees what comes; and who may look may be noted to have looked, by serve.  grant_access itself and the trigger functions are for
  * nobody.
  */
-READS(functions_of_level,
-	  "SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p"
-	  " WHERE p.pronamespace = 'pictrepo'::regnamespace"
-	  " AND p.prorettype <> 'trigger'::regtype AND p.proname <> 'grant_access'"
-	  " AND $1 >= CASE"
-	  " WHEN p.proname IN ('configure_queue', 'pause_queue', 'resume_queue', 'requeue_dead',"
-	  " 'start_worker', 'run_maintenance', 'schedule_job', 'unschedule_job',"
-	  " 'export', 'import', 'import_lines', 'import_pictrs', 'export_pictrs') THEN 2"
-	  " WHEN p.proname = 'variant_waiter' OR p.proname LIKE 'serve%' THEN 0"
-	  " WHEN p.provolatile = 'v' OR p.proname = 'delete_token' THEN 1"
-	  " ELSE 0 END",
-	  INT4OID);
+STATEMENT(functions_of_level, STMT_READ_ONLY,
+		  "SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p"
+		  " WHERE p.pronamespace = 'pictrepo'::regnamespace"
+		  " AND p.prorettype <> 'trigger'::regtype AND p.proname <> 'grant_access'"
+		  " AND $1 >= CASE"
+		  " WHEN p.proname IN ('configure_queue', 'pause_queue', 'resume_queue', 'requeue_dead',"
+		  " 'start_worker', 'run_maintenance', 'schedule_job', 'unschedule_job',"
+		  " 'export', 'import', 'import_lines', 'import_pictrs', 'export_pictrs') THEN 2"
+		  " WHEN p.proname = 'variant_waiter' OR p.proname LIKE 'serve%' THEN 0"
+		  " WHEN p.provolatile = 'v' OR p.proname = 'delete_token' THEN 1"
+		  " ELSE 0 END",
+		  INT4OID);
 
 /* Views and samples for everybody, tables for admins. */
-READS(relations_of_level,
-	  "SELECT string_agg(c.oid::regclass::text, ', ') FROM pg_class c"
-	  " WHERE c.relnamespace = 'pictrepo'::regnamespace"
-	  " AND (c.relkind = 'v' OR c.relname LIKE '%samples'"
-	  " OR (c.relkind IN ('r', 'p') AND $1 >= 2))",
-	  INT4OID);
+STATEMENT(relations_of_level, STMT_READ_ONLY,
+		  "SELECT string_agg(c.oid::regclass::text, ', ') FROM pg_class c"
+		  " WHERE c.relnamespace = 'pictrepo'::regnamespace"
+		  " AND (c.relkind = 'v' OR c.relname LIKE '%samples'"
+		  " OR (c.relkind IN ('r', 'p') AND $1 >= 2))",
+		  INT4OID);
 
 static int
 level_argument(FunctionCallInfo fcinfo, int n)
@@ -59,12 +59,12 @@ level_argument(FunctionCallInfo fcinfo, int n)
 
 /* Run GRANT privilege ON objects TO role; the statement lists the objects. */
 static void
-grant_list(const char *privilege, Statement *list, int level, const char *role)
+grant_list(const char *privilege, SqlStatement *list, int level, const char *role)
 {
-	NullableDatum arg = given(Int32GetDatum(level));
+	NullableDatum arg = not_null(Int32GetDatum(level));
 	NullableDatum objects;
 
-	if (run_statement(list, &arg) == 0)
+	if (statement_run(list, &arg) == 0)
 		return;
 	objects = result_value(0, 1);
 	if (!objects.isnull)
@@ -89,10 +89,10 @@ pictrepo_grant_access(PG_FUNCTION_ARGS)
 	RepoCall	call;
 
 	(void) get_role_oid(role_name, false);
-	begin_call_with_path(&call, fcinfo);
+	repo_call_begin_with_path(&call, fcinfo);
 	SPI_execute(psprintf("GRANT USAGE ON SCHEMA pictrepo TO %s", role), false, 0);
 	grant_list("EXECUTE ON ROUTINE", &functions_of_level, level, role);
 	grant_list("SELECT ON TABLE", &relations_of_level, level, role);
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_VOID();
 }

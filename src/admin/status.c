@@ -23,18 +23,18 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_health_check);
 
-WRITES(write_health,
-	   "INSERT INTO pictrepo.settings (key, value) VALUES ('health-value', $1)"
-	   " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-	   BYTEAOID);
+STATEMENT(write_health, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.settings (key, value) VALUES ('health-value', $1)"
+		  " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+		  BYTEAOID);
 
-WRITES(read_health,
-	   "SELECT s.value = $1, e.extversion,"
-	   " EXISTS (SELECT FROM pg_catalog.pg_stat_activity"
-	   " WHERE datname = current_database() AND backend_type = 'pictrepo worker')"
-	   " FROM pictrepo.settings s, pg_catalog.pg_extension e"
-	   " WHERE s.key = 'health-value' AND e.extname = 'pictrepo'",
-	   BYTEAOID);
+STATEMENT(read_health, STMT_READ_WRITE,
+		  "SELECT s.value = $1, e.extversion,"
+		  " EXISTS (SELECT FROM pg_catalog.pg_stat_activity"
+		  " WHERE datname = current_database() AND backend_type = 'pictrepo worker')"
+		  " FROM pictrepo.settings s, pg_catalog.pg_extension e"
+		  " WHERE s.key = 'health-value' AND e.extname = 'pictrepo'",
+		  BYTEAOID);
 
 /*
  * health_check() -> text
@@ -48,11 +48,11 @@ pictrepo_health_check(PG_FUNCTION_ARGS)
 	RepoCall	call;
 	MemoryContext answer = CurrentMemoryContext;
 	text	   *said;
-	NullableDatum now = given(PointerGetDatum(cstring_to_text(timestamptz_to_str(GetCurrentTimestamp()))));
+	NullableDatum now = not_null(PointerGetDatum(cstring_to_text(timestamptz_to_str(GetCurrentTimestamp()))));
 
-	begin_call(&call, fcinfo);
-	run_statement(&write_health, &now);
-	if (run_statement(&read_health, &now) != 1 || !DatumGetBool(result_value(0, 1).value))
+	repo_call_begin(&call, fcinfo);
+	statement_run(&write_health, &now);
+	if (statement_run(&read_health, &now) != 1 || !DatumGetBool(result_value(0, 1).value))
 		ereport(ERROR,
 				errcode(ERRCODE_IO_ERROR),
 				errmsg("health check failed"),
@@ -63,7 +63,7 @@ pictrepo_health_check(PG_FUNCTION_ARGS)
 									TextDatumGetCString(result_value(0, 2).value),
 									preloaded ? "on" : "off",
 									DatumGetBool(result_value(0, 3).value) ? "on" : "off"));
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_TEXT_P(said);
 }
 
@@ -75,7 +75,7 @@ PG_FUNCTION_INFO_V1(pictrepo_status);
 	"SELECT '" name "', " value ", CASE WHEN " condition " THEN '" advice "' END"
 
 /* This goes through the queue, as queue_stats does. */
-READS_ALL(status_items,
+STATEMENT(status_items, STMT_READ_ONLY | STMT_WHOLE_TABLE,
 		  "WITH server AS (SELECT pg_is_in_recovery() AS standby, e.extversion,"
 		  " CASE WHEN e.extversion = $1 THEN NULL"
 		  " WHEN e.extversion = (SELECT default_version FROM pg_available_extensions WHERE name = 'pictrepo')"
@@ -115,7 +115,7 @@ READS_ALL(status_items,
 		  " sizes AS (SELECT string_agg(name, ', ' ORDER BY name) AS set FROM pg_settings"
 		  " WHERE source <> 'default' AND name IN"
 		  " ('pictrepo.max_running_jobs', 'pictrepo.max_waiters', 'pictrepo.max_queues')) "
-
+		  
 		  ITEM("library", "$1")
 		  " UNION ALL "
 		  ITEM_ADVISED("schema", "extversion", "change")
@@ -123,43 +123,43 @@ READS_ALL(status_items,
 		  ITEM("server", "CASE WHEN standby THEN 'standby: reads only' ELSE 'primary' END")
 		  " FROM server UNION ALL "
 		  ITEM_ADVISED("preload", "CASE WHEN $2 THEN 'on' ELSE 'off' END",
-					   "CASE WHEN NOT $2 THEN"
-					   " 'shared_preload_libraries = ''pictrepo'' and a restart: workers wake at once,"
-					   " heartbeats write nothing, counts and pops stay fast, and upkeep runs by itself'"
-					   " || coalesce('; until then nothing comes of ' || set, '') END")
+		  "CASE WHEN NOT $2 THEN"
+		  " 'shared_preload_libraries = ''pictrepo'' and a restart: workers wake at once,"
+		  " heartbeats write nothing, counts and pops stay fast, and upkeep runs by itself'"
+		  " || coalesce('; until then nothing comes of ' || set, '') END")
 		  " FROM sizes UNION ALL "
 		  ITEM_ADVISED("worker", "coalesce('since ' || worker, CASE WHEN standby THEN 'after promotion' ELSE 'none' END)",
-					   "CASE WHEN restorer IS NOT NULL THEN"
-					   " format('it waits for the restore by process %s, until that session ends', restorer)"
-					   " WHEN worker IS NOT NULL OR standby OR NOT $2 THEN NULL"
-					   " WHEN $3 THEN 'the server has no room for one more: all works as without preload'"
-					   " WHEN change IS NOT NULL THEN 'comes when library and schema are of one version'"
-					   " ELSE 'see the server log; max_worker_processes may be used up' END")
+		  "CASE WHEN restorer IS NOT NULL THEN"
+		  " format('it waits for the restore by process %s, until that session ends', restorer)"
+		  " WHEN worker IS NOT NULL OR standby OR NOT $2 THEN NULL"
+		  " WHEN $3 THEN 'the server has no room for one more: all works as without preload'"
+		  " WHEN change IS NOT NULL THEN 'comes when library and schema are of one version'"
+		  " ELSE 'see the server log; max_worker_processes may be used up' END")
 		  " FROM server UNION ALL "
 		  ITEM_ADVISED("upkeep", "coalesce(error, 'last ' || last_run, CASE WHEN worker IS NOT NULL THEN 'by the worker'"
-					   " ELSE 'by those who call run_maintenance' END)",
-					   "CASE WHEN error IS NOT NULL THEN 'see pictrepo.maintenance and the server log'"
-					   " WHEN worker IS NULL AND NOT standby AND NOT $2 THEN"
-					   " 'without preload nothing happens by itself for ' || asked || ': preload,"
-					   " start_worker() after each start of the server, or run_maintenance() from time to time' END")
+		  " ELSE 'by those who call run_maintenance' END)",
+		  "CASE WHEN error IS NOT NULL THEN 'see pictrepo.maintenance and the server log'"
+		  " WHEN worker IS NULL AND NOT standby AND NOT $2 THEN"
+		  " 'without preload nothing happens by itself for ' || asked || ': preload,"
+		  " start_worker() after each start of the server, or run_maintenance() from time to time' END")
 		  " FROM duties, server, asked UNION ALL "
 		  ITEM("images", "pictrepo.size()::text")
 		  " UNION ALL "
 		  ITEM("jobs", "format('%s ready, %s scheduled, %s running', ready, scheduled, running)")
 		  " FROM queues UNION ALL "
 		  ITEM_WITH_ADVICE("oldest ready job", "coalesce('due for ' || date_trunc('second', oldest), 'none')",
-						   "oldest > '5 minutes' AND coalesce(waiting, 0) = 0",
-						   "nobody waits for jobs: are there enough workers? see pictrepo.queue_stats")
+		  "oldest > '5 minutes' AND coalesce(waiting, 0) = 0",
+		  "nobody waits for jobs: are there enough workers? see pictrepo.queue_stats")
 		  " FROM queues UNION ALL "
 		  ITEM("waiting sessions", "coalesce(waiting::text, CASE WHEN $2 THEN '0' ELSE 'not known without preload' END)")
 		  " FROM queues UNION ALL "
 		  ITEM_WITH_ADVICE("dead jobs", "dead::text", "dead > 0",
-						   "see pictrepo.dead_jobs; requeue_dead(id) tries one again")
+		  "see pictrepo.dead_jobs; requeue_dead(id) tries one again")
 		  " FROM queues UNION ALL "
 		  ITEM_WITH_ADVICE("paused queues", "coalesce(paused, 'none')", "paused IS NOT NULL", "resume_queue(queue)")
 		  " FROM queues UNION ALL "
 		  ITEM_WITH_ADVICE("schedules", "coalesce(error, number::text)", "error IS NOT NULL",
-						   "see pictrepo.schedules")
+		  "see pictrepo.schedules")
 		  " FROM schedules UNION ALL "
 		  ITEM("uploads under way", "(SELECT count(*) FROM pictrepo.uploads)::text")
 		  " UNION ALL "
@@ -177,25 +177,25 @@ READS_ALL(status_items,
 Datum
 pictrepo_status(PG_FUNCTION_ARGS)
 {
-	return answer_rows(fcinfo, &status_items,
-					   ARGS(given(CStringGetTextDatum(PICTREPO_VERSION)), given(BoolGetDatum(preloaded)),
-							given(BoolGetDatum(database_has_no_room()))));
+	return return_rows(fcinfo, &status_items,
+					   ARGS(not_null(CStringGetTextDatum(PICTREPO_VERSION)), not_null(BoolGetDatum(preloaded)),
+							not_null(BoolGetDatum(database_slots_full()))));
 }
 
 /* As it is at this moment: places are taken and given back all the time. */
-static Awaited
+static WaitInfo
 awaited_at(int place)
 {
-	Awaited		awaited;
+	WaitInfo	awaited;
 
-	SpinLockAcquire(&shared->mutex);
-	awaited = waiters[place].awaited;
-	SpinLockRelease(&shared->mutex);
+	SpinLockAcquire(&shmem->mutex);
+	awaited = waiters[place].info;
+	SpinLockRelease(&shmem->mutex);
 	return awaited;
 }
 
 static Datum
-name_of_awaited(const Awaited *awaited)
+name_of_awaited(const WaitInfo *awaited)
 {
 	if (awaited->what == WAIT_FOR_UPLOAD)
 	{
@@ -208,7 +208,7 @@ name_of_awaited(const Awaited *awaited)
 }
 
 static void
-give_awaited(FunctionCallInfo fcinfo, const Awaited *awaited)
+give_awaited(FunctionCallInfo fcinfo, const WaitInfo *awaited)
 {
 	static const char *const kinds[] = {
 		[WAIT_FOR_JOB] = "job",
@@ -217,11 +217,11 @@ give_awaited(FunctionCallInfo fcinfo, const Awaited *awaited)
 	};
 	bytea	   *hash = (bytea *) cstring_to_text_with_len(awaited->name, awaited->hash_length);
 
-	give_row(fcinfo, ARGS(given(Int32GetDatum(awaited->pid)),
-						  given(CStringGetTextDatum(kinds[awaited->what])),
-						  given(name_of_awaited(awaited)),
-						  awaited->what == WAIT_FOR_VARIANT ? given(PointerGetDatum(hash)) : NULL_ARG,
-						  given(TimestampTzGetDatum(awaited->since))));
+	rows_add(fcinfo, ARGS(not_null(Int32GetDatum(awaited->pid)),
+						  not_null(CStringGetTextDatum(kinds[awaited->what])),
+						  not_null(name_of_awaited(awaited)),
+						  awaited->what == WAIT_FOR_VARIANT ? not_null(PointerGetDatum(hash)) : NULL_ARG,
+						  not_null(TimestampTzGetDatum(awaited->since))));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_waiting_sessions);
@@ -236,10 +236,10 @@ PG_FUNCTION_INFO_V1(pictrepo_waiting_sessions);
 Datum
 pictrepo_waiting_sessions(PG_FUNCTION_ARGS)
 {
-	begin_rows(fcinfo);
-	for (int i = 0; shared != NULL && i < max_waiters; i++)
+	rows_begin(fcinfo);
+	for (int i = 0; shmem != NULL && i < guc_max_waiters; i++)
 	{
-		Awaited		awaited = awaited_at(i);
+		WaitInfo	awaited = awaited_at(i);
 
 		CHECK_FOR_INTERRUPTS();
 		if (awaited.pid != 0 && awaited.database == MyDatabaseId)

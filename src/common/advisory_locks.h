@@ -13,9 +13,11 @@
 #define PICTREPO_ADVISORY_LOCKS_H
 
 #define WORKER_LOCK_CLASS	0x7069	/* one worker in a database */
-#define QUEUE_LOCK_CLASS	0x706a	/* whose turn it is to pop from a queue with a limit */
+#define QUEUE_LOCK_CLASS	0x706a	/* whose turn it is to pop from a queue
+									 * with a limit */
 #define FILE_LOCK_CLASS		0x706b	/* whether something names a file */
-#define TRANSFER_LOCK_CLASS 28778	/* on a schema: a transfer from or to its tables */
+#define TRANSFER_LOCK_CLASS 28778	/* on a schema: a transfer from or to its
+									 * tables */
 #define RESTORE_LOCK_CLASS	28781	/* a dump is being restored */
 
 #endif

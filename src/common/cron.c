@@ -23,8 +23,6 @@
 #include "utils/timestamp.h"
 
 #include "common/cron.h"
-#include "sqlfunc/result.h"
-#include "xact/row_count.h"
 
 /* characters of a bad text that an error shows */
 #define SHOWN_MAX 100
@@ -41,14 +39,14 @@
 #define BIT(n) (UINT64CONST(1) << (n))
 #define ALL_HOURS (BIT(HOURS_PER_DAY) - 1)
 
-typedef struct Field
+typedef struct CronFieldRule
 {
 	const char *name;
 	int			least;
 	int			most;
 	const char *const *names;	/* of the values from least on, in 3 letters */
 	const char *range;			/* for errors */
-} Field;
+} CronFieldRule;
 
 static const char *const month_names[] = {
 	"jan", "feb", "mar", "apr", "may", "jun",
@@ -58,7 +56,7 @@ static const char *const weekday_names[] = {
 	"sun", "mon", "tue", "wed", "thu", "fri", "sat", NULL
 };
 
-static const Field fields[CRON_FIELDS] = {
+static const CronFieldRule fields[CRON_FIELDS] = {
 	[CRON_MINUTE] = {"minute", 0, 59, NULL, "0 to 59"},
 	[CRON_HOUR] = {"hour", 0, 23, NULL, "0 to 23"},
 	[CRON_DAY] = {"day of month", 1, 31, NULL, "1 to 31"},
@@ -97,7 +95,7 @@ number_of(const char *text, int *number)
 
 /* A number or a name that the field takes. */
 static bool
-value_of(const char *text, const Field *field, int *value)
+value_of(const char *text, const CronFieldRule *field, int *value)
 {
 	if (field->names != NULL)
 		for (int i = 0; field->names[i] != NULL; i++)
@@ -114,7 +112,7 @@ value_of(const char *text, const Field *field, int *value)
  * with a step or without.  Returns what is wrong with it, or NULL.
  */
 static const char *
-parse_element(char *text, const Field *field, uint64 *allowed)
+parse_element(char *text, const CronFieldRule *field, uint64 *allowed)
 {
 	bool		star;
 	int			from = field->least;
@@ -158,13 +156,13 @@ parse_element(char *text, const Field *field, uint64 *allowed)
  * whether there is a * in it.
  */
 static const char *
-parse_field(const char *text, int length, const Field *field, uint64 *allowed, bool *star)
+parse_field(const char *text, int length, const CronFieldRule *field, uint64 *allowed, bool *star)
 {
-	const char *end = text + length;
+	const char *end = text +length;
 
 	*allowed = 0;
 	*star = memchr(text, '*', length) != NULL;
-	while (text <= end)
+	while (text <=end)
 	{
 		const char *comma = memchr(text, ',', end - text);
 		int			element = (comma != NULL ? comma : end) - text;
@@ -173,7 +171,7 @@ parse_field(const char *text, int length, const Field *field, uint64 *allowed, b
 		if (wrong != NULL)
 			return psprintf("Field \"%s\" has \"%s\", %s.",
 							field->name, shown(text, element), wrong);
-		text += element + 1;
+		text	  +=element + 1;
 	}
 	return NULL;
 }
@@ -192,28 +190,31 @@ comes_true(const Cron *cron)
 }
 
 const char *
-parse_cron(const char *text, Cron *cron)
+cron_parse(const char *text, Cron *cron)
 {
 	bool		star[CRON_FIELDS];
 	int			count = 0;
 
-	text += strspn(text, BLANKS);
+	text	  +=strspn(text, BLANKS);
+
 	if (*text == '@')
 	{
 		int			length = strcspn(text, BLANKS);
 		const char *name = text;
 
 		text = NULL;
+
 		for (int i = 0; i < (int) lengthof(shorthands); i++)
 			if (pg_strncasecmp(name, shorthands[i][0], length) == 0 &&
 				shorthands[i][0][length] == '\0' &&
 				name[length + strspn(name + length, BLANKS)] == '\0')
 				text = shorthands[i][1];
+
 		if (text == NULL)
 			return psprintf("\"%s\" is not a shorthand.", shown(name, strlen(name)));
 	}
 
-	while (*text != '\0')
+	while (*text !='\0')
 	{
 		int			length = strcspn(text, BLANKS);
 
@@ -226,8 +227,8 @@ parse_cron(const char *text, Cron *cron)
 				return wrong;
 		}
 		count++;
-		text += length;
-		text += strspn(text, BLANKS);
+		text	  +=length;
+		text	  +=strspn(text, BLANKS);
 	}
 	if (count < CRON_FIELDS)
 		return psprintf("Field \"%s\" is missing.", fields[count].name);
@@ -299,7 +300,7 @@ first_allowed(const Cron *cron, pg_time_t from, pg_time_t to)
  * time depends on the change before it, and no change is longer than a day.
  */
 TimestampTz
-next_by_cron(const Cron *cron, TimestampTz after, pg_tz *zone)
+cron_next(const Cron *cron, TimestampTz after, pg_tz *zone)
 {
 	pg_time_t	least = floor_div(after, USECS_PER_SEC) + UNIX_TO_POSTGRES_EPOCH + 1;
 	pg_time_t	begin = least - 2 * SECS_PER_DAY;
@@ -389,7 +390,7 @@ grid_time(const Interval *every, TimestampTz first, int64 n, pg_tz *zone)
  * next time, too.  No part of the interval may be negative.
  */
 TimestampTz
-next_by_interval(const Interval *every, TimestampTz first, TimestampTz after, pg_tz *zone)
+interval_next(const Interval *every, TimestampTz first, TimestampTz after, pg_tz *zone)
 {
 	double		length = every->month * USECS_PER_MONTH +
 		(double) every->day * USECS_PER_DAY + every->time;

@@ -33,11 +33,11 @@ typedef struct Cron
 } Cron;
 
 /* NULL when the text is well formed and comes true on some day, else why not */
-extern const char *parse_cron(const char *text, Cron *cron);
+extern const char *cron_parse(const char *text, Cron *cron);
 
 /* The first time after a given one, or infinity when the calendar ends first */
-extern TimestampTz next_by_cron(const Cron *cron, TimestampTz after, pg_tz *zone);
-extern TimestampTz next_by_interval(const Interval *every, TimestampTz first,
-									TimestampTz after, pg_tz *zone);
+extern TimestampTz cron_next(const Cron *cron, TimestampTz after, pg_tz *zone);
+extern TimestampTz interval_next(const Interval *every, TimestampTz first,
+								 TimestampTz after, pg_tz *zone);
 
 #endif

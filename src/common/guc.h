@@ -15,48 +15,48 @@ typedef enum NotifyMode
 	NOTIFY_COALESCED,			/* sent by the worker after the commit */
 } NotifyMode;
 
-typedef enum CursorMode
+typedef enum LowWaterMarkMode
 {
-	CURSOR_OFF,
-	CURSOR_ON,
-	CURSOR_CORRUPT,				/* spoilt at random, for tests */
-} CursorMode;
+	LOW_WATER_MARKS_OFF,
+	LOW_WATER_MARKS_ON,
+	LOW_WATER_MARKS_CORRUPT,	/* spoilt at random, for tests */
+} LowWaterMarkMode;
 
 /* loaded by the postmaster, so that shared memory and workers can be had? */
 extern bool preloaded;
 
-extern int	node_id;
-extern int	max_document_size;	/* kB */
-extern int	heartbeat_timeout;	/* ms */
-extern int	variant_claim_timeout;	/* ms */
-extern int	access_resolution;	/* ms */
-extern int	upload_ttl;			/* s */
-extern int	poll_interval;		/* ms */
-extern int	notify_mode;
-extern int	cursor_mode;
-extern bool synchronous_claims;
+extern int	guc_node_id;
+extern int	guc_max_document_size;	/* kB */
+extern int	guc_heartbeat_timeout;	/* ms */
+extern int	guc_variant_claim_timeout;	/* ms */
+extern int	guc_access_resolution;	/* ms */
+extern int	guc_upload_ttl;		/* s */
+extern int	guc_poll_interval;	/* ms */
+extern int	guc_notify_mode;
+extern int	guc_cursor_mode;
+extern bool guc_synchronous_claims;
 
 /* sizes of shared memory */
-extern int	max_running_jobs;
-extern int	max_waiters;
-extern int	max_queues;
+extern int	guc_max_running_jobs;
+extern int	guc_max_waiters;
+extern int	guc_max_queues;
 
 /* the worker's intervals: ms, 0: never */
-extern int	reap_interval;
-extern int	notify_interval;
-extern int	schedule_interval;
-extern int	upload_interval;
-extern int	claim_interval;
-extern int	dead_job_interval;
-extern int	sweep_interval;
-extern int	dead_job_retention; /* s; 0: for ever */
-extern int	variant_interval;
-extern int	variant_retention;	/* s; 0: for ever */
-extern int	proxy_interval;
-extern int	proxy_retention;	/* s; 0: for ever */
-extern int	sample_interval;	/* ms; 0: never */
-extern int	sample_retention;	/* s */
+extern int	guc_reap_interval;
+extern int	guc_notify_interval;
+extern int	guc_schedule_interval;
+extern int	guc_upload_interval;
+extern int	guc_claim_interval;
+extern int	guc_dead_job_interval;
+extern int	guc_sweep_interval;
+extern int	guc_dead_job_retention; /* s; 0: for ever */
+extern int	guc_variant_interval;
+extern int	guc_variant_retention;	/* s; 0: for ever */
+extern int	guc_proxy_interval;
+extern int	guc_proxy_retention;	/* s; 0: for ever */
+extern int	guc_sample_interval;	/* ms; 0: never */
+extern int	guc_sample_retention;	/* s */
 
-extern void define_settings(void);
+extern void guc_define(void);
 
 #endif

@@ -29,7 +29,7 @@
 
 #define ENDED "pictrepo_ended"
 
-StaticAssertDecl(POINT_duty_sweep - POINT_duty_rescue == DUTIES - 1,
+StaticAssertDecl(POINT_duty_sweep - POINT_duty_rescue == MAINTENANCE_TASKS - 1,
 				 "each duty has an injection point");
 
 typedef struct Point

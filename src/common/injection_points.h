@@ -101,14 +101,14 @@ extern void inject(InjectionPoint point);
 
 #define INJECT(point) inject(POINT_##point)
 #define INJECT_WHEN(condition, point) ((condition) ? inject(POINT_##point) : (void) 0)
-#define INJECT_AFTER_DUTY(number) inject(POINT_duty_rescue + (number))
+#define INJECT_AFTER_TASK(number) inject(POINT_duty_rescue + (number))
 
 #else
 
 #define define_injection() ((void) 0)
 #define INJECT(point) ((void) 0)
 #define INJECT_WHEN(condition, point) ((void) 0)
-#define INJECT_AFTER_DUTY(number) ((void) 0)
+#define INJECT_AFTER_TASK(number) ((void) 0)
 
 #endif
 #endif

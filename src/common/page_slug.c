@@ -23,7 +23,6 @@
 #include "common/limits.h"
 #include "common/page_slug.h"
 #include "sqlfunc/args.h"
-#include "sqlfunc/result.h"
 
 #define TAG_PLAIN	0x01		/* always set */
 #define TAG_TIME	0x02		/* eight bytes of time follow */
@@ -31,7 +30,7 @@
 
 /* The bytes in standard base64 with padding, in a palloc'd string. */
 char *
-to_base64(const char *bytes, int length)
+base64_encode_cstring(const char *bytes, int length)
 {
 	int			size = pg_b64_enc_len(length);
 	char	   *encoded = palloc(size + 1);
@@ -58,14 +57,14 @@ url_safe(char *encoded)
 }
 
 text *
-slug_from_position(const Position *position)
+page_slug_encode(const PagePosition *position)
 {
 	char		bytes[SLUG_BYTES_MAX];
 	int			hash_length = VARSIZE_ANY_EXHDR(position->hash);
 	int			length = 0;
 
 	if (!position->has_time && hash_length == PICTRS_HASH_LEN)
-		return cstring_to_text(url_safe(to_base64(VARDATA_ANY(position->hash), hash_length)));
+		return cstring_to_text(url_safe(base64_encode_cstring(VARDATA_ANY(position->hash), hash_length)));
 
 	bytes[length++] = TAG_PLAIN | (position->has_time ? TAG_TIME : 0);
 	if (position->has_time)
@@ -82,7 +81,7 @@ slug_from_position(const Position *position)
 		bytes[0] |= TAG_PADDED;
 		bytes[length++] = '\0';
 	}
-	return cstring_to_text(url_safe(to_base64(bytes, length)));
+	return cstring_to_text(url_safe(base64_encode_cstring(bytes, length)));
 }
 
 /*
@@ -92,8 +91,8 @@ slug_from_position(const Position *position)
 static int
 decode(text *slug, char *bytes, int size)
 {
-	char	   *given = text_to_cstring(slug);
-	char	   *standard = psprintf("%s%.*s", given, (int) (4 - strlen(given) % 4) % 4, "===");
+	char	   *not_null = text_to_cstring(slug);
+	char	   *standard = psprintf("%s%.*s", not_null, (int) (4 - strlen(not_null) % 4) % 4, "===");
 	int			length;
 
 	for (char *c = standard; *c; c++)
@@ -104,7 +103,7 @@ decode(text *slug, char *bytes, int size)
 			*c = '/';
 	}
 	length = pg_b64_decode(standard, strlen(standard), (void *) bytes, size);
-	if (length <= 0 || strcmp(url_safe(to_base64(bytes, length)), given) != 0)
+	if (length <= 0 || strcmp(url_safe(base64_encode_cstring(bytes, length)), not_null) != 0)
 		return -1;
 	return length;
 }
@@ -121,7 +120,7 @@ make_bytea(const char *bytes, int length)
 
 /* Read a slug; false when it is none. */
 bool
-slug_to_position(text *slug, Position *position)
+page_slug_decode(text *slug, PagePosition *position)
 {
 	char		bytes[SLUG_BYTES_MAX + 3];
 	int			length = decode(slug, bytes, sizeof(bytes));

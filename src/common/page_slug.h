@@ -20,15 +20,15 @@
  * A place in the order of hashes.  Without a time it is just a hash, to be
  * looked up.
  */
-typedef struct Position
+typedef struct PagePosition
 {
 	bool		has_time;
 	TimestampTz created_at;
 	bytea	   *hash;
-} Position;
+} PagePosition;
 
-extern char *to_base64(const char *bytes, int length);
-extern text *slug_from_position(const Position *position);
-extern bool slug_to_position(text *slug, Position *position);
+extern char *base64_encode_cstring(const char *bytes, int length);
+extern text *page_slug_encode(const PagePosition *position);
+extern bool page_slug_decode(text *slug, PagePosition *position);
 
 #endif

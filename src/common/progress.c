@@ -32,7 +32,7 @@ show(const char *query)
  * itself what it does.
  */
 void
-report_progress(const char *what, int64 done, int64 all)
+progress_report(const char *what, int64 done, int64 all)
 {
 	const char *query = debug_query_string;
 	char	   *progress;
@@ -54,7 +54,7 @@ report_progress(const char *what, int64 done, int64 all)
 
 /* The call is over, and its statement may go on. */
 void
-end_progress(void)
+progress_end(void)
 {
 	if (debug_query_string != NULL)
 		show(debug_query_string);

@@ -8,7 +8,7 @@
 #ifndef PICTREPO_PROGRESS_H
 #define PICTREPO_PROGRESS_H
 
-extern void report_progress(const char *what, int64 done, int64 all);
-extern void end_progress(void);
+extern void progress_report(const char *what, int64 done, int64 all);
+extern void progress_end(void);
 
 #endif

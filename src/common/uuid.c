@@ -19,8 +19,6 @@
 
 #include "common/guc.h"
 #include "common/uuid.h"
-#include "sqlfunc/result.h"
-#include "xact/row_count.h"
 
 /* 1/4096 ms, the unit in which a minted id tells its time */
 #define TICKS_PER_MS 4096
@@ -57,7 +55,7 @@ random_bytes(unsigned char *bytes, int count)
 }
 
 void
-mint_id(pg_uuid_t *id)
+uuid_mint(pg_uuid_t *id)
 {
 	uint64		tick = next_tick();
 	uint64		ms = tick / TICKS_PER_MS;
@@ -69,8 +67,8 @@ mint_id(pg_uuid_t *id)
 		byte[i] = ms >> (8 * (5 - i));
 	byte[6] = 0x70 | fraction >> 8;
 	byte[7] = fraction;
-	byte[8] = 0x80 | node_id >> 4;
-	byte[9] = (node_id & 0x0f) << 4 | (byte[9] & 0x0f);
+	byte[8] = 0x80 | guc_node_id >> 4;
+	byte[9] = (guc_node_id & 0x0f) << 4 | (byte[9] & 0x0f);
 }
 
 /* The id of this session as a worker; stays the same until it ends. */
@@ -82,7 +80,7 @@ session_worker_id(void)
 
 	if (!minted)
 	{
-		mint_id(&id);
+		uuid_mint(&id);
 		minted = true;
 	}
 	return &id;
@@ -114,7 +112,7 @@ looks_like_uuid(const char *text, int length)
  * write its normal form: lower case, with hyphens.
  */
 bool
-normal_uuid(const char *text, int length, char normal[UUID_TEXT_LEN])
+uuid_normalize(const char *text, int length, char normal[UUID_TEXT_LEN])
 {
 	static const char urn[] = "urn:uuid:";
 	const int	urn_length = sizeof(urn) - 1;
@@ -122,13 +120,15 @@ normal_uuid(const char *text, int length, char normal[UUID_TEXT_LEN])
 
 	if (length == UUID_TEXT_LEN + 2 && text[0] == '{' && text[length - 1] == '}')
 	{
-		text++;
+		text	  ++;
+
 		length -= 2;
 	}
 	else if (length == UUID_TEXT_LEN + urn_length &&
 			 pg_strncasecmp(text, urn, urn_length) == 0)
 	{
-		text += urn_length;
+		text	  +=urn_length;
+
 		length -= urn_length;
 	}
 	if (!looks_like_uuid(text, length))
@@ -145,7 +145,7 @@ normal_uuid(const char *text, int length, char normal[UUID_TEXT_LEN])
 
 /* An alias whose stem (up to the first dot) is a UUID gets it normalised. */
 text *
-normal_alias(text *alias)
+alias_normalize(text *alias)
 {
 	const char *start = VARDATA_ANY(alias);
 	int			length = VARSIZE_ANY_EXHDR(alias);
@@ -154,7 +154,7 @@ normal_alias(text *alias)
 	char		uuid[UUID_TEXT_LEN];
 	text	   *normal;
 
-	if (!normal_uuid(start, stem, uuid))
+	if (!uuid_normalize(start, stem, uuid))
 		return alias;
 
 	normal = palloc(VARHDRSZ + UUID_TEXT_LEN + length - stem);

@@ -15,9 +15,9 @@
 #define UNIX_EPOCH_USECS \
 	((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
-extern void mint_id(pg_uuid_t *id);
+extern void uuid_mint(pg_uuid_t *id);
 extern const pg_uuid_t *session_worker_id(void);
-extern bool normal_uuid(const char *text, int length, char normal[UUID_TEXT_LEN]);
-extern text *normal_alias(text *alias);
+extern bool uuid_normalize(const char *text, int length, char normal[UUID_TEXT_LEN]);
+extern text *alias_normalize(text *alias);
 
 #endif

@@ -41,32 +41,32 @@ max_argument(FunctionCallInfo fcinfo, int n)
  * image does not meet a request that has one of its rows and wants another.
  */
 static Datum
-answer_touch(FunctionCallInfo fcinfo, Statement *read, Statement *write, Statement *elsewhere,
+answer_touch(FunctionCallInfo fcinfo, SqlStatement *read, SqlStatement *write, SqlStatement *elsewhere,
 			 NullableDatum *args)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	RepoCall	call;
 	bool		found;
 
-	args[read->nargs] = given(TimestampTzGetDatum(now));
+	args[read->nargs] = not_null(TimestampTzGetDatum(now));
 
-	begin_call(&call, fcinfo);
-	found = run_statement(read, args) > 0;
+	repo_call_begin(&call, fcinfo);
+	found = statement_run(read, args) > 0;
 	if (found)
 	{
 		NullableDatum accessed = result_value(0, 1);
 
 		if (accessed.isnull ||
-			DatumGetTimestampTz(accessed.value) + (int64) access_resolution * 1000 <= now)
+			DatumGetTimestampTz(accessed.value) + (int64) guc_access_resolution * 1000 <= now)
 		{
 			if (elsewhere != NULL && DatumGetBool(result_value(0, 2).value))
 				write = elsewhere;
-			begin_losable_write();
-			run_statement(write, args);
-			end_losable_write();
+			async_commit_begin_write();
+			statement_run(write, args);
+			async_commit_end_write();
 		}
 	}
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_BOOL(found);
 }
 
@@ -77,23 +77,26 @@ answer_touch(FunctionCallInfo fcinfo, Statement *read, Statement *write, Stateme
 	" a.accessed), EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias)" \
 	" FROM pictrepo.aliases a WHERE a.alias = $1"
 
-READS(access_of_alias, ACCESS_OF_ALIAS, TEXTOID);
-READS_NOW(access_of_alias_now, ACCESS_OF_ALIAS, TEXTOID);
+STATEMENT(access_of_alias, STMT_READ_ONLY,
+		  ACCESS_OF_ALIAS, TEXTOID);
+STATEMENT(access_of_alias_now, STMT_READ_WRITE,
+		  ACCESS_OF_ALIAS, TEXTOID);
 
-WRITES(lock_alias, "SELECT FROM pictrepo.aliases WHERE alias = $1 FOR NO KEY UPDATE", TEXTOID);
+STATEMENT(lock_alias, STMT_READ_WRITE,
+		  "SELECT FROM pictrepo.aliases WHERE alias = $1 FOR NO KEY UPDATE", TEXTOID);
 
-WRITES(set_alias_access,
-	   "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = $2 WHERE alias = $1 RETURNING 1),"
-	   " plain AS (UPDATE pictrepo.aliases a SET accessed = $2 WHERE alias = $1"
-	   " AND NOT EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias) RETURNING 1)"
-	   " SELECT FROM proxied UNION ALL SELECT FROM plain",
-	   TEXTOID, TIMESTAMPTZOID);
+STATEMENT(set_alias_access, STMT_READ_WRITE,
+		  "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = $2 WHERE alias = $1 RETURNING 1),"
+		  " plain AS (UPDATE pictrepo.aliases a SET accessed = $2 WHERE alias = $1"
+		  " AND NOT EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias) RETURNING 1)"
+		  " SELECT FROM proxied UNION ALL SELECT FROM plain",
+		  TEXTOID, TIMESTAMPTZOID);
 
 /* bool: is there such an alias?  It is locked first, as by who removes it. */
 static Datum
-change_urls(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
+change_urls(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
-	return BoolGetDatum(DatumGetInt64(answer_count_locked(fcinfo, &lock_alias, statement, args)) > 0);
+	return BoolGetDatum(DatumGetInt64(return_count_with_lock(fcinfo, &lock_alias, statement, args)) > 0);
 }
 
 /*
@@ -101,20 +104,20 @@ change_urls(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *
  * one after the other, and SKIP LOCKED does wait where the row has been updated
  * since: for who has the next one and wants this one.
  */
-WRITES(touch_url,
-	   "UPDATE pictrepo.proxies SET accessed = $2 WHERE digest = ("
-	   "SELECT digest FROM pictrepo.proxies WHERE digest = ("
-	   "SELECT p.digest FROM pictrepo.proxies p WHERE p.alias = $1"
-	   " ORDER BY p.accessed DESC NULLS LAST, p.digest LIMIT 1)"
-	   " FOR NO KEY UPDATE SKIP LOCKED)",
-	   TEXTOID, TIMESTAMPTZOID);
+STATEMENT(touch_url, STMT_READ_WRITE,
+		  "UPDATE pictrepo.proxies SET accessed = $2 WHERE digest = ("
+		  "SELECT digest FROM pictrepo.proxies WHERE digest = ("
+		  "SELECT p.digest FROM pictrepo.proxies p WHERE p.alias = $1"
+		  " ORDER BY p.accessed DESC NULLS LAST, p.digest LIMIT 1)"
+		  " FOR NO KEY UPDATE SKIP LOCKED)",
+		  TEXTOID, TIMESTAMPTZOID);
 
-WRITES(touch_alias,
-	   "UPDATE pictrepo.aliases SET accessed = $2 WHERE alias = ("
-	   "SELECT a.alias FROM pictrepo.aliases a WHERE a.alias = $1"
-	   " AND NOT EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias)"
-	   " FOR NO KEY UPDATE OF a SKIP LOCKED)",
-	   TEXTOID, TIMESTAMPTZOID);
+STATEMENT(touch_alias, STMT_READ_WRITE,
+		  "UPDATE pictrepo.aliases SET accessed = $2 WHERE alias = ("
+		  "SELECT a.alias FROM pictrepo.aliases a WHERE a.alias = $1"
+		  " AND NOT EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias)"
+		  " FOR NO KEY UPDATE OF a SKIP LOCKED)",
+		  TEXTOID, TIMESTAMPTZOID);
 
 PG_FUNCTION_INFO_V1(pictrepo_accessed_alias);
 
@@ -155,18 +158,18 @@ PG_FUNCTION_INFO_V1(pictrepo_alias_accessed_at);
 Datum
 pictrepo_alias_accessed_at(PG_FUNCTION_ARGS)
 {
-	return answer_value(fcinfo, &access_of_alias, ARGS(alias_argument(fcinfo, 0)));
+	return return_value(fcinfo, &access_of_alias, ARGS(alias_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_older_aliases);
 
 /* An alias with several urls comes once, at its latest time. */
-READS(older_aliases,
-	  "SELECT DISTINCT p.alias, p.accessed FROM pictrepo.proxies p WHERE p.accessed < $1"
-	  " AND NOT EXISTS (SELECT FROM pictrepo.proxies q"
-	  " WHERE q.alias = p.alias AND q.accessed > p.accessed)"
-	  " ORDER BY p.accessed, p.alias LIMIT $2",
-	  TIMESTAMPTZOID, INT8OID);
+STATEMENT(older_aliases, STMT_READ_ONLY,
+		  "SELECT DISTINCT p.alias, p.accessed FROM pictrepo.proxies p WHERE p.accessed < $1"
+		  " AND NOT EXISTS (SELECT FROM pictrepo.proxies q"
+		  " WHERE q.alias = p.alias AND q.accessed > p.accessed)"
+		  " ORDER BY p.accessed, p.alias LIMIT $2",
+		  TIMESTAMPTZOID, INT8OID);
 
 /*
  * older_aliases(before timestamptz, max bigint) -> setof (alias text, accessed timestamptz)
@@ -177,19 +180,19 @@ READS(older_aliases,
 Datum
 pictrepo_older_aliases(PG_FUNCTION_ARGS)
 {
-	return answer_rows(fcinfo, &older_aliases,
+	return return_rows(fcinfo, &older_aliases,
 					   ARGS(any_argument(fcinfo, 0), max_argument(fcinfo, 1)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_remove_alias_access);
 
-WRITES(clear_alias_access,
-	   "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = NULL"
-	   " WHERE alias = $1 AND accessed IS NOT NULL RETURNING 1),"
-	   " plain AS (UPDATE pictrepo.aliases SET accessed = NULL"
-	   " WHERE alias = $1 AND accessed IS NOT NULL RETURNING 1)"
-	   " SELECT FROM plain UNION ALL SELECT FROM proxied",
-	   TEXTOID);
+STATEMENT(clear_alias_access, STMT_READ_WRITE,
+		  "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = NULL"
+		  " WHERE alias = $1 AND accessed IS NOT NULL RETURNING 1),"
+		  " plain AS (UPDATE pictrepo.aliases SET accessed = NULL"
+		  " WHERE alias = $1 AND accessed IS NOT NULL RETURNING 1)"
+		  " SELECT FROM plain UNION ALL SELECT FROM proxied",
+		  TEXTOID);
 
 /*
  * remove_alias_access(alias text) -> bool
@@ -207,18 +210,20 @@ pictrepo_remove_alias_access(PG_FUNCTION_ARGS)
 #define ACCESS_OF_VARIANT \
 	"SELECT accessed FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
 
-READS(access_of_variant, ACCESS_OF_VARIANT, BYTEAOID, TEXTOID);
-READS_NOW(access_of_variant_now, ACCESS_OF_VARIANT, BYTEAOID, TEXTOID);
+STATEMENT(access_of_variant, STMT_READ_ONLY,
+		  ACCESS_OF_VARIANT, BYTEAOID, TEXTOID);
+STATEMENT(access_of_variant_now, STMT_READ_WRITE,
+		  ACCESS_OF_VARIANT, BYTEAOID, TEXTOID);
 
-WRITES(set_variant_access,
-	   "UPDATE pictrepo.variants SET accessed = $3 WHERE hash = $1 AND variant = $2",
-	   BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+STATEMENT(set_variant_access, STMT_READ_WRITE,
+		  "UPDATE pictrepo.variants SET accessed = $3 WHERE hash = $1 AND variant = $2",
+		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
 
-WRITES(touch_variant,
-	   "UPDATE pictrepo.variants SET accessed = $3 WHERE hash = $1 AND variant = ("
-	   "SELECT variant FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
-	   " FOR NO KEY UPDATE SKIP LOCKED)",
-	   BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+STATEMENT(touch_variant, STMT_READ_WRITE,
+		  "UPDATE pictrepo.variants SET accessed = $3 WHERE hash = $1 AND variant = ("
+		  "SELECT variant FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
+		  " FOR NO KEY UPDATE SKIP LOCKED)",
+		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
 
 PG_FUNCTION_INFO_V1(pictrepo_accessed_variant);
 
@@ -245,9 +250,9 @@ PG_FUNCTION_INFO_V1(pictrepo_set_accessed_variant);
 Datum
 pictrepo_set_accessed_variant(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &set_variant_access,
-						  ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1),
-							   time_argument(fcinfo, 2)));
+	return return_found(fcinfo, &set_variant_access,
+						ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1),
+							 time_argument(fcinfo, 2)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_variant_accessed_at);
@@ -260,16 +265,16 @@ PG_FUNCTION_INFO_V1(pictrepo_variant_accessed_at);
 Datum
 pictrepo_variant_accessed_at(PG_FUNCTION_ARGS)
 {
-	return answer_value(fcinfo, &access_of_variant,
+	return return_value(fcinfo, &access_of_variant,
 						ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_older_variants);
 
-READS(older_variants,
-	  "SELECT hash, variant, accessed FROM pictrepo.variants WHERE accessed < $1"
-	  " ORDER BY accessed, hash, variant LIMIT $2",
-	  TIMESTAMPTZOID, INT8OID);
+STATEMENT(older_variants, STMT_READ_ONLY,
+		  "SELECT hash, variant, accessed FROM pictrepo.variants WHERE accessed < $1"
+		  " ORDER BY accessed, hash, variant LIMIT $2",
+		  TIMESTAMPTZOID, INT8OID);
 
 /*
  * older_variants(before timestamptz, max bigint) -> setof (hash, variant, accessed)
@@ -280,16 +285,16 @@ READS(older_variants,
 Datum
 pictrepo_older_variants(PG_FUNCTION_ARGS)
 {
-	return answer_rows(fcinfo, &older_variants,
+	return return_rows(fcinfo, &older_variants,
 					   ARGS(any_argument(fcinfo, 0), max_argument(fcinfo, 1)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_remove_variant_access);
 
-WRITES(clear_variant_access,
-	   "UPDATE pictrepo.variants SET accessed = NULL"
-	   " WHERE hash = $1 AND variant = $2 AND accessed IS NOT NULL",
-	   BYTEAOID, TEXTOID);
+STATEMENT(clear_variant_access, STMT_READ_WRITE,
+		  "UPDATE pictrepo.variants SET accessed = NULL"
+		  " WHERE hash = $1 AND variant = $2 AND accessed IS NOT NULL",
+		  BYTEAOID, TEXTOID);
 
 /*
  * remove_variant_access(hash bytea, variant text) -> bool
@@ -299,6 +304,6 @@ WRITES(clear_variant_access,
 Datum
 pictrepo_remove_variant_access(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &clear_variant_access,
-						  ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)));
+	return return_found(fcinfo, &clear_variant_access,
+						ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)));
 }

@@ -19,13 +19,14 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_create_alias);
 
-WRITES(insert_alias,
-	   "INSERT INTO pictrepo.aliases (alias, delete_token, hash)"
-	   " SELECT $1, $2, hash FROM pictrepo.hashes WHERE hash = $3 FOR KEY SHARE"
-	   " ON CONFLICT DO NOTHING",
-	   TEXTOID, TEXTOID, BYTEAOID);
+STATEMENT(insert_alias, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.aliases (alias, delete_token, hash)"
+		  " SELECT $1, $2, hash FROM pictrepo.hashes WHERE hash = $3 FOR KEY SHARE"
+		  " ON CONFLICT DO NOTHING",
+		  TEXTOID, TEXTOID, BYTEAOID);
 
-READS_NOW(hash_exists, "SELECT FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+STATEMENT(hash_exists, STMT_READ_WRITE,
+		  "SELECT FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
 /*
  * create_alias(alias text, delete_token text, hash bytea) -> bool
@@ -40,12 +41,13 @@ pictrepo_create_alias(PG_FUNCTION_ARGS)
 		alias_argument(fcinfo, 0), token_argument(fcinfo, 1), hash_argument(fcinfo, 2)
 	};
 
-	return answer_created(fcinfo, &insert_alias, args, &hash_exists, 2);
+	return return_inserted(fcinfo, &insert_alias, args, &hash_exists, 2);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_delete_token);
 
-READS(token_of_alias, "SELECT delete_token FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+STATEMENT(token_of_alias, STMT_READ_ONLY,
+		  "SELECT delete_token FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
 
 /*
  * delete_token(alias text) -> text
@@ -55,7 +57,7 @@ READS(token_of_alias, "SELECT delete_token FROM pictrepo.aliases WHERE alias = $
 Datum
 pictrepo_delete_token(PG_FUNCTION_ARGS)
 {
-	return answer_value(fcinfo, &token_of_alias, ARGS(alias_argument(fcinfo, 0)));
+	return return_value(fcinfo, &token_of_alias, ARGS(alias_argument(fcinfo, 0)));
 }
 
 /* A token in a buffer of fixed size, UUIDs in their normal form. */
@@ -72,7 +74,7 @@ fill_token(TokenBuffer *buffer, text *token)
 	int			length = Min(VARSIZE_ANY_EXHDR(token), TOKEN_MAX);
 
 	memset(buffer, 0, sizeof(*buffer));
-	if (normal_uuid(bytes, length, buffer->bytes))
+	if (uuid_normalize(bytes, length, buffer->bytes))
 		buffer->length = UUID_TEXT_LEN;
 	else
 	{
@@ -104,7 +106,7 @@ pictrepo_check_delete_token(PG_FUNCTION_ARGS)
 {
 	NullableDatum alias = alias_argument(fcinfo, 0);
 	text	   *offered = DatumGetTextPP(token_argument(fcinfo, 1).value);
-	Datum		stored = answer_value(fcinfo, &token_of_alias, &alias);
+	Datum		stored = return_value(fcinfo, &token_of_alias, &alias);
 
 	if (fcinfo->isnull)
 		PG_RETURN_NULL();
@@ -113,7 +115,8 @@ pictrepo_check_delete_token(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pictrepo_hash);
 
-READS(hash_of_alias, "SELECT hash FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+STATEMENT(hash_of_alias, STMT_READ_ONLY,
+		  "SELECT hash FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
 
 /*
  * hash(alias text) -> bytea
@@ -123,13 +126,13 @@ READS(hash_of_alias, "SELECT hash FROM pictrepo.aliases WHERE alias = $1", TEXTO
 Datum
 pictrepo_hash(PG_FUNCTION_ARGS)
 {
-	return answer_value(fcinfo, &hash_of_alias, ARGS(alias_argument(fcinfo, 0)));
+	return return_value(fcinfo, &hash_of_alias, ARGS(alias_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_aliases_for_hash);
 
-READS(aliases_of_hash,
-	  "SELECT alias FROM pictrepo.aliases WHERE hash = $1 ORDER BY alias", BYTEAOID);
+STATEMENT(aliases_of_hash, STMT_READ_ONLY,
+		  "SELECT alias FROM pictrepo.aliases WHERE hash = $1 ORDER BY alias", BYTEAOID);
 
 /*
  * aliases_for_hash(hash bytea) -> setof text
@@ -139,12 +142,13 @@ READS(aliases_of_hash,
 Datum
 pictrepo_aliases_for_hash(PG_FUNCTION_ARGS)
 {
-	return answer_rows(fcinfo, &aliases_of_hash, ARGS(hash_argument(fcinfo, 0)));
+	return return_rows(fcinfo, &aliases_of_hash, ARGS(hash_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_cleanup_alias);
 
-WRITES(delete_alias, "DELETE FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+STATEMENT(delete_alias, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
 
 /*
  * cleanup_alias(alias text) -> bool
@@ -155,15 +159,15 @@ WRITES(delete_alias, "DELETE FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
 Datum
 pictrepo_cleanup_alias(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &delete_alias, ARGS(alias_argument(fcinfo, 0)));
+	return return_found(fcinfo, &delete_alias, ARGS(alias_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_identifier_from_alias);
 
-READS(identifier_from_alias,
-	  "SELECT h.identifier FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
-	  " WHERE a.alias = $1",
-	  TEXTOID);
+STATEMENT(identifier_from_alias, STMT_READ_ONLY,
+		  "SELECT h.identifier FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
+		  " WHERE a.alias = $1",
+		  TEXTOID);
 
 /*
  * identifier_from_alias(alias text) -> text
@@ -173,15 +177,15 @@ READS(identifier_from_alias,
 Datum
 pictrepo_identifier_from_alias(PG_FUNCTION_ARGS)
 {
-	return answer_value(fcinfo, &identifier_from_alias, ARGS(alias_argument(fcinfo, 0)));
+	return return_value(fcinfo, &identifier_from_alias, ARGS(alias_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_aliases_from_alias);
 
-READS(aliases_from_alias,
-	  "SELECT b.alias FROM pictrepo.aliases a JOIN pictrepo.aliases b ON b.hash = a.hash"
-	  " WHERE a.alias = $1 ORDER BY b.alias",
-	  TEXTOID);
+STATEMENT(aliases_from_alias, STMT_READ_ONLY,
+		  "SELECT b.alias FROM pictrepo.aliases a JOIN pictrepo.aliases b ON b.hash = a.hash"
+		  " WHERE a.alias = $1 ORDER BY b.alias",
+		  TEXTOID);
 
 /*
  * aliases_from_alias(alias text) -> setof text
@@ -191,5 +195,5 @@ READS(aliases_from_alias,
 Datum
 pictrepo_aliases_from_alias(PG_FUNCTION_ARGS)
 {
-	return answer_rows(fcinfo, &aliases_from_alias, ARGS(alias_argument(fcinfo, 0)));
+	return return_rows(fcinfo, &aliases_from_alias, ARGS(alias_argument(fcinfo, 0)));
 }

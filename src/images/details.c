@@ -16,9 +16,9 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_relate_details);
 
-WRITES(insert_details,
-	   "INSERT INTO pictrepo.details (identifier, details) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-	   TEXTOID, JSONBOID);
+STATEMENT(insert_details, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.details (identifier, details) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+		  TEXTOID, JSONBOID);
 
 /*
  * relate_details(identifier text, details jsonb) -> bool
@@ -29,15 +29,15 @@ WRITES(insert_details,
 Datum
 pictrepo_relate_details(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &insert_details,
-						  ARGS(identifier_argument(fcinfo, 0),
-							   checked_document_argument(fcinfo, 1, check_details)));
+	return return_found(fcinfo, &insert_details,
+						ARGS(identifier_argument(fcinfo, 0),
+							 checked_document_argument(fcinfo, 1, check_details)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_details);
 
-READS(details_of_identifier,
-	  "SELECT details FROM pictrepo.details WHERE identifier = $1", TEXTOID);
+STATEMENT(details_of_identifier, STMT_READ_ONLY,
+		  "SELECT details FROM pictrepo.details WHERE identifier = $1", TEXTOID);
 
 /*
  * details(identifier text) -> jsonb
@@ -47,12 +47,13 @@ READS(details_of_identifier,
 Datum
 pictrepo_details(PG_FUNCTION_ARGS)
 {
-	return answer_value(fcinfo, &details_of_identifier, ARGS(identifier_argument(fcinfo, 0)));
+	return return_value(fcinfo, &details_of_identifier, ARGS(identifier_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_cleanup_details);
 
-WRITES(delete_details, "DELETE FROM pictrepo.details WHERE identifier = $1", TEXTOID);
+STATEMENT(delete_details, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.details WHERE identifier = $1", TEXTOID);
 
 /*
  * cleanup_details(identifier text) -> bool
@@ -62,5 +63,5 @@ WRITES(delete_details, "DELETE FROM pictrepo.details WHERE identifier = $1", TEX
 Datum
 pictrepo_cleanup_details(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &delete_details, ARGS(identifier_argument(fcinfo, 0)));
+	return return_found(fcinfo, &delete_details, ARGS(identifier_argument(fcinfo, 0)));
 }

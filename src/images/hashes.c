@@ -24,7 +24,8 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_size);
 
-READS_ALL(count_hashes, "SELECT NULL::text, count(*) FROM pictrepo.hashes");
+STATEMENT(count_hashes, STMT_READ_ONLY | STMT_WHOLE_TABLE,
+		  "SELECT NULL::text, count(*) FROM pictrepo.hashes");
 
 /*
  * size() -> bigint
@@ -37,17 +38,18 @@ pictrepo_size(PG_FUNCTION_ARGS)
 	RepoCall	call;
 	int64		size;
 
-	if (tally_value(TALLY_HASHES, &size))
+	if (row_count_get(COUNTED_HASHES, &size))
 		PG_RETURN_INT64(size);
-	begin_call(&call, fcinfo);
-	size = count_tally(TALLY_HASHES, &count_hashes);
-	end_call(&call);
+	repo_call_begin(&call, fcinfo);
+	size = row_count_scan(COUNTED_HASHES, &count_hashes);
+	repo_call_end(&call);
 	PG_RETURN_INT64(size);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_hashes);
 
-READS(all_hashes, "SELECT hash FROM pictrepo.hashes ORDER BY created_at DESC, hash DESC");
+STATEMENT(all_hashes, STMT_READ_ONLY,
+		  "SELECT hash FROM pictrepo.hashes ORDER BY created_at DESC, hash DESC");
 
 /*
  * hashes() -> setof bytea
@@ -57,12 +59,13 @@ READS(all_hashes, "SELECT hash FROM pictrepo.hashes ORDER BY created_at DESC, ha
 Datum
 pictrepo_hashes(PG_FUNCTION_ARGS)
 {
-	return answer_rows(fcinfo, &all_hashes, NULL);
+	return return_rows(fcinfo, &all_hashes, NULL);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_bound);
 
-READS(bound_of_hash, "SELECT created_at, hash FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+STATEMENT(bound_of_hash, STMT_READ_ONLY,
+		  "SELECT created_at, hash FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
 /*
  * bound(hash bytea) -> (created_at timestamptz, hash bytea)
@@ -73,31 +76,31 @@ READS(bound_of_hash, "SELECT created_at, hash FROM pictrepo.hashes WHERE hash = 
 Datum
 pictrepo_bound(PG_FUNCTION_ARGS)
 {
-	return answer_row(fcinfo, &bound_of_hash, ARGS(hash_argument(fcinfo, 0)));
+	return return_row(fcinfo, &bound_of_hash, ARGS(hash_argument(fcinfo, 0)));
 }
 
 /* One hash more than the page holds: the start of the next. */
-READS(page_from,
-	  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) <= ($1, $2)"
-	  " ORDER BY created_at DESC, hash DESC LIMIT $3 + 1",
-	  TIMESTAMPTZOID, BYTEAOID, INT4OID);
+STATEMENT(page_from, STMT_READ_ONLY,
+		  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) <= ($1, $2)"
+		  " ORDER BY created_at DESC, hash DESC LIMIT $3 + 1",
+		  TIMESTAMPTZOID, BYTEAOID, INT4OID);
 
 /* As many before it as a page holds: the start of the page before. */
-READS(page_before,
-	  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) > ($1, $2)"
-	  " ORDER BY created_at, hash OFFSET $3 - 1 LIMIT 1",
-	  TIMESTAMPTZOID, BYTEAOID, INT4OID);
+STATEMENT(page_before, STMT_READ_ONLY,
+		  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) > ($1, $2)"
+		  " ORDER BY created_at, hash OFFSET $3 - 1 LIMIT 1",
+		  TIMESTAMPTZOID, BYTEAOID, INT4OID);
 
 /* Where there are fewer, the page before starts with the newest. */
-READS(newest_after,
-	  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) > ($1, $2)"
-	  " ORDER BY created_at DESC, hash DESC LIMIT 1",
-	  TIMESTAMPTZOID, BYTEAOID);
+STATEMENT(newest_after, STMT_READ_ONLY,
+		  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) > ($1, $2)"
+		  " ORDER BY created_at DESC, hash DESC LIMIT 1",
+		  TIMESTAMPTZOID, BYTEAOID);
 
-static Position
+static PagePosition
 result_position(uint64 row)
 {
-	Position	position = {.has_time = true};
+	PagePosition position = {.has_time = true};
 
 	position.created_at = DatumGetTimestampTz(result_value(row, 1).value);
 	position.hash = DatumGetByteaPP(result_value(row, 2).value);
@@ -107,9 +110,9 @@ result_position(uint64 row)
 static NullableDatum
 result_slug(uint64 row)
 {
-	Position	position = result_position(row);
+	PagePosition position = result_position(row);
 
-	return given(PointerGetDatum(slug_from_position(&position)));
+	return not_null(PointerGetDatum(page_slug_encode(&position)));
 }
 
 /* The first rows' hashes as an array. */
@@ -120,32 +123,32 @@ result_hashes(uint64 rows)
 
 	for (uint64 i = 0; i < rows; i++)
 		hashes[i] = result_value(i, 2).value;
-	return given(PointerGetDatum(construct_array(hashes, rows, BYTEAOID, -1, false, TYPALIGN_INT)));
+	return not_null(PointerGetDatum(construct_array(hashes, rows, BYTEAOID, -1, false, TYPALIGN_INT)));
 }
 
 /* Nothing lies between a position and the first hash from there on. */
 static bool
-find_page_before(const Position *start, const NullableDatum *args)
+find_page_before(const PagePosition *start, const NullableDatum *args)
 {
-	return run_statement(&page_before, args) > 0 ||
-		(!TIMESTAMP_IS_NOEND(start->created_at) && run_statement(&newest_after, args) > 0);
+	return statement_run(&page_before, args) > 0 ||
+		(!TIMESTAMP_IS_NOEND(start->created_at) && statement_run(&newest_after, args) > 0);
 }
 
 /*
  * The page that starts at a position, inclusive.  The columns live in the SPI
- * context: the caller forms the row before end_call.
+ * context: the caller forms the row before repo_call_end.
  */
 static void
-fill_page(const Position *start, int limit, NullableDatum page[5])
+fill_page(const PagePosition *start, int limit, NullableDatum page[5])
 {
 	NullableDatum args[] = {
-		given(TimestampTzGetDatum(start->created_at)),
-		given(PointerGetDatum(start->hash)),
-		given(Int32GetDatum(limit))
+		not_null(TimestampTzGetDatum(start->created_at)),
+		not_null(PointerGetDatum(start->hash)),
+		not_null(Int32GetDatum(limit))
 	};
-	uint64		found = run_statement(&page_from, args);
+	uint64		found = statement_run(&page_from, args);
 
-	page[0] = given(Int32GetDatum(limit));
+	page[0] = not_null(Int32GetDatum(limit));
 	page[1] = found > 0 ? result_slug(0) : NULL_ARG;
 	page[3] = found > (uint64) limit ? result_slug(limit) : NULL_ARG;
 	page[4] = result_hashes(Min(found, (uint64) limit));
@@ -153,36 +156,36 @@ fill_page(const Position *start, int limit, NullableDatum page[5])
 }
 
 /* Before every hash: no hash is that new, and none is empty. */
-static Position
+static PagePosition
 newest_position(void)
 {
-	Position	position = {.has_time = true, .created_at = DT_NOEND};
+	PagePosition position = {.has_time = true, .created_at = DT_NOEND};
 
 	position.hash = cstring_to_text_with_len("", 0);
 	return position;
 }
 
 static Datum
-answer_page(FunctionCallInfo fcinfo, Position start, int limit)
+answer_page(FunctionCallInfo fcinfo, PagePosition start, int limit)
 {
 	RepoCall	call;
 	MemoryContext answer = CurrentMemoryContext;
 	NullableDatum page[5];
 	Datum		result;
 
-	begin_call(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	if (!start.has_time)
 	{
 		/* pict-rs's slug of a hash that is gone means the first page to it */
-		NullableDatum hash = given(PointerGetDatum(start.hash));
+		NullableDatum hash = not_null(PointerGetDatum(start.hash));
 
-		start = run_statement(&bound_of_hash, &hash) > 0 ?
+		start = statement_run(&bound_of_hash, &hash) > 0 ?
 			result_position(0) : newest_position();
 	}
 	fill_page(&start, limit, page);
 	MemoryContextSwitchTo(answer);
 	result = form_row(fcinfo, page);
-	end_call(&call);
+	repo_call_end(&call);
 	return result;
 }
 
@@ -197,7 +200,7 @@ PG_FUNCTION_INFO_V1(pictrepo_hashes_ordered);
 Datum
 pictrepo_hashes_ordered(PG_FUNCTION_ARGS)
 {
-	Position	start = newest_position();
+	PagePosition start = newest_position();
 
 	if (!PG_ARGISNULL(0) || !PG_ARGISNULL(1))
 	{
@@ -219,7 +222,7 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_page);
 Datum
 pictrepo_hash_page(PG_FUNCTION_ARGS)
 {
-	Position	start = PG_ARGISNULL(0) ? newest_position() : slug_argument(fcinfo, 0);
+	PagePosition start = PG_ARGISNULL(0) ? newest_position() : slug_argument(fcinfo, 0);
 
 	return answer_page(fcinfo, start,
 					   DatumGetInt32(limit_argument(fcinfo, 1, 1, PAGE_MAX).value));
@@ -237,7 +240,7 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_page_by_date);
 Datum
 pictrepo_hash_page_by_date(PG_FUNCTION_ARGS)
 {
-	Position	start = newest_position();
+	PagePosition start = newest_position();
 
 	start.created_at = DatumGetTimestampTz(any_argument(fcinfo, 0).value);
 	return answer_page(fcinfo, start,
@@ -246,9 +249,9 @@ pictrepo_hash_page_by_date(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pictrepo_create_hash);
 
-WRITES(insert_hash,
-	   "INSERT INTO pictrepo.hashes (hash, identifier) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-	   BYTEAOID, TEXTOID);
+STATEMENT(insert_hash, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.hashes (hash, identifier) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+		  BYTEAOID, TEXTOID);
 
 /*
  * create_hash(hash bytea, identifier text) -> bool
@@ -259,16 +262,16 @@ WRITES(insert_hash,
 Datum
 pictrepo_create_hash(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &insert_hash,
-						  ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
+	return return_found(fcinfo, &insert_hash,
+						ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_create_hash_with_timestamp);
 
-WRITES(insert_hash_at,
-	   "INSERT INTO pictrepo.hashes (hash, identifier, created_at) VALUES ($1, $2, $3)"
-	   " ON CONFLICT DO NOTHING",
-	   BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+STATEMENT(insert_hash_at, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.hashes (hash, identifier, created_at) VALUES ($1, $2, $3)"
+		  " ON CONFLICT DO NOTHING",
+		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
 
 /*
  * create_hash_with_timestamp(hash bytea, identifier text, created_at timestamptz) -> bool
@@ -278,16 +281,16 @@ WRITES(insert_hash_at,
 Datum
 pictrepo_create_hash_with_timestamp(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &insert_hash_at,
-						  ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1),
-							   time_argument(fcinfo, 2)));
+	return return_found(fcinfo, &insert_hash_at,
+						ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1),
+							 time_argument(fcinfo, 2)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_update_identifier);
 
-WRITES(set_identifier,
-	   "UPDATE pictrepo.hashes SET identifier = $2 WHERE hash = $1",
-	   BYTEAOID, TEXTOID);
+STATEMENT(set_identifier, STMT_READ_WRITE,
+		  "UPDATE pictrepo.hashes SET identifier = $2 WHERE hash = $1",
+		  BYTEAOID, TEXTOID);
 
 /*
  * update_identifier(hash bytea, identifier text) -> bool
@@ -297,13 +300,14 @@ WRITES(set_identifier,
 Datum
 pictrepo_update_identifier(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &set_identifier,
-						  ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
+	return return_found(fcinfo, &set_identifier,
+						ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_identifier);
 
-READS(identifier_of_hash, "SELECT identifier FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+STATEMENT(identifier_of_hash, STMT_READ_ONLY,
+		  "SELECT identifier FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
 /*
  * identifier(hash bytea) -> text
@@ -313,14 +317,14 @@ READS(identifier_of_hash, "SELECT identifier FROM pictrepo.hashes WHERE hash = $
 Datum
 pictrepo_identifier(PG_FUNCTION_ARGS)
 {
-	return answer_value(fcinfo, &identifier_of_hash, ARGS(hash_argument(fcinfo, 0)));
+	return return_value(fcinfo, &identifier_of_hash, ARGS(hash_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_relate_blurhash);
 
-WRITES(set_blurhash,
-	   "UPDATE pictrepo.hashes SET blurhash = $2 WHERE hash = $1",
-	   BYTEAOID, TEXTOID);
+STATEMENT(set_blurhash, STMT_READ_WRITE,
+		  "UPDATE pictrepo.hashes SET blurhash = $2 WHERE hash = $1",
+		  BYTEAOID, TEXTOID);
 
 /*
  * relate_blurhash(hash bytea, blurhash text) -> bool
@@ -330,13 +334,14 @@ WRITES(set_blurhash,
 Datum
 pictrepo_relate_blurhash(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &set_blurhash,
-						  ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
+	return return_found(fcinfo, &set_blurhash,
+						ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_blurhash);
 
-READS(blurhash_of_hash, "SELECT blurhash FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+STATEMENT(blurhash_of_hash, STMT_READ_ONLY,
+		  "SELECT blurhash FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
 /*
  * blurhash(hash bytea) -> text
@@ -346,14 +351,14 @@ READS(blurhash_of_hash, "SELECT blurhash FROM pictrepo.hashes WHERE hash = $1", 
 Datum
 pictrepo_blurhash(PG_FUNCTION_ARGS)
 {
-	return answer_value(fcinfo, &blurhash_of_hash, ARGS(hash_argument(fcinfo, 0)));
+	return return_value(fcinfo, &blurhash_of_hash, ARGS(hash_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_relate_motion_identifier);
 
-WRITES(set_motion_identifier,
-	   "UPDATE pictrepo.hashes SET motion_identifier = $2 WHERE hash = $1",
-	   BYTEAOID, TEXTOID);
+STATEMENT(set_motion_identifier, STMT_READ_WRITE,
+		  "UPDATE pictrepo.hashes SET motion_identifier = $2 WHERE hash = $1",
+		  BYTEAOID, TEXTOID);
 
 /*
  * relate_motion_identifier(hash bytea, identifier text) -> bool
@@ -363,14 +368,14 @@ WRITES(set_motion_identifier,
 Datum
 pictrepo_relate_motion_identifier(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &set_motion_identifier,
-						  ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
+	return return_found(fcinfo, &set_motion_identifier,
+						ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_motion_identifier);
 
-READS(motion_identifier_of_hash,
-	  "SELECT motion_identifier FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+STATEMENT(motion_identifier_of_hash, STMT_READ_ONLY,
+		  "SELECT motion_identifier FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
 /*
  * motion_identifier(hash bytea) -> text
@@ -380,12 +385,13 @@ READS(motion_identifier_of_hash,
 Datum
 pictrepo_motion_identifier(PG_FUNCTION_ARGS)
 {
-	return answer_value(fcinfo, &motion_identifier_of_hash, ARGS(hash_argument(fcinfo, 0)));
+	return return_value(fcinfo, &motion_identifier_of_hash, ARGS(hash_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_cleanup_hash);
 
-WRITES(delete_hash, "DELETE FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+STATEMENT(delete_hash, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
 /*
  * cleanup_hash(hash bytea) -> bool
@@ -396,5 +402,5 @@ WRITES(delete_hash, "DELETE FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 Datum
 pictrepo_cleanup_hash(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &delete_hash, ARGS(hash_argument(fcinfo, 0)));
+	return return_found(fcinfo, &delete_hash, ARGS(hash_argument(fcinfo, 0)));
 }

@@ -16,10 +16,10 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_set);
 
-WRITES(upsert_setting,
-	   "INSERT INTO pictrepo.settings (key, value) VALUES ($1, $2)"
-	   " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-	   TEXTOID, BYTEAOID);
+STATEMENT(upsert_setting, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.settings (key, value) VALUES ($1, $2)"
+		  " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+		  TEXTOID, BYTEAOID);
 
 /*
  * set(key text, value bytea) -> void
@@ -29,14 +29,15 @@ WRITES(upsert_setting,
 Datum
 pictrepo_set(PG_FUNCTION_ARGS)
 {
-	answer_whether(fcinfo, &upsert_setting,
-				   ARGS(key_argument(fcinfo, 0), bytes_argument(fcinfo, 1, 0, SETTING_MAX)));
+	return_found(fcinfo, &upsert_setting,
+				 ARGS(key_argument(fcinfo, 0), bytes_argument(fcinfo, 1, 0, SETTING_MAX)));
 	PG_RETURN_VOID();
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_get);
 
-READS(value_of_key, "SELECT value FROM pictrepo.settings WHERE key = $1", TEXTOID);
+STATEMENT(value_of_key, STMT_READ_ONLY,
+		  "SELECT value FROM pictrepo.settings WHERE key = $1", TEXTOID);
 
 /*
  * get(key text) -> bytea
@@ -46,12 +47,13 @@ READS(value_of_key, "SELECT value FROM pictrepo.settings WHERE key = $1", TEXTOI
 Datum
 pictrepo_get(PG_FUNCTION_ARGS)
 {
-	return answer_value(fcinfo, &value_of_key, ARGS(key_argument(fcinfo, 0)));
+	return return_value(fcinfo, &value_of_key, ARGS(key_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_remove);
 
-WRITES(delete_setting, "DELETE FROM pictrepo.settings WHERE key = $1", TEXTOID);
+STATEMENT(delete_setting, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.settings WHERE key = $1", TEXTOID);
 
 /*
  * remove(key text) -> bool
@@ -61,5 +63,5 @@ WRITES(delete_setting, "DELETE FROM pictrepo.settings WHERE key = $1", TEXTOID);
 Datum
 pictrepo_remove(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &delete_setting, ARGS(key_argument(fcinfo, 0)));
+	return return_found(fcinfo, &delete_setting, ARGS(key_argument(fcinfo, 0)));
 }

@@ -15,14 +15,15 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_relate_url);
 
-WRITES(insert_url,
-	   "INSERT INTO pictrepo.proxies (digest, url, alias, accessed)"
-	   " SELECT pictrepo.url_digest($1), $1, alias, clock_timestamp()"
-	   " FROM pictrepo.aliases WHERE alias = $2 FOR KEY SHARE"
-	   " ON CONFLICT DO NOTHING",
-	   TEXTOID, TEXTOID);
+STATEMENT(insert_url, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.proxies (digest, url, alias, accessed)"
+		  " SELECT pictrepo.url_digest($1), $1, alias, clock_timestamp()"
+		  " FROM pictrepo.aliases WHERE alias = $2 FOR KEY SHARE"
+		  " ON CONFLICT DO NOTHING",
+		  TEXTOID, TEXTOID);
 
-READS_NOW(alias_exists, "SELECT FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+STATEMENT(alias_exists, STMT_READ_WRITE,
+		  "SELECT FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
 
 /*
  * relate_url(url text, alias text) -> bool
@@ -35,13 +36,13 @@ pictrepo_relate_url(PG_FUNCTION_ARGS)
 {
 	NullableDatum args[] = {url_argument(fcinfo, 0), alias_argument(fcinfo, 1)};
 
-	return answer_created(fcinfo, &insert_url, args, &alias_exists, 1);
+	return return_inserted(fcinfo, &insert_url, args, &alias_exists, 1);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_related);
 
-READS(alias_of_url,
-	  "SELECT alias FROM pictrepo.proxies WHERE digest = pictrepo.url_digest($1)", TEXTOID);
+STATEMENT(alias_of_url, STMT_READ_ONLY,
+		  "SELECT alias FROM pictrepo.proxies WHERE digest = pictrepo.url_digest($1)", TEXTOID);
 
 /*
  * related(url text) -> text
@@ -51,13 +52,15 @@ READS(alias_of_url,
 Datum
 pictrepo_related(PG_FUNCTION_ARGS)
 {
-	return answer_value(fcinfo, &alias_of_url, ARGS(url_argument(fcinfo, 0)));
+	return return_value(fcinfo, &alias_of_url, ARGS(url_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_remove_relation);
 
-WRITES(lock_alias, "SELECT FROM pictrepo.aliases WHERE alias = $1 FOR NO KEY UPDATE", TEXTOID);
-WRITES(delete_urls, "DELETE FROM pictrepo.proxies WHERE alias = $1", TEXTOID);
+STATEMENT(lock_alias, STMT_READ_WRITE,
+		  "SELECT FROM pictrepo.aliases WHERE alias = $1 FOR NO KEY UPDATE", TEXTOID);
+STATEMENT(delete_urls, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.proxies WHERE alias = $1", TEXTOID);
 
 /*
  * remove_relation(alias text) -> bigint
@@ -67,5 +70,5 @@ WRITES(delete_urls, "DELETE FROM pictrepo.proxies WHERE alias = $1", TEXTOID);
 Datum
 pictrepo_remove_relation(PG_FUNCTION_ARGS)
 {
-	return answer_count_locked(fcinfo, &lock_alias, &delete_urls, ARGS(alias_argument(fcinfo, 0)));
+	return return_count_with_lock(fcinfo, &lock_alias, &delete_urls, ARGS(alias_argument(fcinfo, 0)));
 }

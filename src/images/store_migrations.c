@@ -15,7 +15,8 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_is_continuing_migration);
 
-READS(any_migrated, "SELECT FROM pictrepo.store_migrations LIMIT 1");
+STATEMENT(any_migrated, STMT_READ_ONLY,
+		  "SELECT FROM pictrepo.store_migrations LIMIT 1");
 
 /*
  * is_continuing_migration() -> bool
@@ -25,15 +26,15 @@ READS(any_migrated, "SELECT FROM pictrepo.store_migrations LIMIT 1");
 Datum
 pictrepo_is_continuing_migration(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &any_migrated, NULL);
+	return return_found(fcinfo, &any_migrated, NULL);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_mark_migrated);
 
-WRITES(insert_mark,
-	   "INSERT INTO pictrepo.store_migrations (old_identifier, new_identifier) VALUES ($1, $2)"
-	   " ON CONFLICT DO NOTHING",
-	   TEXTOID, TEXTOID);
+STATEMENT(insert_mark, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.store_migrations (old_identifier, new_identifier) VALUES ($1, $2)"
+		  " ON CONFLICT DO NOTHING",
+		  TEXTOID, TEXTOID);
 
 /*
  * mark_migrated(old_identifier text, new_identifier text) -> bool
@@ -43,14 +44,14 @@ WRITES(insert_mark,
 Datum
 pictrepo_mark_migrated(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &insert_mark,
-						  ARGS(identifier_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
+	return return_found(fcinfo, &insert_mark,
+						ARGS(identifier_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_is_migrated);
 
-READS(mark_exists,
-	  "SELECT FROM pictrepo.store_migrations WHERE old_identifier = $1", TEXTOID);
+STATEMENT(mark_exists, STMT_READ_ONLY,
+		  "SELECT FROM pictrepo.store_migrations WHERE old_identifier = $1", TEXTOID);
 
 /*
  * is_migrated(old_identifier text) -> bool
@@ -60,12 +61,13 @@ READS(mark_exists,
 Datum
 pictrepo_is_migrated(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &mark_exists, ARGS(identifier_argument(fcinfo, 0)));
+	return return_found(fcinfo, &mark_exists, ARGS(identifier_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_clear);
 
-WRITES(delete_marks, "DELETE FROM pictrepo.store_migrations");
+STATEMENT(delete_marks, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.store_migrations");
 
 /*
  * clear() -> bigint
@@ -75,5 +77,5 @@ WRITES(delete_marks, "DELETE FROM pictrepo.store_migrations");
 Datum
 pictrepo_clear(PG_FUNCTION_ARGS)
 {
-	return answer_count(fcinfo, &delete_marks, NULL);
+	return return_count(fcinfo, &delete_marks, NULL);
 }

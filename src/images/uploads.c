@@ -27,15 +27,15 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_create_upload);
 
-WRITES(insert_upload,
-	   "INSERT INTO pictrepo.uploads (id, created_at) VALUES ($1, $2)",
-	   UUIDOID, TIMESTAMPTZOID);
+STATEMENT(insert_upload, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.uploads (id, created_at) VALUES ($1, $2)",
+		  UUIDOID, TIMESTAMPTZOID);
 
 /* A few at a time: never a long pause. */
-WRITES(expire_uploads,
-	   "DELETE FROM pictrepo.uploads WHERE id IN (SELECT id FROM pictrepo.uploads"
-	   " WHERE created_at < $1 ORDER BY created_at LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED)",
-	   TIMESTAMPTZOID, INT4OID, INT4OID);
+STATEMENT(expire_uploads, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.uploads WHERE id IN (SELECT id FROM pictrepo.uploads"
+		  " WHERE created_at < $1 ORDER BY created_at LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED)",
+		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /* how many a call sweeps up, which is more than it brings */
 #define SWEPT_UPLOADS 10
@@ -43,7 +43,7 @@ WRITES(expire_uploads,
 static NullableDatum
 oldest_upload(void)
 {
-	return given(TimestampTzGetDatum(GetCurrentTimestamp() - upload_ttl * USECS_PER_SEC));
+	return not_null(TimestampTzGetDatum(GetCurrentTimestamp() - guc_upload_ttl * USECS_PER_SEC));
 }
 
 /*
@@ -58,20 +58,21 @@ pictrepo_create_upload(PG_FUNCTION_ARGS)
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 	RepoCall	call;
 
-	mint_id(id);
-	begin_call(&call, fcinfo);
-	run_statement(&insert_upload,
-				  ARGS(given(UUIDPGetDatum(id)), given(TimestampTzGetDatum(GetCurrentTimestamp()))));
-	(void) run_statement(&expire_uploads,
-						 ARGS(oldest_upload(), given(Int32GetDatum(SWEPT_UPLOADS)),
-							  given(Int32GetDatum(0))));
-	end_call(&call);
+	uuid_mint(id);
+	repo_call_begin(&call, fcinfo);
+	statement_run(&insert_upload,
+				  ARGS(not_null(UUIDPGetDatum(id)), not_null(TimestampTzGetDatum(GetCurrentTimestamp()))));
+	(void) statement_run(&expire_uploads,
+						 ARGS(oldest_upload(), not_null(Int32GetDatum(SWEPT_UPLOADS)),
+							  not_null(Int32GetDatum(0))));
+	repo_call_end(&call);
 	PG_RETURN_UUID_P(id);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_wait);
 
-READS_NOW(result_of_upload, "SELECT result FROM pictrepo.uploads WHERE id = $1", UUIDOID);
+STATEMENT(result_of_upload, STMT_READ_WRITE,
+		  "SELECT result FROM pictrepo.uploads WHERE id = $1", UUIDOID);
 
 typedef struct AwaitedUpload
 {
@@ -84,13 +85,13 @@ look_for_result(void *what, TimestampTz *again)
 {
 	AwaitedUpload *result = what;
 
-	if (run_latest(&result_of_upload, &result->upload) == 0)
+	if (statement_run_latest(&result_of_upload, &result->upload) == 0)
 		ereport(ERROR,
 				errcode(ERRCODE_NO_DATA_FOUND),
 				errmsg("upload %s does not exist",
 					   DatumGetCString(DirectFunctionCall1(uuid_out, result->upload.value))),
 				errdetail("It was never created, or it was claimed or has expired."));
-	result->value = kept_value(0, 1);
+	result->value = result_value_copy(0, 1);
 	return !result->value.isnull;
 }
 
@@ -104,18 +105,18 @@ Datum
 pictrepo_wait(PG_FUNCTION_ARGS)
 {
 	AwaitedUpload result = {.upload = any_argument(fcinfo, 0), .value = NULL_ARG};
-	WaitRules	rules = {
+	WaitSpec	rules = {
 		.what = WAIT_FOR_UPLOAD,
 		.microseconds = duration_argument(fcinfo, 1),
-		.key = key_of_upload(result.upload.value),
+		.key = upload_wait_key(result.upload.value),
 		.name = result.upload
 	};
 	RepoCall	call;
 	bool		found;
 
-	begin_call(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	found = wait_until(&rules, look_for_result, &result);
-	end_call(&call);
+	repo_call_end(&call);
 	if (!found)
 		PG_RETURN_NULL();
 	return result.value.value;
@@ -123,7 +124,8 @@ pictrepo_wait(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pictrepo_claim);
 
-WRITES(delete_upload, "DELETE FROM pictrepo.uploads WHERE id = $1", UUIDOID);
+STATEMENT(delete_upload, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.uploads WHERE id = $1", UUIDOID);
 
 /*
  * claim(upload uuid) -> bool
@@ -134,14 +136,14 @@ WRITES(delete_upload, "DELETE FROM pictrepo.uploads WHERE id = $1", UUIDOID);
 Datum
 pictrepo_claim(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &delete_upload, ARGS(any_argument(fcinfo, 0)));
+	return return_found(fcinfo, &delete_upload, ARGS(any_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_complete_upload);
 
-WRITES(set_upload_result,
-	   "UPDATE pictrepo.uploads SET result = $2 WHERE id = $1",
-	   UUIDOID, JSONBOID);
+STATEMENT(set_upload_result, STMT_READ_WRITE,
+		  "UPDATE pictrepo.uploads SET result = $2 WHERE id = $1",
+		  UUIDOID, JSONBOID);
 
 /*
  * complete_upload(upload uuid, result jsonb) -> bool
@@ -152,28 +154,28 @@ WRITES(set_upload_result,
 Datum
 pictrepo_complete_upload(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &set_upload_result,
-						  ARGS(any_argument(fcinfo, 0),
-							   checked_document_argument(fcinfo, 1, check_upload_result)));
+	return return_found(fcinfo, &set_upload_result,
+						ARGS(any_argument(fcinfo, 0),
+							 checked_document_argument(fcinfo, 1, check_upload_result)));
 }
 
 /* ----- for the background worker ----- */
 
 /* Whoever buried the job did so without us. */
-WRITES(fail_orphaned_uploads,
-	   "WITH orphaned AS MATERIALIZED (SELECT u.id, d.error"
-	   " FROM pictrepo.uploads u JOIN pictrepo.dead_jobs d ON d.upload = u.id"
-	   " WHERE u.result IS NULL ORDER BY u.id LIMIT $1 OFFSET $2 FOR UPDATE OF u SKIP LOCKED)"
-	   " UPDATE pictrepo.uploads u SET result = jsonb_build_object('Failure',"
-	   " jsonb_build_object('message', coalesce(o.error, 'the job failed'), 'code', 'job-failed'))"
-	   " FROM orphaned o WHERE u.id = o.id",
-	   INT4OID, INT4OID);
+STATEMENT(fail_orphaned_uploads, STMT_READ_WRITE,
+		  "WITH orphaned AS MATERIALIZED (SELECT u.id, d.error"
+		  " FROM pictrepo.uploads u JOIN pictrepo.dead_jobs d ON d.upload = u.id"
+		  " WHERE u.result IS NULL ORDER BY u.id LIMIT $1 OFFSET $2 FOR UPDATE OF u SKIP LOCKED)"
+		  " UPDATE pictrepo.uploads u SET result = jsonb_build_object('Failure',"
+		  " jsonb_build_object('message', coalesce(o.error, 'the job failed'), 'code', 'job-failed'))"
+		  " FROM orphaned o WHERE u.id = o.id",
+		  INT4OID, INT4OID);
 
 /* Uploads that nobody claimed in time go, and those whose job died get a Failure. */
 uint64
 end_uploads(void)
 {
-	uint64		failed = run_batch(&fail_orphaned_uploads, NULL, DUTY_BATCH, NULL);
+	uint64		failed = row_batch_run(&fail_orphaned_uploads, NULL, TASK_BATCH, NULL);
 
-	return failed + run_batch(&expire_uploads, ARGS(oldest_upload()), DUTY_BATCH, NULL);
+	return failed + row_batch_run(&expire_uploads, ARGS(oldest_upload()), TASK_BATCH, NULL);
 }

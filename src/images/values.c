@@ -156,9 +156,9 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_to_slug);
 Datum
 pictrepo_hash_to_slug(PG_FUNCTION_ARGS)
 {
-	Position	position = {.hash = DatumGetByteaPP(hash_argument(fcinfo, 0).value)};
+	PagePosition position = {.hash = DatumGetByteaPP(hash_argument(fcinfo, 0).value)};
 
-	PG_RETURN_TEXT_P(slug_from_position(&position));
+	PG_RETURN_TEXT_P(page_slug_encode(&position));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_hash_from_slug);

@@ -22,15 +22,16 @@
 #include "sqlfunc/statement.h"
 #include "xact/triggers.h"
 
-READS_NOW(hash_exists, "SELECT FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+STATEMENT(hash_exists, STMT_READ_WRITE,
+		  "SELECT FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
 PG_FUNCTION_INFO_V1(pictrepo_relate_variant_identifier);
 
-WRITES(insert_variant,
-	   "INSERT INTO pictrepo.variants (hash, variant, identifier)"
-	   " SELECT hash, $2, $3 FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE"
-	   " ON CONFLICT DO NOTHING",
-	   BYTEAOID, TEXTOID, TEXTOID);
+STATEMENT(insert_variant, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.variants (hash, variant, identifier)"
+		  " SELECT hash, $2, $3 FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE"
+		  " ON CONFLICT DO NOTHING",
+		  BYTEAOID, TEXTOID, TEXTOID);
 
 /*
  * relate_variant_identifier(hash bytea, variant text, identifier text) -> bool
@@ -45,14 +46,14 @@ pictrepo_relate_variant_identifier(PG_FUNCTION_ARGS)
 		hash_argument(fcinfo, 0), variant_argument(fcinfo, 1), identifier_argument(fcinfo, 2)
 	};
 
-	return answer_created(fcinfo, &insert_variant, args, &hash_exists, 0);
+	return return_inserted(fcinfo, &insert_variant, args, &hash_exists, 0);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_variant_identifier);
 
-READS(identifier_of_variant,
-	  "SELECT identifier FROM pictrepo.variants WHERE hash = $1 AND variant = $2",
-	  BYTEAOID, TEXTOID);
+STATEMENT(identifier_of_variant, STMT_READ_ONLY,
+		  "SELECT identifier FROM pictrepo.variants WHERE hash = $1 AND variant = $2",
+		  BYTEAOID, TEXTOID);
 
 /*
  * variant_identifier(hash bytea, variant text) -> text
@@ -62,15 +63,15 @@ READS(identifier_of_variant,
 Datum
 pictrepo_variant_identifier(PG_FUNCTION_ARGS)
 {
-	return answer_value(fcinfo, &identifier_of_variant,
+	return return_value(fcinfo, &identifier_of_variant,
 						ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_variants);
 
-READS(variants_of_hash,
-	  "SELECT variant, identifier FROM pictrepo.variants WHERE hash = $1 ORDER BY variant",
-	  BYTEAOID);
+STATEMENT(variants_of_hash, STMT_READ_ONLY,
+		  "SELECT variant, identifier FROM pictrepo.variants WHERE hash = $1 ORDER BY variant",
+		  BYTEAOID);
 
 /*
  * variants(hash bytea) -> setof (variant text, identifier text)
@@ -80,14 +81,14 @@ READS(variants_of_hash,
 Datum
 pictrepo_variants(PG_FUNCTION_ARGS)
 {
-	return answer_rows(fcinfo, &variants_of_hash, ARGS(hash_argument(fcinfo, 0)));
+	return return_rows(fcinfo, &variants_of_hash, ARGS(hash_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_remove_variant);
 
-WRITES(delete_variant,
-	   "DELETE FROM pictrepo.variants WHERE hash = $1 AND variant = $2",
-	   BYTEAOID, TEXTOID);
+STATEMENT(delete_variant, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.variants WHERE hash = $1 AND variant = $2",
+		  BYTEAOID, TEXTOID);
 
 /*
  * remove_variant(hash bytea, variant text) -> bool
@@ -97,8 +98,8 @@ WRITES(delete_variant,
 Datum
 pictrepo_remove_variant(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &delete_variant,
-						  ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)));
+	return return_found(fcinfo, &delete_variant,
+						ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)));
 }
 
 /* ----- claims ----- */
@@ -107,26 +108,26 @@ pictrepo_remove_variant(PG_FUNCTION_ARGS)
 static NullableDatum
 claim_cutoff(void)
 {
-	return given(TimestampTzGetDatum(GetCurrentTimestamp() -
-									 (int64) variant_claim_timeout * 1000));
+	return not_null(TimestampTzGetDatum(GetCurrentTimestamp() -
+										(int64) guc_variant_claim_timeout * 1000));
 }
 
 /* Takes a new claim, an expired one, or the worker's own again. */
-WRITES(take_claim,
-	   "INSERT INTO pictrepo.variant_claims AS c (hash, variant, worker, heartbeat)"
-	   " SELECT hash, $2, $3, clock_timestamp() FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE"
-	   " ON CONFLICT (hash, variant) DO UPDATE"
-	   " SET worker = excluded.worker, heartbeat = excluded.heartbeat"
-	   " WHERE c.worker = excluded.worker OR c.heartbeat < $4",
-	   BYTEAOID, TEXTOID, UUIDOID, TIMESTAMPTZOID);
+STATEMENT(take_claim, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.variant_claims AS c (hash, variant, worker, heartbeat)"
+		  " SELECT hash, $2, $3, clock_timestamp() FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE"
+		  " ON CONFLICT (hash, variant) DO UPDATE"
+		  " SET worker = excluded.worker, heartbeat = excluded.heartbeat"
+		  " WHERE c.worker = excluded.worker OR c.heartbeat < $4",
+		  BYTEAOID, TEXTOID, UUIDOID, TIMESTAMPTZOID);
 
-WRITES(end_claim,
-	   "DELETE FROM pictrepo.variant_claims WHERE hash = $1 AND variant = $2 AND worker = $3",
-	   BYTEAOID, TEXTOID, UUIDOID);
+STATEMENT(end_claim, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.variant_claims WHERE hash = $1 AND variant = $2 AND worker = $3",
+		  BYTEAOID, TEXTOID, UUIDOID);
 
-READS_NOW(variant_exists_now,
-	   "SELECT FROM pictrepo.variants WHERE hash = $1 AND variant = $2",
-	   BYTEAOID, TEXTOID);
+STATEMENT(variant_exists_now, STMT_READ_WRITE,
+		  "SELECT FROM pictrepo.variants WHERE hash = $1 AND variant = $2",
+		  BYTEAOID, TEXTOID);
 
 /*
  * A holder stores the variant before it ends its claim.  So whoever gets the
@@ -136,17 +137,17 @@ READS_NOW(variant_exists_now,
 static const char *
 claim_variant(FunctionCallInfo fcinfo, const NullableDatum *args)
 {
-	if (run_statement(&variant_exists_now, args) > 0)
+	if (statement_run(&variant_exists_now, args) > 0)
 		return "exists";
-	if (run_statement(&take_claim, args) == 0)
+	if (statement_run(&take_claim, args) == 0)
 	{
-		if (run_statement(&hash_exists, args) == 0)
-			unknown_parent(fcinfo, 0);
+		if (statement_run(&hash_exists, args) == 0)
+			parent_missing(fcinfo, 0);
 		return "busy";
 	}
-	if (run_statement(&variant_exists_now, args) > 0)
+	if (statement_run(&variant_exists_now, args) > 0)
 	{
-		run_statement(&end_claim, args);
+		statement_run(&end_claim, args);
 		return "exists";
 	}
 	return "claimed";
@@ -170,18 +171,18 @@ pictrepo_claim_variant_processing_rights(PG_FUNCTION_ARGS)
 		worker_argument(fcinfo, 2), claim_cutoff()
 	};
 
-	begin_call(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	answer = claim_variant(fcinfo, args);
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_variant_heartbeat);
 
-WRITES(refresh_claim,
-	   "UPDATE pictrepo.variant_claims SET heartbeat = clock_timestamp()"
-	   " WHERE hash = $1 AND variant = $2 AND worker = $3",
-	   BYTEAOID, TEXTOID, UUIDOID);
+STATEMENT(refresh_claim, STMT_READ_WRITE,
+		  "UPDATE pictrepo.variant_claims SET heartbeat = clock_timestamp()"
+		  " WHERE hash = $1 AND variant = $2 AND worker = $3",
+		  BYTEAOID, TEXTOID, UUIDOID);
 
 /*
  * variant_heartbeat(hash bytea, variant text, worker uuid) -> bool
@@ -191,9 +192,9 @@ WRITES(refresh_claim,
 Datum
 pictrepo_variant_heartbeat(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &refresh_claim,
-						  ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1),
-							   worker_argument(fcinfo, 2)));
+	return return_found(fcinfo, &refresh_claim,
+						ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1),
+							 worker_argument(fcinfo, 2)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_notify_variant);
@@ -207,15 +208,15 @@ PG_FUNCTION_INFO_V1(pictrepo_notify_variant);
 Datum
 pictrepo_notify_variant(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &end_claim,
-						  ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1),
-							   worker_argument(fcinfo, 2)));
+	return return_found(fcinfo, &end_claim,
+						ARGS(hash_argument(fcinfo, 0), variant_argument(fcinfo, 1),
+							 worker_argument(fcinfo, 2)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_variant_waiter);
 
 /* One row while there is something to say: the variant, or its live claim. */
-READS_NOW(state_of_variant,
+STATEMENT(state_of_variant, STMT_READ_WRITE,
 		  "SELECT identifier, NULL::timestamptz FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
 		  " UNION ALL"
 		  " SELECT NULL, heartbeat FROM pictrepo.variant_claims"
@@ -235,14 +236,14 @@ look_for_variant(void *what, TimestampTz *again)
 {
 	AwaitedVariant *awaited = what;
 
-	if (run_latest(&state_of_variant,
-				   ARGS(awaited->hash, awaited->variant, claim_cutoff())) == 0)
+	if (statement_run_latest(&state_of_variant,
+							 ARGS(awaited->hash, awaited->variant, claim_cutoff())) == 0)
 		return true;
-	awaited->identifier = kept_value(0, 1);
+	awaited->identifier = result_value_copy(0, 1);
 	if (!awaited->identifier.isnull)
 		return true;
 	*again = DatumGetTimestampTz(result_value(0, 2).value) +
-		(int64) variant_claim_timeout * 1000 + 1;
+		(int64) guc_variant_claim_timeout * 1000 + 1;
 	return false;
 }
 
@@ -258,18 +259,18 @@ pictrepo_variant_waiter(PG_FUNCTION_ARGS)
 	AwaitedVariant awaited = {
 		hash_argument(fcinfo, 0), variant_argument(fcinfo, 1), NULL_ARG
 	};
-	WaitRules	rules = {
+	WaitSpec	rules = {
 		.what = WAIT_FOR_VARIANT,
 		.microseconds = duration_argument(fcinfo, 2),
-		.key = key_of_variant(awaited.hash.value, awaited.variant.value),
+		.key = variant_wait_key(awaited.hash.value, awaited.variant.value),
 		.name = awaited.variant,
 		.hash = awaited.hash
 	};
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	(void) wait_until(&rules, look_for_variant, &awaited);
-	end_call(&call);
+	repo_call_end(&call);
 	if (awaited.identifier.isnull)
 		PG_RETURN_NULL();
 	return awaited.identifier.value;
@@ -277,15 +278,15 @@ pictrepo_variant_waiter(PG_FUNCTION_ARGS)
 
 /* ----- for the background worker ----- */
 
-WRITES(delete_expired_claims,
-	   "DELETE FROM pictrepo.variant_claims WHERE ctid = ANY (ARRAY("
-	   "SELECT ctid FROM pictrepo.variant_claims WHERE heartbeat < $1"
-	   " ORDER BY ctid LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
-	   TIMESTAMPTZOID, INT4OID, INT4OID);
+STATEMENT(delete_expired_claims, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.variant_claims WHERE ctid = ANY (ARRAY("
+		  "SELECT ctid FROM pictrepo.variant_claims WHERE heartbeat < $1"
+		  " ORDER BY ctid LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
+		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /* Claims without a heartbeat are free anyway; this tells who waits. */
 uint64
 expire_variant_claims(void)
 {
-	return run_batch(&delete_expired_claims, ARGS(claim_cutoff()), DUTY_BATCH, NULL);
+	return row_batch_run(&delete_expired_claims, ARGS(claim_cutoff()), TASK_BATCH, NULL);
 }

@@ -54,7 +54,7 @@ is_content_type(json_object *value)
 	const char *rest;
 	size_t		length;
 
-	if (!is_text(value, 3, 255))
+	if (!json_is_text(value, 3, 255))
 		return false;
 	rest = json_object_get_string(value);
 	if (strlen(rest) != (size_t) json_object_get_string_len(value))
@@ -137,7 +137,7 @@ is_rfc3339(json_object *value)
 	const char *text;
 	int			second;
 
-	if (!is_text(value, 20, 64))
+	if (!json_is_text(value, 20, 64))
 		return false;
 	text = json_object_get_string(value);
 	if (strlen(text) != (size_t) json_object_get_string_len(value))
@@ -180,7 +180,7 @@ is_format(json_object *value)
 	{
 		json_object *format;
 
-		if (!json_object_object_get_ex(value, kinds[i].kind, &format) || !is_text(format, 1, 16))
+		if (!json_object_object_get_ex(value, kinds[i].kind, &format) || !json_is_text(format, 1, 16))
 			continue;
 		for (const char *const *known = kinds[i].formats; *known != NULL; known++)
 			if (strcmp(json_object_get_string(format), *known) == 0)
@@ -190,7 +190,7 @@ is_format(json_object *value)
 }
 
 bool
-check_details(json_object *document, DocumentError *error)
+check_details(json_object *document, JsonCheckError *error)
 {
 	static const struct
 	{
@@ -207,14 +207,14 @@ check_details(json_object *document, DocumentError *error)
 	};
 
 	if (!json_object_is_type(document, json_type_object))
-		return bad_public_member(error, "$", "an object", document);
+		return json_bad_public_member(error, "$", "an object", document);
 	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
 	{
 		json_object *value;
 
 		if (json_object_object_get_ex(document, members[i].name, &value) &&
 			!members[i].check(value))
-			return bad_public_member(error, members[i].name, members[i].must, value);
+			return json_bad_public_member(error, members[i].name, members[i].must, value);
 	}
 	return true;
 }

@@ -13,11 +13,11 @@
 
 #include "json/json_check.h"
 
-/* characters of a value that an error shows; they fit into DocumentError */
+/* characters of a value that an error shows; they fit into JsonCheckError */
 #define SHOWN_MAX 60
 
 static bool
-malformed(DocumentError *error, size_t position, const char *why)
+malformed(JsonCheckError *error, size_t position, const char *why)
 {
 	error->malformed = true;
 	error->too_long = false;
@@ -26,7 +26,7 @@ malformed(DocumentError *error, size_t position, const char *why)
 }
 
 bool
-bad_member(DocumentError *error, const char *member, const char *must)
+json_bad_member(JsonCheckError *error, const char *member, const char *must)
 {
 	error->malformed = error->too_long = false;
 	snprintf(error->message, sizeof(error->message), "Member \"%s\" must be %s.",
@@ -46,7 +46,7 @@ clip(const char *text, int characters)
 }
 
 bool
-bad_public_member(DocumentError *error, const char *member, const char *must, json_object *value)
+json_bad_public_member(JsonCheckError *error, const char *member, const char *must, json_object *value)
 {
 	const char *json = json_object_to_json_string_ext(value,
 													  JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
@@ -58,7 +58,7 @@ bad_public_member(DocumentError *error, const char *member, const char *must, js
 }
 
 bool
-is_text(json_object *value, size_t least, size_t most)
+json_is_text(json_object *value, size_t least, size_t most)
 {
 	size_t		length;
 
@@ -105,7 +105,7 @@ parser_flags(void)
 
 /* Where json-c's strictness cannot be had, it stops at the end of the first value. */
 static bool
-check_end(const DocumentSource *source, size_t end, DocumentError *error)
+check_end(const JsonSource *source, size_t end, JsonCheckError *error)
 {
 	while (end < source->length && strchr(" \t\r\n", source->json[end]) != NULL)
 		end++;
@@ -119,8 +119,8 @@ check_end(const DocumentSource *source, size_t end, DocumentError *error)
  * document like any other, and a NULL pointer in json-c's eyes.
  */
 static bool
-parse(json_tokener *tokener, const DocumentSource *source,
-	  json_object **document, DocumentError *error)
+parse(json_tokener *tokener, const JsonSource *source,
+	  json_object **document, JsonCheckError *error)
 {
 	int			flags = parser_flags();
 	bool		whole;
@@ -143,8 +143,8 @@ parse(json_tokener *tokener, const DocumentSource *source,
 
 /* Parse a document and hand it to the reader, whose answer is ours. */
 bool
-read_document(const DocumentSource *source, DocumentReader reader, void *found,
-			  DocumentError *error)
+json_read(const JsonSource *source, JsonReader reader, void *found,
+		  JsonCheckError *error)
 {
 	json_tokener *tokener;
 	json_object *document = NULL;
@@ -169,16 +169,16 @@ read_document(const DocumentSource *source, DocumentReader reader, void *found,
 }
 
 static bool
-run_check(json_object *document, void *check, DocumentError *error)
+run_check(json_object *document, void *check, JsonCheckError *error)
 {
-	return (*(DocumentCheck *) check) (document, error);
+	return (*(JsonCheck *) check) (document, error);
 }
 
 /* Parse and check a document; length is without a terminator. */
 bool
-check_document(const char *json, size_t length, DocumentCheck check, DocumentError *error)
+json_check(const char *json, size_t length, JsonCheck check, JsonCheckError *error)
 {
-	DocumentSource source = {.json = json, .length = length, .max_depth = DOCUMENT_MAX_DEPTH};
+	JsonSource	source = {.json = json, .length = length, .max_depth = JSON_MAX_DEPTH};
 
-	return read_document(&source, run_check, &check, error);
+	return json_read(&source, run_check, &check, error);
 }

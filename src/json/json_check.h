@@ -19,43 +19,44 @@
 struct json_object;
 
 /* nesting that a document may have */
-#define DOCUMENT_MAX_DEPTH 64
+#define JSON_MAX_DEPTH 64
 
-typedef struct DocumentError
+typedef struct JsonCheckError
 {
 	bool		malformed;		/* not JSON at all, rather than a bad member */
-	bool		too_long;		/* a member that would be good if it were shorter */
+	bool		too_long;		/* a member that would be good if it were
+								 * shorter */
 	char		message[768];	/* in UTF-8 */
-} DocumentError;
+} JsonCheckError;
 
 /* A check of a parsed document; false with the error filled in. */
-typedef bool (*DocumentCheck) (struct json_object *document, DocumentError *error);
+typedef bool (*JsonCheck) (struct json_object *document, JsonCheckError *error);
 
-extern bool check_document(const char *json, size_t length, DocumentCheck check,
-						   DocumentError *error);
+extern bool json_check(const char *json, size_t length, JsonCheck check,
+					   JsonCheckError *error);
 
 /* What is parsed, and how strictly, for a check that notes what it finds */
-typedef struct DocumentSource
+typedef struct JsonSource
 {
 	const char *json;
 	size_t		length;			/* without a terminator */
 	int			max_depth;
 	bool		any_bytes;		/* texts need not be UTF-8 */
-} DocumentSource;
+} JsonSource;
 
-typedef bool (*DocumentReader) (struct json_object *document, void *found, DocumentError *error);
+typedef bool (*JsonReader) (struct json_object *document, void *found, JsonCheckError *error);
 
-extern bool read_document(const DocumentSource *source, DocumentReader reader, void *found,
-						  DocumentError *error);
+extern bool json_read(const JsonSource *source, JsonReader reader, void *found,
+					  JsonCheckError *error);
 
 /* The checks */
-extern bool check_details(struct json_object *document, DocumentError *error);
-extern bool check_upload_result(struct json_object *document, DocumentError *error);
+extern bool check_details(struct json_object *document, JsonCheckError *error);
+extern bool check_upload_result(struct json_object *document, JsonCheckError *error);
 
 /* For the checks: says what a member must be, and what a public one is; always false */
-extern bool bad_member(DocumentError *error, const char *member, const char *must);
-extern bool bad_public_member(DocumentError *error, const char *member, const char *must,
-							  struct json_object *value);
-extern bool is_text(struct json_object *value, size_t least, size_t most);
+extern bool json_bad_member(JsonCheckError *error, const char *member, const char *must);
+extern bool json_bad_public_member(JsonCheckError *error, const char *member, const char *must,
+								   struct json_object *value);
+extern bool json_is_text(struct json_object *value, size_t least, size_t most);
 
 #endif

@@ -28,7 +28,7 @@
 
 #define PATH_MAX_BYTES 160
 
-typedef enum MemberType
+typedef enum LineMemberType
 {
 	IS_TEXT,
 	IS_HEX,
@@ -43,32 +43,32 @@ typedef enum MemberType
 	IS_VERSION,
 	IS_ANYTHING,
 	IS_LIST,
-} MemberType;
+} LineMemberType;
 
-typedef struct Member
+typedef struct LineMember
 {
 	const char *name;
-	MemberType	type;
+	LineMemberType type;
 	bool		required;		/* else it may be null, or not be there */
 	int64_t		least;			/* bytes, or the number itself */
 	int64_t		most;
-	const struct Member *members;	/* of the objects in a list */
+	const struct LineMember *members;	/* of the objects in a list */
 	size_t		counter;		/* where in a Line they are counted */
-} Member;
+} LineMember;
 
 #define REQUIRED true
 #define TEXT(name, required, most) {name, IS_TEXT, required, 1, most}
 #define HEX(name, required, least, most) {name, IS_HEX, required, least, most}
 #define WHOLE(name, required, least, most) {name, IS_WHOLE, required, least, most}
-#define LIST(name, members, counter) {name, IS_LIST, false, 0, 0, members, offsetof(Line, counter)}
+#define LIST(name, members, counter) {name, IS_LIST, false, 0, 0, members, offsetof(ExportLine, counter)}
 
-static const Member url_members[] = {
+static const LineMember url_members[] = {
 	TEXT("url", REQUIRED, 65536),
 	{"accessed", IS_TIME},
 	{NULL}
 };
 
-static const Member alias_members[] = {
+static const LineMember alias_members[] = {
 	TEXT("alias", REQUIRED, 255),
 	TEXT("delete_token", REQUIRED, 255),
 	{"created_at", IS_TIME},
@@ -77,7 +77,7 @@ static const Member alias_members[] = {
 	{NULL}
 };
 
-static const Member variant_members[] = {
+static const LineMember variant_members[] = {
 	TEXT("variant", REQUIRED, 1024),
 	TEXT("identifier", REQUIRED, 1024),
 	{"accessed", IS_TIME},
@@ -85,12 +85,12 @@ static const Member variant_members[] = {
 	{NULL}
 };
 
-static const Member header_members[] = {
+static const LineMember header_members[] = {
 	{"version", IS_VERSION, REQUIRED},
 	{NULL}
 };
 
-static const Member image_members[] = {
+static const LineMember image_members[] = {
 	HEX("hash", REQUIRED, 1, 128),
 	{"created_at", IS_TIME},
 	TEXT("identifier", REQUIRED, 1024),
@@ -103,32 +103,32 @@ static const Member image_members[] = {
 	{NULL}
 };
 
-static const Member details_members[] = {
+static const LineMember details_members[] = {
 	TEXT("identifier", REQUIRED, 1024),
 	{"details", IS_DETAILS, REQUIRED},
 	{NULL}
 };
 
-static const Member setting_members[] = {
+static const LineMember setting_members[] = {
 	TEXT("key", REQUIRED, 80),
 	HEX("value", REQUIRED, 0, 65536),
 	{NULL}
 };
 
-static const Member migration_members[] = {
+static const LineMember migration_members[] = {
 	TEXT("old_identifier", REQUIRED, 1024),
 	TEXT("new_identifier", REQUIRED, 1024),
 	{NULL}
 };
 
-static const Member upload_members[] = {
+static const LineMember upload_members[] = {
 	{"id", IS_UUID, REQUIRED},
 	{"created_at", IS_TIME_OR_INFINITY},
 	{"result", IS_UPLOAD_RESULT},
 	{NULL}
 };
 
-static const Member queue_members[] = {
+static const LineMember queue_members[] = {
 	TEXT("queue", REQUIRED, 80),
 	WHOLE("retries", false, 0, INT_MAX),
 	{"backoff", IS_INTERVAL},
@@ -138,7 +138,7 @@ static const Member queue_members[] = {
 	{NULL}
 };
 
-static const Member schedule_members[] = {
+static const LineMember schedule_members[] = {
 	TEXT("name", REQUIRED, 70),
 	TEXT("queue", REQUIRED, 80),
 	{"job", IS_ANYTHING, REQUIRED},
@@ -154,7 +154,7 @@ static const Member schedule_members[] = {
 	{NULL}
 };
 
-static const Member job_members[] = {
+static const LineMember job_members[] = {
 	{"id", IS_UUID, REQUIRED},
 	TEXT("queue", REQUIRED, 80),
 	{"job", IS_ANYTHING, REQUIRED},
@@ -169,7 +169,7 @@ static const Member job_members[] = {
 	{NULL}
 };
 
-static const Member dead_job_members[] = {
+static const LineMember dead_job_members[] = {
 	{"id", IS_UUID, REQUIRED},
 	TEXT("queue", REQUIRED, 80),
 	{"job", IS_ANYTHING, REQUIRED},
@@ -183,19 +183,19 @@ static const Member dead_job_members[] = {
 	{NULL}
 };
 
-static const Member blocked_members[] = {
+static const LineMember blocked_members[] = {
 	HEX("hash", REQUIRED, 1, 128),
 	{"blocked_at", IS_TIME_OR_INFINITY},
 	{NULL}
 };
 
 /* what a line of kind bytes has instead of members */
-static const Member bytes_value = HEX("bytes", REQUIRED, 0, INT_MAX);
+static const LineMember bytes_value = HEX("bytes", REQUIRED, 0, INT_MAX);
 
 static const struct
 {
 	const char *name;
-	const Member *members;
+	const LineMember *members;
 }			kinds[LINE_KINDS] = {
 	[LINE_HEADER] = {"pictrepo", header_members},
 	[LINE_BYTES] = {"bytes", NULL},
@@ -212,15 +212,15 @@ static const struct
 };
 
 /* What a check goes through the line with */
-typedef struct Walk
+typedef struct LineWalk
 {
-	const LineSource *source;
-	Line	   *line;
-	DocumentError *error;
-} Walk;
+	const ExportLineSource *source;
+	ExportLine *line;
+	JsonCheckError *error;
+} LineWalk;
 
 const char *
-line_kind_name(LineKind kind)
+line_kind_name(ExportLineKind kind)
 {
 	return kinds[kind].name;
 }
@@ -228,16 +228,16 @@ line_kind_name(LineKind kind)
 /* ----- values ----- */
 
 static bool
-too_long(Walk *walk, const char *path, const char *must)
+too_long(LineWalk *walk, const char *path, const char *must)
 {
-	bad_member(walk->error, path, must);
+	json_bad_member(walk->error, path, must);
 	walk->error->too_long = true;
 	return false;
 }
 
 /* How long a text is when it is stored, or at least that long. */
 static int64_t
-stored_length(const Walk *walk, json_object *text)
+stored_length(const LineWalk *walk, json_object *text)
 {
 	const char *bytes = json_object_get_string(text);
 	int64_t		length = json_object_get_string_len(text);
@@ -251,21 +251,21 @@ stored_length(const Walk *walk, json_object *text)
 }
 
 static bool
-check_text_member(Walk *walk, const char *path, const Member *member, json_object *value)
+check_text_member(LineWalk *walk, const char *path, const LineMember *member, json_object *value)
 {
 	char		must[64];
 
 	snprintf(must, sizeof(must), "a text of %d to %d bytes", (int) member->least, (int) member->most);
 	if (!json_object_is_type(value, json_type_string) ||
 		json_object_get_string_len(value) < member->least)
-		return bad_member(walk->error, path, must);
+		return json_bad_member(walk->error, path, must);
 	if (stored_length(walk, value) > member->most)
 		return too_long(walk, path, must);
 	return true;
 }
 
 static bool
-check_hex_member(Walk *walk, const char *path, const Member *member, json_object *value)
+check_hex_member(LineWalk *walk, const char *path, const LineMember *member, json_object *value)
 {
 	char		must[64];
 	const char *digits;
@@ -273,14 +273,14 @@ check_hex_member(Walk *walk, const char *path, const Member *member, json_object
 
 	snprintf(must, sizeof(must), "%d to %d bytes in hex", (int) member->least, (int) member->most);
 	if (!json_object_is_type(value, json_type_string))
-		return bad_member(walk->error, path, must);
+		return json_bad_member(walk->error, path, must);
 	digits = json_object_get_string(value);
 	length = json_object_get_string_len(value);
 	for (int64_t i = 0; i < length; i++)
 		if (!isxdigit((unsigned char) digits[i]))
-			return bad_member(walk->error, path, must);
+			return json_bad_member(walk->error, path, must);
 	if (length % 2 != 0 || length < 2 * member->least)
-		return bad_member(walk->error, path, must);
+		return json_bad_member(walk->error, path, must);
 	if (length / 2 > member->most)
 		return too_long(walk, path, must);
 	return true;
@@ -409,12 +409,12 @@ nesting(json_object *value)
 
 /* A document that the extension understands: the rules of its own functions. */
 static bool
-check_embedded(Walk *walk, const char *path, DocumentCheck check, json_object *value)
+check_embedded(LineWalk *walk, const char *path, JsonCheck check, json_object *value)
 {
-	DocumentError inner;
+	JsonCheckError inner;
 
-	if (nesting(value) > DOCUMENT_MAX_DEPTH)
-		return bad_member(walk->error, path, "nested less deeply");
+	if (nesting(value) > JSON_MAX_DEPTH)
+		return json_bad_member(walk->error, path, "nested less deeply");
 	if (check(value, &inner))
 		return true;
 	walk->error->malformed = walk->error->too_long = false;
@@ -425,15 +425,15 @@ check_embedded(Walk *walk, const char *path, DocumentCheck check, json_object *v
 
 /* ----- members ----- */
 
-static bool check_object(Walk *walk, const char *path, const Member *members, json_object *object);
+static bool check_object(LineWalk *walk, const char *path, const LineMember *members, json_object *object);
 
 static bool
-check_list(Walk *walk, const char *path, const Member *member, json_object *value)
+check_list(LineWalk *walk, const char *path, const LineMember *member, json_object *value)
 {
 	size_t		length;
 
 	if (!json_object_is_type(value, json_type_array))
-		return bad_member(walk->error, path, "a list");
+		return json_bad_member(walk->error, path, "a list");
 	length = json_object_array_length(value);
 	*(size_t *) ((char *) walk->line + member->counter) += length;
 	for (size_t i = 0; i < length; i++)
@@ -448,7 +448,7 @@ check_list(Walk *walk, const char *path, const Member *member, json_object *valu
 }
 
 static bool
-check_whole(Walk *walk, const char *path, const Member *member, json_object *value)
+check_whole(LineWalk *walk, const char *path, const LineMember *member, json_object *value)
 {
 	char		must[64];
 
@@ -457,11 +457,11 @@ check_whole(Walk *walk, const char *path, const Member *member, json_object *val
 		json_object_get_int64(value) <= member->most)
 		return true;
 	snprintf(must, sizeof(must), "a whole number from %d to %d", (int) member->least, (int) member->most);
-	return bad_member(walk->error, path, must);
+	return json_bad_member(walk->error, path, must);
 }
 
 static bool
-check_member(Walk *walk, const char *path, const Member *member, json_object *value)
+check_member(LineWalk *walk, const char *path, const LineMember *member, json_object *value)
 {
 	switch (member->type)
 	{
@@ -470,21 +470,21 @@ check_member(Walk *walk, const char *path, const Member *member, json_object *va
 		case IS_HEX:
 			return check_hex_member(walk, path, member, value);
 		case IS_UUID:
-			return is_uuid(value) || bad_member(walk->error, path, "a UUID");
+			return is_uuid(value) || json_bad_member(walk->error, path, "a UUID");
 		case IS_TIME:
 			return is_time(value) ||
-				bad_member(walk->error, path, "a time such as \"2024-02-29T12:00:00.000000Z\"");
+				json_bad_member(walk->error, path, "a time such as \"2024-02-29T12:00:00.000000Z\"");
 		case IS_TIME_OR_INFINITY:
 			return is_time_or_infinity(value) ||
-				bad_member(walk->error, path, "a time such as \"2024-02-29T12:00:00.000000Z\", or \"infinity\"");
+				json_bad_member(walk->error, path, "a time such as \"2024-02-29T12:00:00.000000Z\", or \"infinity\"");
 		case IS_INTERVAL:
 			return is_interval(value) ||
-				bad_member(walk->error, path, "an interval such as \"P1DT2H30M\"");
+				json_bad_member(walk->error, path, "an interval such as \"P1DT2H30M\"");
 		case IS_WHOLE:
 			return check_whole(walk, path, member, value);
 		case IS_BOOL:
 			return json_object_is_type(value, json_type_boolean) ||
-				bad_member(walk->error, path, "true or false");
+				json_bad_member(walk->error, path, "true or false");
 		case IS_DETAILS:
 			walk->line->details++;
 			return check_embedded(walk, path, check_details, value);
@@ -493,7 +493,7 @@ check_member(Walk *walk, const char *path, const Member *member, json_object *va
 		case IS_VERSION:
 			return (json_object_is_type(value, json_type_int) &&
 					json_object_get_int64(value) == LINES_VERSION) ||
-				bad_member(walk->error, path, "a version that is known here");
+				json_bad_member(walk->error, path, "a version that is known here");
 		case IS_ANYTHING:
 			return true;
 		case IS_LIST:
@@ -504,29 +504,29 @@ check_member(Walk *walk, const char *path, const Member *member, json_object *va
 
 /* Has the object no members but these? */
 static bool
-check_names(Walk *walk, const char *path, const Member *members, json_object *object)
+check_names(LineWalk *walk, const char *path, const LineMember *members, json_object *object)
 {
 	json_object_object_foreach(object, name, value)
 	{
-		const Member *member = members;
+		const LineMember *member = members;
 
 		(void) value;
 		while (member->name != NULL && strcmp(member->name, name) != 0)
 			member++;
 		if (member->name == NULL)
-			return bad_member(walk->error, path, "without members that are not known");
+			return json_bad_member(walk->error, path, "without members that are not known");
 	}
 	return true;
 }
 
 static bool
-check_object(Walk *walk, const char *path, const Member *members, json_object *object)
+check_object(LineWalk *walk, const char *path, const LineMember *members, json_object *object)
 {
 	if (!json_object_is_type(object, json_type_object))
-		return bad_member(walk->error, path, "an object");
+		return json_bad_member(walk->error, path, "an object");
 	if (!check_names(walk, path, members, object))
 		return false;
-	for (const Member *member = members; member->name != NULL; member++)
+	for (const LineMember *member = members; member->name != NULL; member++)
 	{
 		char		inner[PATH_MAX_BYTES];
 		json_object *value;
@@ -534,7 +534,7 @@ check_object(Walk *walk, const char *path, const Member *members, json_object *o
 
 		snprintf(inner, sizeof(inner), "%.120s.%s", path, member->name);
 		if (!there && member->required)
-			return bad_member(walk->error, inner, "there");
+			return json_bad_member(walk->error, inner, "there");
 
 		/* null is a document, and else it stands for nothing */
 		if (there && (value != NULL || member->required) &&
@@ -546,13 +546,13 @@ check_object(Walk *walk, const char *path, const Member *members, json_object *o
 
 /* The line's only member says what it is about. */
 static bool
-check_kind(json_object *document, void *found, DocumentError *error)
+check_kind(json_object *document, void *found, JsonCheckError *error)
 {
-	Walk	   *walk = found;
+	LineWalk   *walk = found;
 
 	walk->error = error;
 	if (!json_object_is_type(document, json_type_object) || json_object_object_length(document) != 1)
-		return bad_member(error, "$", "an object with one member, such as \"image\"");
+		return json_bad_member(error, "$", "an object with one member, such as \"image\"");
 	for (int kind = 0; kind < LINE_KINDS; kind++)
 	{
 		json_object *value;
@@ -564,14 +564,14 @@ check_kind(json_object *document, void *found, DocumentError *error)
 			return check_member(walk, kinds[kind].name, &bytes_value, value);
 		return check_object(walk, kinds[kind].name, kinds[kind].members, value);
 	}
-	return bad_member(error, "$",
-					  "an object with one member: pictrepo, image, details, setting, migration, upload,"
-					  " queue, schedule, job, dead_job, blocked or bytes");
+	return json_bad_member(error, "$",
+						   "an object with one member: pictrepo, image, details, setting, migration, upload,"
+						   " queue, schedule, job, dead_job, blocked or bytes");
 }
 
 /* At least as deep as the line is nested: json-c asks for memory for it. */
 static int
-depth_to_expect(const LineSource *source)
+depth_to_expect(const ExportLineSource *source)
 {
 	int			depth = 1;
 
@@ -581,16 +581,16 @@ depth_to_expect(const LineSource *source)
 }
 
 bool
-check_line(const LineSource *source, Line *line, DocumentError *error)
+line_check(const ExportLineSource *source, ExportLine *line, JsonCheckError *error)
 {
-	DocumentSource document = {
+	JsonSource	document = {
 		.json = source->json,
 		.length = source->length,
 		.max_depth = depth_to_expect(source),
 		.any_bytes = source->any_bytes
 	};
-	Walk		walk = {.source = source, .line = line};
+	LineWalk	walk = {.source = source, .line = line};
 
 	memset(line, 0, sizeof(*line));
-	return read_document(&document, check_kind, &walk, error);
+	return json_read(&document, check_kind, &walk, error);
 }

@@ -15,7 +15,7 @@
 /* the version of the format that is written and read */
 #define LINES_VERSION 1
 
-typedef enum LineKind
+typedef enum ExportLineKind
 {
 	LINE_HEADER,
 	LINE_BYTES,
@@ -29,32 +29,33 @@ typedef enum LineKind
 	LINE_JOB,
 	LINE_DEAD_JOB,
 	LINE_BLOCKED,
-} LineKind;
+} ExportLineKind;
 
 #define LINE_KINDS (LINE_BLOCKED + 1)
 
 /* What was found; how much of an image there is to do */
-typedef struct Line
+typedef struct ExportLine
 {
-	LineKind	kind;
+	ExportLineKind kind;
 	size_t		aliases;
 	size_t		urls;
 	size_t		variants;
 	size_t		details;
-} Line;
+} ExportLine;
 
-typedef struct LineSource
+typedef struct ExportLineSource
 {
 	const char *json;			/* in UTF-8, or as any_bytes says */
 	size_t		length;			/* without a terminator */
 	bool		any_bytes;		/* what a line of kind bytes holds */
-	bool		count_characters;	/* stored, a character takes an unknown number of bytes, so
-									 * that limits are only checked roughly */
-} LineSource;
+	bool		count_characters;	/* stored, a character takes an unknown
+									 * number of bytes, so that limits are
+									 * only checked roughly */
+} ExportLineSource;
 
-extern bool check_line(const LineSource *source, Line *line, DocumentError *error);
+extern bool line_check(const ExportLineSource *source, ExportLine *line, JsonCheckError *error);
 
 /* the member that says what a line is about */
-extern const char *line_kind_name(LineKind kind);
+extern const char *line_kind_name(ExportLineKind kind);
 
 #endif

@@ -25,12 +25,12 @@ has_texts(json_object *value, const char *first, size_t first_most,
 
 	if (!json_object_is_type(value, json_type_object))
 		return false;
-	return json_object_object_get_ex(value, first, &text) && is_text(text, 1, first_most) &&
-		json_object_object_get_ex(value, second, &text) && is_text(text, 1, second_most);
+	return json_object_object_get_ex(value, first, &text) && json_is_text(text, 1, first_most) &&
+		json_object_object_get_ex(value, second, &text) && json_is_text(text, 1, second_most);
 }
 
 bool
-check_upload_result(json_object *document, DocumentError *error)
+check_upload_result(json_object *document, JsonCheckError *error)
 {
 	json_object *success;
 	json_object *failure;
@@ -38,19 +38,19 @@ check_upload_result(json_object *document, DocumentError *error)
 	bool		failed;
 
 	if (document == NULL)
-		return bad_member(error, "$", "anything but null");
+		return json_bad_member(error, "$", "anything but null");
 	if (!json_object_is_type(document, json_type_object))
 		return true;
 
 	succeeded = json_object_object_get_ex(document, "Success", &success);
 	failed = json_object_object_get_ex(document, "Failure", &failure);
 	if (succeeded && failed)
-		return bad_member(error, "$", "a Success or a Failure, not both");
+		return json_bad_member(error, "$", "a Success or a Failure, not both");
 	if (succeeded && !has_texts(success, "alias", ALIAS_MAX, "token", TOKEN_MAX))
-		return bad_member(error, "Success",
-						  "an object with the texts \"alias\" and \"token\" of 1 to 255 bytes");
+		return json_bad_member(error, "Success",
+							   "an object with the texts \"alias\" and \"token\" of 1 to 255 bytes");
 	if (failed && !has_texts(failure, "message", SIZE_MAX, "code", SIZE_MAX))
-		return bad_member(error, "Failure",
-						  "an object with the texts \"message\" and \"code\"");
+		return json_bad_member(error, "Failure",
+							   "an object with the texts \"message\" and \"code\"");
 	return true;
 }

@@ -24,11 +24,13 @@
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
 
-READS_NOW(hash_of_alias, "SELECT hash FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+STATEMENT(hash_of_alias, STMT_READ_WRITE,
+		  "SELECT hash FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
 
-WRITES(lock_hash, "SELECT FROM pictrepo.hashes WHERE hash = $1 FOR UPDATE", BYTEAOID);
+STATEMENT(lock_hash, STMT_READ_WRITE,
+		  "SELECT FROM pictrepo.hashes WHERE hash = $1 FOR UPDATE", BYTEAOID);
 
-READS_NOW(alias_is_of_hash,
+STATEMENT(alias_is_of_hash, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.aliases WHERE alias = $1 AND hash = $2", TEXTOID, BYTEAOID);
 
 /*
@@ -42,17 +44,17 @@ lock_image(NullableDatum alias)
 	{
 		NullableDatum hash;
 
-		if (run_statement(&hash_of_alias, &alias) == 0)
+		if (statement_run(&hash_of_alias, &alias) == 0)
 			return NULL_ARG;
-		hash = kept_value(0, 1);
-		if (run_statement(&lock_hash, &hash) > 0 &&
-			run_statement(&alias_is_of_hash, ARGS(alias, hash)) > 0)
+		hash = result_value_copy(0, 1);
+		if (statement_run(&lock_hash, &hash) > 0 &&
+			statement_run(&alias_is_of_hash, ARGS(alias, hash)) > 0)
 		{
 			INJECT(image_locked);
 			return hash;
 		}
 		/* it was deleted meanwhile, and may be back as that of another hash */
-		look_again();
+		check_can_retry();
 	}
 }
 
@@ -60,58 +62,60 @@ lock_image(NullableDatum alias)
  * What goes is what counts, not what was there before: variants expire and
  * move without their hash.
  */
-WRITES(delete_images,
-	   "WITH variant AS (DELETE FROM pictrepo.variants WHERE hash = ANY ($1) RETURNING identifier),"
-	   " image AS (DELETE FROM pictrepo.hashes WHERE hash = ANY ($1)"
-	   " RETURNING identifier, motion_identifier)"
-	   " SELECT identifier FROM variant UNION ALL SELECT identifier FROM image"
-	   " UNION ALL SELECT motion_identifier FROM image WHERE motion_identifier IS NOT NULL",
-	   BYTEAARRAYOID);
+STATEMENT(delete_images, STMT_READ_WRITE,
+		  "WITH variant AS (DELETE FROM pictrepo.variants WHERE hash = ANY ($1) RETURNING identifier),"
+		  " image AS (DELETE FROM pictrepo.hashes WHERE hash = ANY ($1)"
+		  " RETURNING identifier, motion_identifier)"
+		  " SELECT identifier FROM variant UNION ALL SELECT identifier FROM image"
+		  " UNION ALL SELECT motion_identifier FROM image WHERE motion_identifier IS NOT NULL",
+		  BYTEAARRAYOID);
 
-WRITES(delete_aliases,
-	   "WITH gone AS (DELETE FROM pictrepo.aliases WHERE hash = ANY ($1) RETURNING alias)"
-	   " SELECT alias FROM gone ORDER BY alias",
-	   BYTEAARRAYOID);
+STATEMENT(delete_aliases, STMT_READ_WRITE,
+		  "WITH gone AS (DELETE FROM pictrepo.aliases WHERE hash = ANY ($1) RETURNING alias)"
+		  " SELECT alias FROM gone ORDER BY alias",
+		  BYTEAARRAYOID);
 
 /* The hashes are locked and have no aliases: they go with all that belongs to them. */
 static void
 remove_images(NullableDatum hashes, Files *files)
 {
-	run_statement(&delete_images, &hashes);
+	statement_run(&delete_images, &hashes);
 	INJECT(image_deleted);
-	note_files(files);
+	files_add_result(files);
 }
 
 /* The hashes are locked: they go with their aliases. */
 void
 remove_aliases_and_images(NullableDatum hashes, Files *files)
 {
-	run_statement(&delete_aliases, &hashes);
+	statement_run(&delete_aliases, &hashes);
 	remove_images(hashes, files);
 }
 
 static NullableDatum
 only_hash(NullableDatum hash)
 {
-	return given(PointerGetDatum(construct_array(&hash.value, 1, BYTEAOID, -1, false,
-												 TYPALIGN_INT)));
+	return not_null(PointerGetDatum(construct_array(&hash.value, 1, BYTEAOID, -1, false,
+													TYPALIGN_INT)));
 }
 
-WRITES(delete_alias_of_image, "DELETE FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+STATEMENT(delete_alias_of_image, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
 
-READS(any_alias_of_hash, "SELECT FROM pictrepo.aliases WHERE hash = $1 LIMIT 1", BYTEAOID);
+STATEMENT(any_alias_of_hash, STMT_READ_ONLY,
+		  "SELECT FROM pictrepo.aliases WHERE hash = $1 LIMIT 1", BYTEAOID);
 
 static bool
 has_aliases(NullableDatum hash)
 {
-	return run_latest(&any_alias_of_hash, &hash) > 0;
+	return statement_run_latest(&any_alias_of_hash, &hash) > 0;
 }
 
 /* The hash is locked: an alias of it goes, and with the last one the image. */
 void
 remove_alias(NullableDatum alias, NullableDatum hash, Files *files)
 {
-	run_statement(&delete_alias_of_image, &alias);
+	statement_run(&delete_alias_of_image, &alias);
 	INJECT(alias_deleted);
 	if (!has_aliases(hash))
 		remove_images(only_hash(hash), files);
@@ -120,7 +124,8 @@ remove_alias(NullableDatum alias, NullableDatum hash, Files *files)
 PG_FUNCTION_INFO_V1(pictrepo_delete_alias);
 
 /* NULL: no such alias; compared in constant time */
-READS_NOW(token_fits, "SELECT pictrepo.check_delete_token($1, $2)", TEXTOID, TEXTOID);
+STATEMENT(token_fits, STMT_READ_WRITE,
+		  "SELECT pictrepo.check_delete_token($1, $2)", TEXTOID, TEXTOID);
 
 /*
  * delete_alias(alias text, delete_token text) -> text
@@ -137,24 +142,24 @@ pictrepo_delete_alias(PG_FUNCTION_ARGS)
 	NullableDatum hash;
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	hash = lock_image(alias);
 	if (!hash.isnull)
 	{
-		run_statement(&token_fits, ARGS(alias, token));
+		statement_run(&token_fits, ARGS(alias, token));
 		outcome = DatumGetBool(result_value(0, 1).value) ? "deleted" : "forbidden";
 	}
 	if (strcmp(outcome, "deleted") == 0)
 		remove_alias(alias, hash, &files);
-	release_noted(files);
-	end_call(&call);
+	files_release(files);
+	repo_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(outcome));
 }
 
 /* ----- moderation ----- */
 
-WRITES(insert_block,
-	   "INSERT INTO pictrepo.blocked (hash) VALUES ($1) ON CONFLICT DO NOTHING", BYTEAOID);
+STATEMENT(insert_block, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.blocked (hash) VALUES ($1) ON CONFLICT DO NOTHING", BYTEAOID);
 
 PG_FUNCTION_INFO_V1(pictrepo_purge);
 
@@ -173,22 +178,22 @@ pictrepo_purge(PG_FUNCTION_ARGS)
 	NullableDatum hash;
 	RepoCall	call;
 
-	begin_rows(fcinfo);
-	begin_call(&call, fcinfo);
+	rows_begin(fcinfo);
+	repo_call_begin(&call, fcinfo);
 	hash = lock_image(alias);
 	if (!hash.isnull)
 	{
 		NullableDatum image = only_hash(hash);
 
 		if (block)
-			run_statement(&insert_block, &hash);
+			statement_run(&insert_block, &hash);
 		INJECT(image_blocked);
-		run_statement(&delete_aliases, &image);
-		give_result_rows(fcinfo);
+		statement_run(&delete_aliases, &image);
+		rows_add_result(fcinfo);
 		remove_images(image, &files);
-		release_noted(files);
+		files_release(files);
 	}
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_NULL();
 }
 
@@ -202,12 +207,13 @@ PG_FUNCTION_INFO_V1(pictrepo_block_hash);
 Datum
 pictrepo_block_hash(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &insert_block, ARGS(hash_argument(fcinfo, 0)));
+	return return_found(fcinfo, &insert_block, ARGS(hash_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_unblock_hash);
 
-WRITES(delete_block, "DELETE FROM pictrepo.blocked WHERE hash = $1", BYTEAOID);
+STATEMENT(delete_block, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.blocked WHERE hash = $1", BYTEAOID);
 
 /*
  * unblock_hash(hash bytea) -> bool
@@ -217,12 +223,13 @@ WRITES(delete_block, "DELETE FROM pictrepo.blocked WHERE hash = $1", BYTEAOID);
 Datum
 pictrepo_unblock_hash(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &delete_block, ARGS(hash_argument(fcinfo, 0)));
+	return return_found(fcinfo, &delete_block, ARGS(hash_argument(fcinfo, 0)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_blocked_hashes);
 
-READS_ALL(all_blocked, "SELECT hash, blocked_at FROM pictrepo.blocked ORDER BY blocked_at DESC, hash");
+STATEMENT(all_blocked, STMT_READ_ONLY | STMT_WHOLE_TABLE,
+		  "SELECT hash, blocked_at FROM pictrepo.blocked ORDER BY blocked_at DESC, hash");
 
 /*
  * blocked_hashes() -> setof (hash bytea, blocked_at timestamptz)
@@ -232,5 +239,5 @@ READS_ALL(all_blocked, "SELECT hash, blocked_at FROM pictrepo.blocked ORDER BY b
 Datum
 pictrepo_blocked_hashes(PG_FUNCTION_ARGS)
 {
-	return answer_rows(fcinfo, &all_blocked, NULL);
+	return return_rows(fcinfo, &all_blocked, NULL);
 }

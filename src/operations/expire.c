@@ -19,15 +19,14 @@
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
 #include "sqlfunc/statement.h"
-#include "xact/row_count.h"
 
-WRITES(delete_old_variants,
-	   "WITH gone AS (DELETE FROM pictrepo.variants WHERE ctid = ANY (ARRAY("
-	   "SELECT ctid FROM pictrepo.variants WHERE accessed < $1"
-	   " ORDER BY accessed, hash, variant LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))"
-	   " RETURNING identifier)"
-	   " SELECT count(*), array_agg(identifier) FROM gone",
-	   TIMESTAMPTZOID, INT4OID, INT4OID);
+STATEMENT(delete_old_variants, STMT_READ_WRITE,
+		  "WITH gone AS (DELETE FROM pictrepo.variants WHERE ctid = ANY (ARRAY("
+		  "SELECT ctid FROM pictrepo.variants WHERE accessed < $1"
+		  " ORDER BY accessed, hash, variant LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))"
+		  " RETURNING identifier)"
+		  " SELECT count(*), array_agg(identifier) FROM gone",
+		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /* After that statement: the files go as well; how many variants there were. */
 static uint64
@@ -35,7 +34,7 @@ release_old_variants(void)
 {
 	int64		count = DatumGetInt64(result_value(0, 1).value);
 
-	release_files(kept_value(0, 2));
+	release_files(result_value_copy(0, 2));
 	return count;
 }
 
@@ -55,30 +54,30 @@ pictrepo_expire_variants(PG_FUNCTION_ARGS)
 	int64		count;
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
-	run_statement(&delete_old_variants, ARGS(before, max, given(Int32GetDatum(0))));
+	repo_call_begin(&call, fcinfo);
+	statement_run(&delete_old_variants, ARGS(before, max, not_null(Int32GetDatum(0))));
 	count = release_old_variants();
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_INT64(count);
 }
 
-READS_NOW(old_aliases,
+STATEMENT(old_aliases, STMT_READ_WRITE,
 		  "SELECT alias, $1 FROM pictrepo.older_aliases($1, $2 + $3) OFFSET $3",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
-WRITES(try_lock_hash,
-	   "SELECT h.hash FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
-	   " WHERE a.alias = $1 FOR UPDATE OF h SKIP LOCKED",
-	   TEXTOID);
+STATEMENT(try_lock_hash, STMT_READ_WRITE,
+		  "SELECT h.hash FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
+		  " WHERE a.alias = $1 FOR UPDATE OF h SKIP LOCKED",
+		  TEXTOID);
 
 /* The alias before its urls, as in a removal; and they stay untouched from now on. */
-WRITES(lock_old_alias,
-	   "WITH alias AS MATERIALIZED (SELECT a.alias FROM pictrepo.aliases a"
-	   " WHERE a.alias = $1 AND a.hash = $2 FOR UPDATE SKIP LOCKED),"
-	   " urls AS MATERIALIZED (SELECT p.accessed FROM pictrepo.proxies p"
-	   " WHERE p.alias = (SELECT alias FROM alias) FOR UPDATE)"
-	   " SELECT max(accessed) < $3 FROM urls",
-	   TEXTOID, BYTEAOID, TIMESTAMPTZOID);
+STATEMENT(lock_old_alias, STMT_READ_WRITE,
+		  "WITH alias AS MATERIALIZED (SELECT a.alias FROM pictrepo.aliases a"
+		  " WHERE a.alias = $1 AND a.hash = $2 FOR UPDATE SKIP LOCKED),"
+		  " urls AS MATERIALIZED (SELECT p.accessed FROM pictrepo.proxies p"
+		  " WHERE p.alias = (SELECT alias FROM alias) FOR UPDATE)"
+		  " SELECT max(accessed) < $3 FROM urls",
+		  TEXTOID, BYTEAOID, TIMESTAMPTZOID);
 
 /* Delete an alias if it is old still, now that nobody can touch it. */
 static bool
@@ -87,10 +86,10 @@ remove_old_alias(NullableDatum alias, NullableDatum before, Files *files)
 	NullableDatum hash;
 	NullableDatum old;
 
-	if (run_statement(&try_lock_hash, &alias) == 0)
+	if (statement_run(&try_lock_hash, &alias) == 0)
 		return false;
-	hash = kept_value(0, 1);
-	run_statement(&lock_old_alias, ARGS(alias, hash, before));
+	hash = result_value_copy(0, 1);
+	statement_run(&lock_old_alias, ARGS(alias, hash, before));
 	old = result_value(0, 1);
 	if (old.isnull || !DatumGetBool(old.value))
 		return false;
@@ -104,19 +103,19 @@ remove_old_aliases(void)
 {
 	uint64		found = SPI_processed;
 	NullableDatum *aliases = palloc_array(NullableDatum, found + 1);
-	NullableDatum before = found > 0 ? kept_value(0, 2) : NULL_ARG;
+	NullableDatum before = found > 0 ? result_value_copy(0, 2) : NULL_ARG;
 	Files		files = NULL;
 	uint64		removed = 0;
 
 	for (uint64 i = 0; i < found; i++)
-		aliases[i] = kept_value(i, 1);
+		aliases[i] = result_value_copy(i, 1);
 	for (uint64 i = 0; i < found; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		report_progress("proxies", i, found);
+		progress_report("proxies", i, found);
 		removed += remove_old_alias(aliases[i], before, &files);
 	}
-	release_noted(files);
+	files_release(files);
 	return removed;
 }
 
@@ -136,11 +135,11 @@ pictrepo_expire_proxies(PG_FUNCTION_ARGS)
 	int64		count;
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
-	run_statement(&old_aliases, ARGS(before, max, given(Int32GetDatum(0))));
+	repo_call_begin(&call, fcinfo);
+	statement_run(&old_aliases, ARGS(before, max, not_null(Int32GetDatum(0))));
 	count = remove_old_aliases();
-	end_call(&call);
-	end_progress();
+	repo_call_end(&call);
+	progress_end();
 	PG_RETURN_INT64(count);
 }
 
@@ -149,23 +148,23 @@ pictrepo_expire_proxies(PG_FUNCTION_ARGS)
 static NullableDatum
 retained_since(int retention)
 {
-	return given(TimestampTzGetDatum(GetCurrentTimestamp() - retention * USECS_PER_SEC));
+	return not_null(TimestampTzGetDatum(GetCurrentTimestamp() - retention * USECS_PER_SEC));
 }
 
 uint64
 expire_old_variants(void)
 {
-	if (variant_retention == 0)
+	if (guc_variant_retention == 0)
 		return 0;
-	return run_batch(&delete_old_variants, ARGS(retained_since(variant_retention)), SMALL_BATCH,
-					 release_old_variants);
+	return row_batch_run(&delete_old_variants, ARGS(retained_since(guc_variant_retention)), TASK_SMALL_BATCH,
+						 release_old_variants);
 }
 
 uint64
 expire_old_proxies(void)
 {
-	if (proxy_retention == 0)
+	if (guc_proxy_retention == 0)
 		return 0;
-	return run_batch(&old_aliases, ARGS(retained_since(proxy_retention)), SMALL_BATCH,
-					 remove_old_aliases);
+	return row_batch_run(&old_aliases, ARGS(retained_since(guc_proxy_retention)), TASK_SMALL_BATCH,
+						 remove_old_aliases);
 }

@@ -22,35 +22,34 @@
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
-#include "xact/row_count.h"
 
 /*
  * Whoever names a file that is known already holds its details, and is waited
  * for.  In order, as two releases may have several files in common.
  */
-WRITES(lock_details,
-	   "SELECT FROM pictrepo.details WHERE identifier = ANY ($1) ORDER BY identifier FOR UPDATE",
-	   TEXTARRAYOID);
+STATEMENT(lock_details, STMT_READ_WRITE,
+		  "SELECT FROM pictrepo.details WHERE identifier = ANY ($1) ORDER BY identifier FOR UPDATE",
+		  TEXTARRAYOID);
 
 /* Those that something names still, and the others */
-READS(sort_files,
-	  "SELECT array_agg(file ORDER BY file) FILTER (WHERE named),"
-	  " array_agg(file ORDER BY file) FILTER (WHERE NOT named)"
-	  " FROM (SELECT file, EXISTS (SELECT FROM pictrepo.hashes h WHERE h.identifier = file"
-	  " UNION ALL SELECT FROM pictrepo.hashes h WHERE h.motion_identifier = file"
-	  " UNION ALL SELECT FROM pictrepo.variants v WHERE v.identifier = file) AS named"
-	  " FROM (SELECT DISTINCT file COLLATE \"C\" AS file FROM unnest($1) AS file) given"
-	  " WHERE file IS NOT NULL) files",
-	  TEXTARRAYOID);
+STATEMENT(sort_files, STMT_READ_ONLY,
+		  "SELECT array_agg(file ORDER BY file) FILTER (WHERE named),"
+		  " array_agg(file ORDER BY file) FILTER (WHERE NOT named)"
+		  " FROM (SELECT file, EXISTS (SELECT FROM pictrepo.hashes h WHERE h.identifier = file"
+		  " UNION ALL SELECT FROM pictrepo.hashes h WHERE h.motion_identifier = file"
+		  " UNION ALL SELECT FROM pictrepo.variants v WHERE v.identifier = file) AS named"
+		  " FROM (SELECT DISTINCT file COLLATE \"C\" AS file FROM unnest($1) AS file) given"
+		  " WHERE file IS NOT NULL) files",
+		  TEXTARRAYOID);
 
-WRITES(delete_details,
-	   "DELETE FROM pictrepo.details WHERE identifier = ANY ($1)", TEXTARRAYOID);
+STATEMENT(delete_details, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.details WHERE identifier = ANY ($1)", TEXTARRAYOID);
 
-WRITES(queue_removals,
-	   "SELECT pictrepo.push_many('cleanup', array_agg(jsonb_build_object('Identifier',"
-	   " jsonb_build_object('identifier', file)) ORDER BY place))"
-	   " FROM unnest($1) WITH ORDINALITY AS files (file, place)",
-	   TEXTARRAYOID);
+STATEMENT(queue_removals, STMT_READ_WRITE,
+		  "SELECT pictrepo.push_many('cleanup', array_agg(jsonb_build_object('Identifier',"
+		  " jsonb_build_object('identifier', file)) ORDER BY place))"
+		  " FROM unnest($1) WITH ORDINALITY AS files (file, place)",
+		  TEXTARRAYOID);
 
 /* no user takes this with the pg_advisory_* functions */
 #define FILE_LOCK_CLASS 0x706b
@@ -93,21 +92,21 @@ release_files(NullableDatum files)
 
 	if (files.isnull)
 		return;
-	run_latest(&lock_details, &files);
-	run_latest(&sort_files, &files);
-	named = kept_value(0, 1);
-	superfluous = kept_value(0, 2);
+	statement_run_latest(&lock_details, &files);
+	statement_run_latest(&sort_files, &files);
+	named = result_value_copy(0, 1);
+	superfluous = result_value_copy(0, 2);
 	if (!named.isnull)
 	{
 		lock_files(named.value);
-		run_latest(&sort_files, &files);
-		superfluous = kept_value(0, 2);
+		statement_run_latest(&sort_files, &files);
+		superfluous = result_value_copy(0, 2);
 	}
 	INJECT(files_sorted);
 	if (!superfluous.isnull)
 	{
-		run_latest(&delete_details, &superfluous);
-		run_statement(&queue_removals, &superfluous);
+		statement_run_latest(&delete_details, &superfluous);
+		statement_run(&queue_removals, &superfluous);
 		INJECT(files_released);
 	}
 }
@@ -115,8 +114,8 @@ release_files(NullableDatum files)
 void
 release_file(NullableDatum file)
 {
-	release_files(given(PointerGetDatum(construct_array(&file.value, 1, TEXTOID, -1, false,
-														TYPALIGN_INT))));
+	release_files(not_null(PointerGetDatum(construct_array(&file.value, 1, TEXTOID, -1, false,
+														   TYPALIGN_INT))));
 }
 
 /* Files to be released when all else is done; in the call's memory. */
@@ -124,7 +123,7 @@ typedef ArrayBuildState *Files;
 
 /* Those that the last statement gave, one a row */
 void
-note_files(Files *files)
+files_add_result(Files *files)
 {
 	for (uint64 i = 0; i < SPI_processed; i++)
 		*files = accumArrayResult(*files, result_value(i, 1).value, false, TEXTOID,
@@ -132,8 +131,8 @@ note_files(Files *files)
 }
 
 void
-release_noted(Files files)
+files_release(Files files)
 {
 	if (files != NULL)
-		release_files(given(makeArrayResult(files, CurrentMemoryContext)));
+		release_files(not_null(makeArrayResult(files, CurrentMemoryContext)));
 }

@@ -62,18 +62,19 @@ ingestion_arguments(FunctionCallInfo fcinfo, int n)
 
 /* ----- the content ----- */
 
-WRITES(insert_hash,
-	   "INSERT INTO pictrepo.hashes (hash, identifier, created_at)"
-	   " VALUES ($1, $2, coalesce($3, now())) ON CONFLICT DO NOTHING",
-	   BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+STATEMENT(insert_hash, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.hashes (hash, identifier, created_at)"
+		  " VALUES ($1, $2, coalesce($3, now())) ON CONFLICT DO NOTHING",
+		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
 
-WRITES(hold_hash, "SELECT FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE", BYTEAOID);
+STATEMENT(hold_hash, STMT_READ_WRITE,
+		  "SELECT FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE", BYTEAOID);
 
 /*
  * Not asked of hold_hash: a file that moved while we waited for the lock would
  * be the new one, and its details those of before.
  */
-READS_NOW(stored_content,
+STATEMENT(stored_content, STMT_READ_WRITE,
 		  "SELECT h.identifier, d.details FROM pictrepo.hashes h"
 		  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier WHERE h.hash = $1",
 		  BYTEAOID);
@@ -87,21 +88,22 @@ hold_content(Ingestion *ingestion)
 {
 	for (;;)
 	{
-		if (run_statement(&insert_hash, ARGS(ingestion->hash, ingestion->identifier,
+		if (statement_run(&insert_hash, ARGS(ingestion->hash, ingestion->identifier,
 											 ingestion->created_at)) > 0)
 			return created;
-		if (run_statement(&hold_hash, &ingestion->hash) > 0)
+		if (statement_run(&hold_hash, &ingestion->hash) > 0)
 			break;
 		/* it was there a moment ago, and is gone */
-		look_again();
+		check_can_retry();
 	}
-	run_statement(&stored_content, &ingestion->hash);
-	ingestion->stored_identifier = kept_value(0, 1);
-	ingestion->stored_details = kept_value(0, 2);
+	statement_run(&stored_content, &ingestion->hash);
+	ingestion->stored_identifier = result_value_copy(0, 1);
+	ingestion->stored_details = result_value_copy(0, 2);
 	return duplicate;
 }
 
-READS(block_of_hash, "SELECT FROM pictrepo.blocked WHERE hash = $1", BYTEAOID);
+STATEMENT(block_of_hash, STMT_READ_ONLY,
+		  "SELECT FROM pictrepo.blocked WHERE hash = $1", BYTEAOID);
 
 /*
  * Asked with the content held: a purge that blocked it and was done while we
@@ -110,24 +112,25 @@ READS(block_of_hash, "SELECT FROM pictrepo.blocked WHERE hash = $1", BYTEAOID);
 static bool
 is_blocked(NullableDatum hash)
 {
-	return run_latest(&block_of_hash, &hash) > 0;
+	return statement_run_latest(&block_of_hash, &hash) > 0;
 }
 
 /* ----- the rest of it ----- */
 
-WRITES(insert_alias,
-	   "INSERT INTO pictrepo.aliases (alias, delete_token, hash) VALUES ($1, $2, $3)"
-	   " ON CONFLICT DO NOTHING",
-	   TEXTOID, TEXTOID, BYTEAOID);
+STATEMENT(insert_alias, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.aliases (alias, delete_token, hash) VALUES ($1, $2, $3)"
+		  " ON CONFLICT DO NOTHING",
+		  TEXTOID, TEXTOID, BYTEAOID);
 
-WRITES(insert_details,
-	   "INSERT INTO pictrepo.details (identifier, details) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-	   TEXTOID, JSONBOID);
+STATEMENT(insert_details, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.details (identifier, details) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+		  TEXTOID, JSONBOID);
 
-WRITES(hold_details,
-	   "SELECT details FROM pictrepo.details WHERE identifier = $1 FOR KEY SHARE", TEXTOID);
+STATEMENT(hold_details, STMT_READ_WRITE,
+		  "SELECT details FROM pictrepo.details WHERE identifier = $1 FOR KEY SHARE", TEXTOID);
 
-WRITES(delete_hash, "DELETE FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+STATEMENT(delete_hash, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
 /*
  * The first details of a file stay: those that are stored now.  A file that is
@@ -139,12 +142,12 @@ store_details(NullableDatum identifier, NullableDatum details)
 {
 	for (;;)
 	{
-		if (run_statement(&insert_details, ARGS(identifier, details)) > 0)
+		if (statement_run(&insert_details, ARGS(identifier, details)) > 0)
 			return details;
-		if (run_statement(&hold_details, &identifier) > 0)
-			return kept_value(0, 1);
+		if (statement_run(&hold_details, &identifier) > 0)
+			return result_value_copy(0, 1);
 		/* they went with the file's last other name */
-		look_again();
+		check_can_retry();
 	}
 }
 
@@ -158,7 +161,7 @@ run_ingestion(Ingestion *ingestion)
 	INJECT(content_held);
 	if (is_blocked(ingestion->hash))
 		refusal = blocked;
-	else if (run_statement(&insert_alias,
+	else if (statement_run(&insert_alias,
 						   ARGS(ingestion->alias, ingestion->token, ingestion->hash)) == 0)
 		refusal = alias_exists;
 	INJECT(alias_stored);
@@ -166,7 +169,7 @@ run_ingestion(Ingestion *ingestion)
 	if (refusal != NULL)
 	{
 		if (ingestion->outcome == created)
-			run_statement(&delete_hash, &ingestion->hash);
+			statement_run(&delete_hash, &ingestion->hash);
 		ingestion->outcome = refusal;
 		ingestion->stored_identifier = ingestion->stored_details = NULL_ARG;
 	}
@@ -183,7 +186,7 @@ run_ingestion(Ingestion *ingestion)
 static Datum
 ingestion_row(FunctionCallInfo fcinfo, const Ingestion *ingestion)
 {
-	return form_row(fcinfo, ARGS(given(CStringGetTextDatum(ingestion->outcome)),
+	return form_row(fcinfo, ARGS(not_null(CStringGetTextDatum(ingestion->outcome)),
 								 ingestion->stored_identifier, ingestion->stored_details));
 }
 
@@ -204,27 +207,28 @@ pictrepo_ingest(PG_FUNCTION_ARGS)
 	Ingestion	ingestion = ingestion_arguments(fcinfo, 0);
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	run_ingestion(&ingestion);
-	end_call(&call);
+	repo_call_end(&call);
 	return ingestion_row(fcinfo, &ingestion);
 }
 
 /* ----- as the end of a job ----- */
 
 /* The functions of other rooms that a job ends with */
-WRITES(complete_job, "SELECT pictrepo.complete_job($1, $2, $3)", TEXTOID, UUIDOID, UUIDOID);
+STATEMENT(complete_job, STMT_READ_WRITE,
+		  "SELECT pictrepo.complete_job($1, $2, $3)", TEXTOID, UUIDOID, UUIDOID);
 
-WRITES(complete_upload,
-	   "SELECT pictrepo.complete_upload($1, CASE WHEN $2 IN ('created', 'duplicate')"
-	   " THEN jsonb_build_object('Success', jsonb_build_object('alias', $3, 'token', $4))"
-	   " ELSE jsonb_build_object('Failure', jsonb_build_object("
-	   "'message', CASE $2 WHEN 'blocked' THEN 'the content is blocked' ELSE 'the alias exists' END,"
-	   " 'code', replace($2, '_', '-'))) END)",
-	   UUIDOID, TEXTOID, TEXTOID, TEXTOID);
+STATEMENT(complete_upload, STMT_READ_WRITE,
+		  "SELECT pictrepo.complete_upload($1, CASE WHEN $2 IN ('created', 'duplicate')"
+		  " THEN jsonb_build_object('Success', jsonb_build_object('alias', $3, 'token', $4))"
+		  " ELSE jsonb_build_object('Failure', jsonb_build_object("
+		  "'message', CASE $2 WHEN 'blocked' THEN 'the content is blocked' ELSE 'the alias exists' END,"
+		  " 'code', replace($2, '_', '-'))) END)",
+		  UUIDOID, TEXTOID, TEXTOID, TEXTOID);
 
 /* Does the job, which somebody else has or will have, name the file? */
-READS_NOW(job_names_file,
+STATEMENT(job_names_file, STMT_READ_WRITE,
 		  "SELECT FROM (SELECT id, job FROM pictrepo.job_queue UNION ALL SELECT id, job FROM pictrepo.dead_jobs) j"
 		  " WHERE j.id = $1 AND jsonb_path_exists(j.job, 'strict $.** ? (@ == $file)',"
 		  " jsonb_build_object('file', $2), true)",
@@ -250,13 +254,13 @@ pictrepo_finish_ingest(PG_FUNCTION_ARGS)
 	Ingestion	ingestion = ingestion_arguments(fcinfo, 4);
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
-	run_statement(&complete_job, job);
+	repo_call_begin(&call, fcinfo);
+	statement_run(&complete_job, job);
 	INJECT(ingest_job_ended);
 	if (strcmp(TextDatumGetCString(result_value(0, 1).value), "lost") == 0)
 	{
 		ingestion.outcome = lost;
-		if (run_statement(&job_names_file, ARGS(job[2], ingestion.identifier)) == 0)
+		if (statement_run(&job_names_file, ARGS(job[2], ingestion.identifier)) == 0)
 			release_file(ingestion.identifier);
 	}
 	else
@@ -264,38 +268,38 @@ pictrepo_finish_ingest(PG_FUNCTION_ARGS)
 		run_ingestion(&ingestion);
 		INJECT(ingest_stored);
 		if (!upload.isnull)
-			run_statement(&complete_upload,
-						  ARGS(upload, given(CStringGetTextDatum(ingestion.outcome)),
+			statement_run(&complete_upload,
+						  ARGS(upload, not_null(CStringGetTextDatum(ingestion.outcome)),
 							   ingestion.alias, ingestion.token));
 	}
-	end_call(&call);
+	repo_call_end(&call);
 	return ingestion_row(fcinfo, &ingestion);
 }
 
 /* ----- variants ----- */
 
-WRITES(end_claim,
-	   "DELETE FROM pictrepo.variant_claims WHERE hash = $1 AND variant = $2 AND worker = $3",
-	   BYTEAOID, TEXTOID, UUIDOID);
+STATEMENT(end_claim, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.variant_claims WHERE hash = $1 AND variant = $2 AND worker = $3",
+		  BYTEAOID, TEXTOID, UUIDOID);
 
-READS_NOW(variant_exists,
+STATEMENT(variant_exists, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.variants WHERE hash = $1 AND variant = $2", BYTEAOID, TEXTOID);
 
-WRITES(insert_variant,
-	   "INSERT INTO pictrepo.variants (hash, variant, identifier) VALUES ($1, $2, $3)"
-	   " ON CONFLICT DO NOTHING",
-	   BYTEAOID, TEXTOID, TEXTOID);
+STATEMENT(insert_variant, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.variants (hash, variant, identifier) VALUES ($1, $2, $3)"
+		  " ON CONFLICT DO NOTHING",
+		  BYTEAOID, TEXTOID, TEXTOID);
 
 /* Within a call: what became of the variant. */
 static const char *
 store_variant(const NullableDatum *key, NullableDatum identifier, NullableDatum details)
 {
-	if (run_statement(&hold_hash, key) == 0)
+	if (statement_run(&hold_hash, key) == 0)
 		return lost;
-	if (run_statement(&end_claim, key) == 0)
-		return run_statement(&variant_exists, key) > 0 ? "exists" : lost;
+	if (statement_run(&end_claim, key) == 0)
+		return statement_run(&variant_exists, key) > 0 ? "exists" : lost;
 	INJECT(variant_claim_ended);
-	if (run_statement(&insert_variant, ARGS(key[0], key[1], identifier)) == 0)
+	if (statement_run(&insert_variant, ARGS(key[0], key[1], identifier)) == 0)
 		return "exists";
 	INJECT(variant_stored);
 	store_details(identifier, details);
@@ -322,10 +326,10 @@ pictrepo_finish_variant(PG_FUNCTION_ARGS)
 	const char *outcome;
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	outcome = store_variant(key, identifier, details);
 	if (strcmp(outcome, "stored") != 0)
 		release_file(identifier);
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(outcome));
 }

@@ -22,32 +22,33 @@ PG_FUNCTION_INFO_V1(pictrepo_migrate_identifier);
  * Hashes in order and before their variants, as whoever removes images locks
  * them: also those of the variants, which would else go while they move.
  */
-WRITES(hold_hashes_of_file,
-	   "SELECT FROM pictrepo.hashes WHERE hash = ANY (ARRAY(" HASHES_OF_FILE "))"
-	   " ORDER BY hash FOR NO KEY UPDATE",
-	   TEXTOID);
+STATEMENT(hold_hashes_of_file, STMT_READ_WRITE,
+		  "SELECT FROM pictrepo.hashes WHERE hash = ANY (ARRAY(" HASHES_OF_FILE "))"
+		  " ORDER BY hash FOR NO KEY UPDATE",
+		  TEXTOID);
 
-WRITES(move_in_hashes,
-	   "UPDATE pictrepo.hashes"
-	   " SET identifier = CASE WHEN identifier = $1 THEN $2 ELSE identifier END,"
-	   " motion_identifier = CASE WHEN motion_identifier = $1 THEN $2 ELSE motion_identifier END"
-	   " WHERE hash = ANY (ARRAY("
-	   "SELECT hash FROM pictrepo.hashes WHERE identifier = $1"
-	   " UNION SELECT hash FROM pictrepo.hashes WHERE motion_identifier = $1))"
-	   " AND (identifier = $1 OR motion_identifier = $1)",
-	   TEXTOID, TEXTOID);
+STATEMENT(move_in_hashes, STMT_READ_WRITE,
+		  "UPDATE pictrepo.hashes"
+		  " SET identifier = CASE WHEN identifier = $1 THEN $2 ELSE identifier END,"
+		  " motion_identifier = CASE WHEN motion_identifier = $1 THEN $2 ELSE motion_identifier END"
+		  " WHERE hash = ANY (ARRAY("
+		  "SELECT hash FROM pictrepo.hashes WHERE identifier = $1"
+		  " UNION SELECT hash FROM pictrepo.hashes WHERE motion_identifier = $1))"
+		  " AND (identifier = $1 OR motion_identifier = $1)",
+		  TEXTOID, TEXTOID);
 
-WRITES(move_in_variants,
-	   "UPDATE pictrepo.variants SET identifier = $2 WHERE identifier = $1", TEXTOID, TEXTOID);
+STATEMENT(move_in_variants, STMT_READ_WRITE,
+		  "UPDATE pictrepo.variants SET identifier = $2 WHERE identifier = $1", TEXTOID, TEXTOID);
 
 /* What is known of the new file already stays. */
-WRITES(move_details,
-	   "WITH old AS (DELETE FROM pictrepo.details WHERE identifier = $1 RETURNING details)"
-	   " INSERT INTO pictrepo.details (identifier, details) SELECT $2, details FROM old"
-	   " ON CONFLICT DO NOTHING",
-	   TEXTOID, TEXTOID);
+STATEMENT(move_details, STMT_READ_WRITE,
+		  "WITH old AS (DELETE FROM pictrepo.details WHERE identifier = $1 RETURNING details)"
+		  " INSERT INTO pictrepo.details (identifier, details) SELECT $2, details FROM old"
+		  " ON CONFLICT DO NOTHING",
+		  TEXTOID, TEXTOID);
 
-WRITES(note_step, "SELECT pictrepo.mark_migrated($1, $2)", TEXTOID, TEXTOID);
+STATEMENT(note_step, STMT_READ_WRITE,
+		  "SELECT pictrepo.mark_migrated($1, $2)", TEXTOID, TEXTOID);
 
 /*
  * migrate_identifier(old_identifier text, new_identifier text) -> bool
@@ -64,45 +65,46 @@ pictrepo_migrate_identifier(PG_FUNCTION_ARGS)
 
 	if (DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, step[0].value, step[1].value)))
 		bad_argument(fcinfo, 1, "It is the old identifier.", NULL);
-	begin_call(&call, fcinfo);
-	run_statement(&hold_hashes_of_file, step);
-	moved = run_statement(&move_in_hashes, step);
-	moved += run_statement(&move_in_variants, step);
+	repo_call_begin(&call, fcinfo);
+	statement_run(&hold_hashes_of_file, step);
+	moved = statement_run(&move_in_hashes, step);
+	moved += statement_run(&move_in_variants, step);
 	INJECT(file_moved);
 	if (moved > 0)
 	{
-		run_statement(&move_details, step);
-		run_statement(&note_step, step);
+		statement_run(&move_details, step);
+		statement_run(&note_step, step);
 	}
 	else
 		release_file(step[1]);
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_BOOL(moved > 0);
 }
 
 /* ----- lost files ----- */
 
 /* All that name the file in any way, before any of them goes */
-WRITES(lock_hashes_of_file,
-	   "WITH locked AS MATERIALIZED (SELECT hash FROM pictrepo.hashes WHERE hash = ANY (ARRAY("
-	   HASHES_OF_FILE ")) ORDER BY hash FOR UPDATE)"
-	   " SELECT array_agg(hash) FROM locked",
-	   TEXTOID);
+STATEMENT(lock_hashes_of_file, STMT_READ_WRITE,
+		  "WITH locked AS MATERIALIZED (SELECT hash FROM pictrepo.hashes WHERE hash = ANY (ARRAY("
+		  HASHES_OF_FILE ")) ORDER BY hash FOR UPDATE)"
+		  " SELECT array_agg(hash) FROM locked",
+		  TEXTOID);
 
-READS_NOW(images_of_file,
+STATEMENT(images_of_file, STMT_READ_WRITE,
 		  "SELECT array_agg(hash) FROM pictrepo.hashes WHERE hash = ANY ($2) AND identifier = $1",
 		  TEXTOID, BYTEAARRAYOID);
 
-WRITES(forget_motion,
-	   "UPDATE pictrepo.hashes SET motion_identifier = NULL"
-	   " WHERE hash = ANY ($2) AND motion_identifier = $1",
-	   TEXTOID, BYTEAARRAYOID);
+STATEMENT(forget_motion, STMT_READ_WRITE,
+		  "UPDATE pictrepo.hashes SET motion_identifier = NULL"
+		  " WHERE hash = ANY ($2) AND motion_identifier = $1",
+		  TEXTOID, BYTEAARRAYOID);
 
-WRITES(forget_variant,
-	   "DELETE FROM pictrepo.variants WHERE hash = ANY ($2) AND identifier = $1",
-	   TEXTOID, BYTEAARRAYOID);
+STATEMENT(forget_variant, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.variants WHERE hash = ANY ($2) AND identifier = $1",
+		  TEXTOID, BYTEAARRAYOID);
 
-WRITES(forget_details, "DELETE FROM pictrepo.details WHERE identifier = $1", TEXTOID);
+STATEMENT(forget_details, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.details WHERE identifier = $1", TEXTOID);
 
 /* Images whose file is lost, of locked hashes: how many there were. */
 static uint64
@@ -110,8 +112,8 @@ remove_images_of(const NullableDatum *file_and_hashes, Files *files)
 {
 	NullableDatum images;
 
-	run_statement(&images_of_file, file_and_hashes);
-	images = kept_value(0, 1);
+	statement_run(&images_of_file, file_and_hashes);
+	images = result_value_copy(0, 1);
 	if (images.isnull)
 		return 0;
 	remove_aliases_and_images(images, files);
@@ -125,13 +127,13 @@ forget_names(NullableDatum file, Files *files)
 	NullableDatum file_and_hashes[2] = {file};
 	uint64		forgotten;
 
-	run_statement(&lock_hashes_of_file, &file);
-	file_and_hashes[1] = kept_value(0, 1);
+	statement_run(&lock_hashes_of_file, &file);
+	file_and_hashes[1] = result_value_copy(0, 1);
 	if (file_and_hashes[1].isnull)
 		return 0;
 	forgotten = remove_images_of(file_and_hashes, files);
-	forgotten += run_statement(&forget_motion, file_and_hashes);
-	forgotten += run_statement(&forget_variant, file_and_hashes);
+	forgotten += statement_run(&forget_motion, file_and_hashes);
+	forgotten += statement_run(&forget_variant, file_and_hashes);
 	return forgotten;
 }
 
@@ -150,11 +152,11 @@ pictrepo_forget_missing(PG_FUNCTION_ARGS)
 	uint64		forgotten;
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	forgotten = forget_names(file, &files);
 	INJECT(file_forgotten);
-	release_noted(files);
-	forgotten += run_statement(&forget_details, &file);
-	end_call(&call);
+	files_release(files);
+	forgotten += statement_run(&forget_details, &file);
+	repo_call_end(&call);
 	PG_RETURN_BOOL(forgotten > 0);
 }

@@ -25,8 +25,8 @@ extern void release_file(NullableDatum file);
 /* Files to be released when all else is done; in the call's memory. */
 typedef ArrayBuildState *Files;
 
-extern void note_files(Files *files);
-extern void release_noted(Files files);
+extern void files_add_result(Files *files);
+extern void files_release(Files files);
 
 /* delete.c */
 extern void remove_aliases_and_images(NullableDatum hashes, Files *files);

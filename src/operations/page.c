@@ -37,7 +37,8 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_page);
 
-READS(images_of_page, IMAGES_OF("pictrepo.hash_page($1, $2)"), TEXTOID, INT4OID);
+STATEMENT(images_of_page, STMT_READ_ONLY,
+		  IMAGES_OF("pictrepo.hash_page($1, $2)"), TEXTOID, INT4OID);
 
 /*
  * page(slug text, page_limit int)
@@ -48,13 +49,14 @@ READS(images_of_page, IMAGES_OF("pictrepo.hash_page($1, $2)"), TEXTOID, INT4OID)
 Datum
 pictrepo_page(PG_FUNCTION_ARGS)
 {
-	return answer_row(fcinfo, &images_of_page,
-					  ARGS(checked_slug(fcinfo, 0), limit_argument(fcinfo, 1, 1, PAGE_MAX)));
+	return return_row(fcinfo, &images_of_page,
+					  ARGS(checked_slug_argument(fcinfo, 0), limit_argument(fcinfo, 1, 1, PAGE_MAX)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_page_by_date);
 
-READS(images_of_page_by_date, IMAGES_OF("pictrepo.hash_page_by_date($1, $2)"), TIMESTAMPTZOID, INT4OID);
+STATEMENT(images_of_page_by_date, STMT_READ_ONLY,
+		  IMAGES_OF("pictrepo.hash_page_by_date($1, $2)"), TIMESTAMPTZOID, INT4OID);
 
 /*
  * page_by_date(before timestamptz, page_limit int)
@@ -65,17 +67,17 @@ READS(images_of_page_by_date, IMAGES_OF("pictrepo.hash_page_by_date($1, $2)"), T
 Datum
 pictrepo_page_by_date(PG_FUNCTION_ARGS)
 {
-	return answer_row(fcinfo, &images_of_page_by_date,
+	return return_row(fcinfo, &images_of_page_by_date,
 					  ARGS(any_argument(fcinfo, 0), limit_argument(fcinfo, 1, 1, PAGE_MAX)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_aliases_created);
 
-READS(aliases_between,
-	  "SELECT alias, hash, created_at FROM pictrepo.aliases"
-	  " WHERE (created_at, alias) > ($1, $3) AND created_at < $2"
-	  " ORDER BY created_at, alias LIMIT $4",
-	  TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID);
+STATEMENT(aliases_between, STMT_READ_ONLY,
+		  "SELECT alias, hash, created_at FROM pictrepo.aliases"
+		  " WHERE (created_at, alias) > ($1, $3) AND created_at < $2"
+		  " ORDER BY created_at, alias LIMIT $4",
+		  TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID);
 
 /*
  * aliases_created(since timestamptz, before timestamptz, after text, page_limit int)
@@ -87,24 +89,24 @@ READS(aliases_between,
 Datum
 pictrepo_aliases_created(PG_FUNCTION_ARGS)
 {
-	NullableDatum after = PG_ARGISNULL(2) ? given(CStringGetTextDatum("")) : alias_argument(fcinfo, 2);
+	NullableDatum after = PG_ARGISNULL(2) ? not_null(CStringGetTextDatum("")) : alias_argument(fcinfo, 2);
 
-	return answer_rows(fcinfo, &aliases_between,
+	return return_rows(fcinfo, &aliases_between,
 					   ARGS(any_argument(fcinfo, 0), any_argument(fcinfo, 1), after,
 							limit_argument(fcinfo, 3, 1, PAGE_MAX)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_prune_page);
 
-READS(files_of_page,
-	  "SELECT p.current, p.prev, p.next, ARRAY("
-	  "SELECT file FROM unnest(p.hashes) WITH ORDINALITY AS page (hash, place)"
-	  " JOIN pictrepo.hashes h ON h.hash = page.hash, LATERAL ("
-	  "SELECT h.identifier, 0 UNION ALL SELECT h.motion_identifier, 1"
-	  " UNION ALL (SELECT v.identifier, 2 FROM pictrepo.variants v WHERE v.hash = h.hash)"
-	  ") AS files (file, kind) WHERE file IS NOT NULL ORDER BY place, kind, file)"
-	  " FROM pictrepo.hash_page($1, $2) p",
-	  TEXTOID, INT4OID);
+STATEMENT(files_of_page, STMT_READ_ONLY,
+		  "SELECT p.current, p.prev, p.next, ARRAY("
+		  "SELECT file FROM unnest(p.hashes) WITH ORDINALITY AS page (hash, place)"
+		  " JOIN pictrepo.hashes h ON h.hash = page.hash, LATERAL ("
+		  "SELECT h.identifier, 0 UNION ALL SELECT h.motion_identifier, 1"
+		  " UNION ALL (SELECT v.identifier, 2 FROM pictrepo.variants v WHERE v.hash = h.hash)"
+		  ") AS files (file, kind) WHERE file IS NOT NULL ORDER BY place, kind, file)"
+		  " FROM pictrepo.hash_page($1, $2) p",
+		  TEXTOID, INT4OID);
 
 /*
  * prune_page(slug text, page_limit int)
@@ -115,6 +117,6 @@ READS(files_of_page,
 Datum
 pictrepo_prune_page(PG_FUNCTION_ARGS)
 {
-	return answer_row(fcinfo, &files_of_page,
-					  ARGS(checked_slug(fcinfo, 0), limit_argument(fcinfo, 1, 1, PAGE_MAX)));
+	return return_row(fcinfo, &files_of_page,
+					  ARGS(checked_slug_argument(fcinfo, 0), limit_argument(fcinfo, 1, 1, PAGE_MAX)));
 }

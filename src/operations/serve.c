@@ -20,7 +20,8 @@
 #include "sqlfunc/statement.h"
 
 /* What is served in place of an alias that is not known: the setting's value. */
-READS(fallback_alias, "SELECT value FROM pictrepo.settings WHERE key = '404-alias'");
+STATEMENT(fallback_alias, STMT_READ_ONLY,
+		  "SELECT value FROM pictrepo.settings WHERE key = '404-alias'");
 
 /* An alias of bytes: a text, or as pict-rs stores it, a UUID and an extension. */
 static NullableDatum
@@ -39,7 +40,7 @@ alias_of_bytes(const char *bytes, int length)
 		length -= UUID_LEN;
 	}
 	appendBinaryStringInfo(&alias, bytes, length);
-	return given(PointerGetDatum(normal_alias(cstring_to_text_with_len(alias.data, alias.len))));
+	return not_null(PointerGetDatum(alias_normalize(cstring_to_text_with_len(alias.data, alias.len))));
 }
 
 /* NULL: there is none, or it is no alias. */
@@ -48,83 +49,85 @@ find_fallback(void)
 {
 	bytea	   *value;
 
-	if (run_statement(&fallback_alias, NULL) == 0)
+	if (statement_run(&fallback_alias, NULL) == 0)
 		return NULL_ARG;
-	value = DatumGetByteaPP(kept_value(0, 1).value);
+	value = DatumGetByteaPP(result_value_copy(0, 1).value);
 	return alias_of_bytes(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
-typedef enum Found
+typedef enum ServeResult
 {
 	FOUND_NOTHING,
 	FOUND_FALLBACK,
 	FOUND_IT
-} Found;
+} ServeResult;
 
 /* Within a call: the row for an alias, or for what is served in its place. */
-static Found
-look_for_alias(Statement *look, NullableDatum alias, NullableDatum variant)
+static ServeResult
+look_for_alias(SqlStatement *look, NullableDatum alias, NullableDatum variant)
 {
-	if (run_statement(look, ARGS(alias, given(BoolGetDatum(false)), variant)) > 0)
+	if (statement_run(look, ARGS(alias, not_null(BoolGetDatum(false)), variant)) > 0)
 		return FOUND_IT;
 	alias = find_fallback();
 	if (alias.isnull ||
-		run_statement(look, ARGS(alias, given(BoolGetDatum(true)), variant)) == 0)
+		statement_run(look, ARGS(alias, not_null(BoolGetDatum(true)), variant)) == 0)
 		return FOUND_NOTHING;
 	return FOUND_FALLBACK;
 }
 
-WRITES(touch_alias, "SELECT pictrepo.accessed_alias($1)", TEXTOID);
-WRITES(touch_variant, "SELECT pictrepo.accessed_variant($1, $2)", BYTEAOID, TEXTOID);
+STATEMENT(touch_alias, STMT_READ_WRITE,
+		  "SELECT pictrepo.accessed_alias($1)", TEXTOID);
+STATEMENT(touch_variant, STMT_READ_WRITE,
+		  "SELECT pictrepo.accessed_variant($1, $2)", BYTEAOID, TEXTOID);
 
 PG_FUNCTION_INFO_V1(pictrepo_serve);
 
-READS(image_of_alias,
-	  "SELECT h.hash, h.identifier, d.details, h.motion_identifier, h.blurhash, $2"
-	  " FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
-	  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier"
-	  " WHERE a.alias = $1",
-	  TEXTOID, BOOLOID);
+STATEMENT(image_of_alias, STMT_READ_ONLY,
+		  "SELECT h.hash, h.identifier, d.details, h.motion_identifier, h.blurhash, $2"
+		  " FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
+		  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier"
+		  " WHERE a.alias = $1",
+		  TEXTOID, BOOLOID);
 
 /* The same, found by looking from table to table */
-LOOKS_UP(alias_row, "aliases", {"alias", TEXTOID}, {"hash", BYTEAOID});
-LOOKS_UP(hash_row, "hashes", {"hash", BYTEAOID}, {"identifier", TEXTOID}, {"motion_identifier", TEXTOID},
+FAST_LOOKUP(alias_row, "aliases", {"alias", TEXTOID}, {"hash", BYTEAOID});
+FAST_LOOKUP(hash_row, "hashes", {"hash", BYTEAOID}, {"identifier", TEXTOID}, {"motion_identifier", TEXTOID},
 		 {"blurhash", TEXTOID});
-LOOKS_UP(details_row, "details", {"identifier", TEXTOID}, {"details", JSONBOID});
+FAST_LOOKUP(details_row, "details", {"identifier", TEXTOID}, {"details", JSONBOID});
 
-static LookupResult
+static FastLookupResult
 find_image(NullableDatum alias, NullableDatum *image)
 {
 	NullableDatum of_alias[2];
 	NullableDatum of_hash[4];
 	NullableDatum of_file[2] = {NULL_ARG, NULL_ARG};
-	LookupResult result;
+	FastLookupResult result;
 
-	if ((result = find_row(&alias_row, alias, of_alias)) != LOOKUP_ROW ||
-		(result = find_row(&hash_row, of_alias[1], of_hash)) != LOOKUP_ROW)
+	if ((result = fast_lookup(&alias_row, alias, of_alias)) != FAST_LOOKUP_ROW ||
+		(result = fast_lookup(&hash_row, of_alias[1], of_hash)) != FAST_LOOKUP_ROW)
 		return result;
-	if (find_row(&details_row, of_hash[1], of_file) == LOOKUP_UNABLE)
-		return LOOKUP_UNABLE;
+	if (fast_lookup(&details_row, of_hash[1], of_file) == FAST_LOOKUP_UNUSABLE)
+		return FAST_LOOKUP_UNUSABLE;
 	memcpy(image, ARGS(of_hash[0], of_hash[1], of_file[1], of_hash[2], of_hash[3],
-					   given(BoolGetDatum(false))), 6 * sizeof(NullableDatum));
-	return LOOKUP_ROW;
+					   not_null(BoolGetDatum(false))), 6 * sizeof(NullableDatum));
+	return FAST_LOOKUP_ROW;
 }
 
 /* Add the image of an alias, or of what is served in its place, to the result. */
-static Found
+static ServeResult
 give_image(FunctionCallInfo fcinfo, NullableDatum alias)
 {
 	NullableDatum image[6];
-	Found		found;
+	ServeResult		found;
 
-	if (find_image(alias, image) == LOOKUP_ROW)
+	if (find_image(alias, image) == FAST_LOOKUP_ROW)
 	{
-		give_row(fcinfo, image);
+		rows_add(fcinfo, image);
 		return FOUND_IT;
 	}
 	found = look_for_alias(&image_of_alias, alias, NULL_ARG);
 	if (found != FOUND_NOTHING)
-		give_result_rows(fcinfo);
+		rows_add_result(fcinfo);
 	return found;
 }
 
@@ -140,27 +143,27 @@ pictrepo_serve(PG_FUNCTION_ARGS)
 {
 	NullableDatum alias = alias_argument(fcinfo, 0);
 	bool		touch = DatumGetBool(any_argument(fcinfo, 1).value);
-	Found		found;
+	ServeResult		found;
 	RepoCall	call;
 
-	begin_rows(fcinfo);
-	begin_call(&call, fcinfo);
+	rows_begin(fcinfo);
+	repo_call_begin(&call, fcinfo);
 	found = give_image(fcinfo, alias);
 	if (found == FOUND_IT && touch)
-		run_statement(&touch_alias, &alias);
-	end_call(&call);
+		statement_run(&touch_alias, &alias);
+	repo_call_end(&call);
 	PG_RETURN_NULL();
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_serve_url);
 
-READS(image_of_url,
-	  "SELECT h.hash, h.identifier, d.details, h.motion_identifier, h.blurhash, false, a.alias"
-	  " FROM pictrepo.proxies p JOIN pictrepo.aliases a ON a.alias = p.alias"
-	  " JOIN pictrepo.hashes h ON h.hash = a.hash"
-	  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier"
-	  " WHERE p.digest = pictrepo.url_digest($1)",
-	  TEXTOID);
+STATEMENT(image_of_url, STMT_READ_ONLY,
+		  "SELECT h.hash, h.identifier, d.details, h.motion_identifier, h.blurhash, false, a.alias"
+		  " FROM pictrepo.proxies p JOIN pictrepo.aliases a ON a.alias = p.alias"
+		  " JOIN pictrepo.hashes h ON h.hash = a.hash"
+		  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier"
+		  " WHERE p.digest = pictrepo.url_digest($1)",
+		  TEXTOID);
 
 /*
  * serve_url(url text, touch bool) -> setof (as serve, alias text)
@@ -174,31 +177,31 @@ pictrepo_serve_url(PG_FUNCTION_ARGS)
 	bool		touch = DatumGetBool(any_argument(fcinfo, 1).value);
 	RepoCall	call;
 
-	begin_rows(fcinfo);
-	begin_call(&call, fcinfo);
-	if (run_statement(&image_of_url, &url) > 0)
+	rows_begin(fcinfo);
+	repo_call_begin(&call, fcinfo);
+	if (statement_run(&image_of_url, &url) > 0)
 	{
-		NullableDatum alias = kept_value(0, 7);
+		NullableDatum alias = result_value_copy(0, 7);
 
-		give_result_rows(fcinfo);
+		rows_add_result(fcinfo);
 		if (touch)
-			run_statement(&touch_alias, &alias);
+			statement_run(&touch_alias, &alias);
 	}
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_NULL();
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_serve_variant);
 
-READS(variant_of_alias,
-	  "SELECT h.hash, v.identifier, vd.details, h.motion_identifier, h.blurhash, $2,"
-	  " h.identifier, d.details"
-	  " FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
-	  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier"
-	  " LEFT JOIN pictrepo.variants v ON v.hash = h.hash AND v.variant = $3"
-	  " LEFT JOIN pictrepo.details vd ON vd.identifier = v.identifier"
-	  " WHERE a.alias = $1",
-	  TEXTOID, BOOLOID, TEXTOID);
+STATEMENT(variant_of_alias, STMT_READ_ONLY,
+		  "SELECT h.hash, v.identifier, vd.details, h.motion_identifier, h.blurhash, $2,"
+		  " h.identifier, d.details"
+		  " FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
+		  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier"
+		  " LEFT JOIN pictrepo.variants v ON v.hash = h.hash AND v.variant = $3"
+		  " LEFT JOIN pictrepo.details vd ON vd.identifier = v.identifier"
+		  " WHERE a.alias = $1",
+		  TEXTOID, BOOLOID, TEXTOID);
 
 /*
  * serve_variant(alias text, variant text, touch bool)
@@ -213,22 +216,22 @@ pictrepo_serve_variant(PG_FUNCTION_ARGS)
 	NullableDatum alias = alias_argument(fcinfo, 0);
 	NullableDatum variant = variant_argument(fcinfo, 1);
 	bool		touch = DatumGetBool(any_argument(fcinfo, 2).value);
-	Found		found;
+	ServeResult		found;
 	RepoCall	call;
 
-	begin_rows(fcinfo);
-	begin_call(&call, fcinfo);
+	rows_begin(fcinfo);
+	repo_call_begin(&call, fcinfo);
 	found = look_for_alias(&variant_of_alias, alias, variant);
 	if (found != FOUND_NOTHING)
-		give_result_rows(fcinfo);
+		rows_add_result(fcinfo);
 	if (found == FOUND_IT && touch)
 	{
-		NullableDatum hash = kept_value(0, 1);
+		NullableDatum hash = result_value_copy(0, 1);
 
 		if (!result_value(0, 2).isnull)
-			run_statement(&touch_variant, ARGS(hash, variant));
-		run_statement(&touch_alias, &alias);
+			statement_run(&touch_variant, ARGS(hash, variant));
+		statement_run(&touch_alias, &alias);
 	}
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_NULL();
 }

@@ -42,22 +42,22 @@
  * waded through.  Going through an array keeps the planner, which cannot know
  * how few jobs are wanted, from joining with the whole table.
  */
-WRITES(claim_anywhere,
-	   "WITH RECURSIVE level (priority) AS ("
-	   "(SELECT priority FROM pictrepo.job_queue WHERE queue = $1 AND status = 'new'"
-	   " ORDER BY priority DESC LIMIT 1)"
-	   " UNION ALL SELECT lower.priority FROM level, LATERAL"
-	   " (SELECT j.priority FROM pictrepo.job_queue j WHERE j.queue = $1 AND j.status = 'new'"
-	   " AND j.priority < level.priority ORDER BY j.priority DESC LIMIT 1) lower"
-	   "), ready AS ("
-	   "SELECT due.id FROM level, LATERAL"
-	   " (SELECT j.id FROM pictrepo.job_queue j WHERE j.queue = $1 AND j.status = 'new'"
-	   " AND j.priority = level.priority AND j.run_at <= $3"
-	   " ORDER BY j.run_at, j.id LIMIT $4 FOR UPDATE SKIP LOCKED) due LIMIT $4"
-	   "), claimed AS ("
-	   CLAIM " WHERE j.id = ANY (ARRAY(SELECT id FROM ready))" CLAIMED ")"
-	   " SELECT * FROM claimed ORDER BY priority DESC, run_at, id",
-	   TEXTOID, UUIDOID, TIMESTAMPTZOID, INT4OID, TEXTOID);
+STATEMENT(claim_anywhere, STMT_READ_WRITE,
+		  "WITH RECURSIVE level (priority) AS ("
+		  "(SELECT priority FROM pictrepo.job_queue WHERE queue = $1 AND status = 'new'"
+		  " ORDER BY priority DESC LIMIT 1)"
+		  " UNION ALL SELECT lower.priority FROM level, LATERAL"
+		  " (SELECT j.priority FROM pictrepo.job_queue j WHERE j.queue = $1 AND j.status = 'new'"
+		  " AND j.priority < level.priority ORDER BY j.priority DESC LIMIT 1) lower"
+		  "), ready AS ("
+		  "SELECT due.id FROM level, LATERAL"
+		  " (SELECT j.id FROM pictrepo.job_queue j WHERE j.queue = $1 AND j.status = 'new'"
+		  " AND j.priority = level.priority AND j.run_at <= $3"
+		  " ORDER BY j.run_at, j.id LIMIT $4 FOR UPDATE SKIP LOCKED) due LIMIT $4"
+		  "), claimed AS ("
+		  CLAIM " WHERE j.id = ANY (ARRAY(SELECT id FROM ready))" CLAIMED ")"
+		  " SELECT * FROM claimed ORDER BY priority DESC, run_at, id",
+		  TEXTOID, UUIDOID, TIMESTAMPTZOID, INT4OID, TEXTOID);
 
 #define READY_FROM_BOUND \
 	" WHERE j.id = ANY (ARRAY(SELECT r.id FROM pictrepo.job_queue r" \
@@ -66,13 +66,14 @@ WRITES(claim_anywhere,
 	" ORDER BY r.run_at, r.id LIMIT $4 FOR UPDATE SKIP LOCKED))"
 
 /* Of one priority, behind the cursor's bound */
-WRITES(claim_level,
-	   "WITH claimed AS (" CLAIM READY_FROM_BOUND CLAIMED ")"
-	   " SELECT * FROM claimed ORDER BY run_at, id",
-	   TEXTOID, UUIDOID, TIMESTAMPTZOID, INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, UUIDOID);
+STATEMENT(claim_level, STMT_READ_WRITE,
+		  "WITH claimed AS (" CLAIM READY_FROM_BOUND CLAIMED ")"
+		  " SELECT * FROM claimed ORDER BY run_at, id",
+		  TEXTOID, UUIDOID, TIMESTAMPTZOID, INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, UUIDOID);
 
-WRITES(claim_one, CLAIM READY_FROM_BOUND CLAIMED,
-	   TEXTOID, UUIDOID, TIMESTAMPTZOID, INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, UUIDOID);
+STATEMENT(claim_one, STMT_READ_WRITE,
+		  CLAIM READY_FROM_BOUND CLAIMED,
+		  TEXTOID, UUIDOID, TIMESTAMPTZOID, INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, UUIDOID);
 
 static JobPosition
 claimed_position(uint64 row)
@@ -87,7 +88,7 @@ claimed_position(uint64 row)
 
 /* For how long, in us, nobody had the job though it was there and due. */
 static int64
-claimed_wait(const Pop *pop, uint64 row)
+claimed_wait(const PopCall *pop, uint64 row)
 {
 	TimestampTz pushed = DatumGetTimestampTz(result_value(row, 4).value);
 	TimestampTz due = DatumGetTimestampTz(result_value(row, 6).value);
@@ -101,7 +102,7 @@ claimed_wait(const Pop *pop, uint64 row)
 
 /* The last statement's rows are claimed: tell shared memory, and whoever asked. */
 static void
-take_claimed(Pop *pop)
+take_claimed(PopCall *pop)
 {
 	Claim		claim = {.worker = *DatumGetUUIDP(pop->worker.value)};
 
@@ -114,10 +115,10 @@ take_claimed(Pop *pop)
 
 		claim.job = position.id;
 		claim.attempt = DatumGetInt32(result_value(i, 3).value);
-		claim.queue = hash_of_queue(DatumGetTextPP(pop->queue.value));
-		begin_pulse(&claim);
-		note_claimed(pop->state, &position, 1);
-		note_counted(pop->state, COUNT_WAIT_TIME, claimed_wait(pop, i));
+		claim.queue = queue_name_hash(DatumGetTextPP(pop->queue.value));
+		heartbeat_claim(&claim);
+		pending_claim(pop->state, &position, 1);
+		pending_counter(pop->state, COUNTER_WAIT_TIME, claimed_wait(pop, i));
 	}
 	pop->claimed += SPI_processed;
 	pop->take(pop);
@@ -126,25 +127,25 @@ take_claimed(Pop *pop)
 
 /* Claim jobs of one priority, and raise the bound behind them. */
 static void
-claim_from_bound(Pop *pop, const CursorView *view, const JobPosition *bound, int room)
+claim_from_bound(PopCall *pop, const LowWaterMarkView *view, const JobPosition *bound, int room)
 {
 	JobPosition reached = {.priority = bound->priority, .run_at = view->now};
 	uint64		claimed;
 
-	claimed = run_latest(room == 1 ? &claim_one : &claim_level,
-						 ARGS(pop->queue, pop->worker,
-							  given(TimestampTzGetDatum(pop->now)), given(Int32GetDatum(room)),
-							  pop->session, given(Int32GetDatum(bound->priority)),
-							  given(TimestampTzGetDatum(bound->run_at)),
-							  given(UUIDPGetDatum(&bound->id))));
+	claimed = statement_run_latest(room == 1 ? &claim_one : &claim_level,
+								   ARGS(pop->queue, pop->worker,
+										not_null(TimestampTzGetDatum(pop->now)), not_null(Int32GetDatum(room)),
+										pop->session, not_null(Int32GetDatum(bound->priority)),
+										not_null(TimestampTzGetDatum(bound->run_at)),
+										not_null(UUIDPGetDatum(&bound->id))));
 	if (claimed == room)
 		reached = claimed_position(claimed - 1);
 	take_claimed(pop);
-	raise_bound(view, &reached);
+	low_water_mark_raise(view, &reached);
 }
 
 static void
-claim_from_bounds(Pop *pop, const CursorView *view, int room)
+claim_from_bounds(PopCall *pop, const LowWaterMarkView *view, int room)
 {
 	for (int i = 0; i < view->bounds.levels && pop->claimed < room; i++)
 	{
@@ -155,7 +156,7 @@ claim_from_bounds(Pop *pop, const CursorView *view, int room)
 }
 
 /* All priorities that the queue has, with the first job of each */
-READS_NOW(levels_of_queue,
+STATEMENT(levels_of_queue, STMT_READ_WRITE,
 		  "WITH RECURSIVE level AS ("
 		  "(SELECT priority, run_at, id FROM pictrepo.job_queue"
 		  " WHERE queue = $1 AND status = 'new' ORDER BY priority DESC, run_at, id LIMIT 1)"
@@ -168,11 +169,11 @@ READS_NOW(levels_of_queue,
 
 /* Find out where the first jobs are. */
 static void
-look_at_all(Pop *pop, CursorView *view)
+scan_all_levels(PopCall *pop, LowWaterMarkView *view)
 {
-	begin_full_look(view, pop->state);
-	run_latest(&levels_of_queue,
-			   ARGS(pop->queue, given(Int32GetDatum(CURSOR_LEVELS + 1))));
+	full_scan_begin(view, pop->state);
+	statement_run_latest(&levels_of_queue,
+						 ARGS(pop->queue, not_null(Int32GetDatum(LOW_WATER_MARK_LEVELS + 1))));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		JobPosition job = {
@@ -181,64 +182,64 @@ look_at_all(Pop *pop, CursorView *view)
 			.id = *DatumGetUUIDP(result_value(i, 3).value)
 		};
 
-		add_level(&view->bounds, &job);
+		ready_bounds_add(&view->bounds, &job);
 	}
-	end_full_look(view);
+	full_scan_end(view);
 }
 
 /* Claim up to so many jobs that are due, wherever they are. */
 static void
-claim_due_jobs(Pop *pop, int room, CursorView *view)
+claim_due_jobs(PopCall *pop, int room, LowWaterMarkView *view)
 {
-	if (read_cursor(view, pop->state) && add_uncommitted_ready(&view->bounds, pop->state))
+	if (low_water_marks_read(view, pop->state) && pending_add_ready_bounds(&view->bounds, pop->state))
 	{
 		claim_from_bounds(pop, view, room);
 		if (pop->claimed > 0)
 			return;
 	}
 	view->bounds.complete = false;
-	if (pop->state != NULL && cursor_mode != CURSOR_OFF)
-		look_at_all(pop, view);
+	if (pop->state != NULL && guc_cursor_mode != LOW_WATER_MARKS_OFF)
+		scan_all_levels(pop, view);
 	if (view->bounds.complete)
 		claim_from_bounds(pop, view, room);
 	else
 	{
-		run_latest(&claim_anywhere,
-				   ARGS(pop->queue, pop->worker, given(TimestampTzGetDatum(pop->now)),
-						given(Int32GetDatum(room)), pop->session));
+		statement_run_latest(&claim_anywhere,
+							 ARGS(pop->queue, pop->worker, not_null(TimestampTzGetDatum(pop->now)),
+								  not_null(Int32GetDatum(room)), pop->session));
 		take_claimed(pop);
 	}
 }
 
 /* ----- jobs that are due later ----- */
 
-READS_NOW(next_due_of_level,
+STATEMENT(next_due_of_level, STMT_READ_WRITE,
 		  "SELECT run_at FROM pictrepo.job_queue"
 		  " WHERE queue = $1 AND status = 'new' AND priority = $3 AND run_at > $2"
 		  " ORDER BY run_at LIMIT 1",
 		  TEXTOID, TIMESTAMPTZOID, INT4OID);
 
-READS_NOW(next_due_of_queue,
+STATEMENT(next_due_of_queue, STMT_READ_WRITE,
 		  "SELECT min(run_at) FROM pictrepo.job_queue"
 		  " WHERE queue = $1 AND status = 'new' AND run_at > $2",
 		  TEXTOID, TIMESTAMPTZOID);
 
 static void
-expect_next(Pop *pop, Statement *statement, int priority)
+expect_next(PopCall *pop, SqlStatement *statement, int priority)
 {
 	NullableDatum due = NULL_ARG;
 
-	if (run_latest(statement,
-				   ARGS(pop->queue, given(TimestampTzGetDatum(pop->now)),
-						given(Int32GetDatum(priority)))) > 0)
+	if (statement_run_latest(statement,
+							 ARGS(pop->queue, not_null(TimestampTzGetDatum(pop->now)),
+								  not_null(Int32GetDatum(priority)))) > 0)
 		due = result_value(0, 1);
 	if (!due.isnull)
-		expect_due(pop->state, DatumGetTimestampTz(due.value));
+		wait_queue_expect_due(pop->state, DatumGetTimestampTz(due.value));
 }
 
 /* Before waiting: somebody in line has to look when the next job is due. */
 static void
-expect_due_jobs(Pop *pop, const CursorView *view)
+expect_due_jobs(PopCall *pop, const LowWaterMarkView *view)
 {
 	if (!view->bounds.complete)
 		expect_next(pop, &next_due_of_queue, 0);
@@ -250,45 +251,45 @@ expect_due_jobs(Pop *pop, const CursorView *view)
 
 /* Without a worker, the pops look for those that went silent. */
 static void
-reap_if_nobody_does(Pop *pop)
+reap_if_nobody_does(PopCall *pop)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		now_is_the_time = true;
 
-	if (pop->state != NULL && worker_tends(my_database()))
+	if (pop->state != NULL && worker_healthy(my_database_slot()))
 		return;
 	if (pop->state != NULL)
 	{
 		SpinLockAcquire(&pop->state->mutex);
-		now_is_the_time = now - pop->state->last_reap >= Min(REAP_PAUSE, heartbeat_timeout * INT64CONST(1000) / 4);
+		now_is_the_time = now - pop->state->last_reap >= Min(REAP_PAUSE, guc_heartbeat_timeout * INT64CONST(1000) / 4);
 		if (now_is_the_time)
 			pop->state->last_reap = now;
 		SpinLockRelease(&pop->state->mutex);
 	}
 	if (!now_is_the_time)
 		return;
-	reap_jobs(pop->queue);
-	rescue_jobs(pop->queue);
+	reap_silent_workers(pop->queue);
+	reap_ended_sessions(pop->queue);
 }
 
 /* Claim what is wanted, within a call; how many. */
 uint64
-claim_jobs(Pop *pop)
+claim_jobs(PopCall *pop)
 {
-	CursorView	view = {0};
+	LowWaterMarkView view = {0};
 	int			room;
 
-	pop->state = changing_queue(DatumGetTextPP(pop->queue.value));
+	pop->state = pending_queue(DatumGetTextPP(pop->queue.value));
 	pop->claimed = 0;
 	reap_if_nobody_does(pop);
-	begin_losable_write();
-	room = room_in_queue(pop->queue, pop->state, pop->wanted, &pop->has_turn);
+	async_commit_begin_write();
+	room = queue_room(pop->queue, pop->state, pop->wanted, &pop->has_turn);
 	pop->now = GetCurrentTimestamp();
 	if (room > 0)
 		claim_due_jobs(pop, room, &view);
-	end_losable_write();
+	async_commit_end_write();
 	if (pop->has_turn && pop->claimed == 0)
-		pass_turn(pop->queue);
+		queue_turn_release(pop->queue);
 	if (pop->claimed == 0 && pop->waits && room > 0 && pop->state != NULL)
 		expect_due_jobs(pop, &view);
 	return pop->claimed;

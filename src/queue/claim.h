@@ -15,7 +15,7 @@
 /* columns that a pop gives away, of those that a claim returns */
 #define POP_COLUMNS 4
 
-typedef struct Pop
+typedef struct PopCall
 {
 	NullableDatum queue;
 	NullableDatum worker;
@@ -23,14 +23,14 @@ typedef struct Pop
 	int			wanted;
 	bool		waits;
 	FunctionCallInfo fcinfo;
-	void		(*take) (struct Pop *pop);	/* the rows of a claim */
+	void		(*take) (struct PopCall *pop);	/* the rows of a claim */
 	NullableDatum row[POP_COLUMNS]; /* for take_row */
 	uint64		claimed;
-	QueueState *state;			/* NULL: not in shared memory */
+	QueueSlot  *state;			/* NULL: not in shared memory */
 	bool		has_turn;		/* of a queue with a limit */
 	TimestampTz now;			/* jobs are due */
-} Pop;
+} PopCall;
 
-extern uint64 claim_jobs(Pop *pop);
+extern uint64 claim_jobs(PopCall *pop);
 
 #endif

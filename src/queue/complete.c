@@ -13,9 +13,7 @@
 
 #include "queue/job_end.h"
 #include "sqlfunc/args.h"
-#include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
-#include "xact/row_count.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_complete_job);
 
@@ -32,13 +30,13 @@ pictrepo_complete_job(PG_FUNCTION_ARGS)
 	NullableDatum queue = key_argument(fcinfo, 0);
 	NullableDatum worker = worker_argument(fcinfo, 1);
 	NullableDatum job_id = any_argument(fcinfo, 2);
-	Ending		ending = ending_arguments(fcinfo, 3);
+	JobEnd		ending = job_end_arguments(fcinfo, 3);
 	const char *outcome;
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	outcome = end_job(&ending, queue, worker, job_id);
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(outcome));
 }
 
@@ -54,21 +52,21 @@ pictrepo_complete_many(PG_FUNCTION_ARGS)
 {
 	NullableDatum queue = key_argument(fcinfo, 0);
 	NullableDatum worker = worker_argument(fcinfo, 1);
-	Ending		ending = ending_arguments(fcinfo, 3);
+	JobEnd		ending = job_end_arguments(fcinfo, 3);
 	MemoryContext answer = CurrentMemoryContext;
 	int			count;
 	int			ended;
 	Datum	   *answers = array_argument(fcinfo, 2, UUIDOID, &count, NULL);
-	Outcome    *outcomes;
+	JobOutcome *outcomes;
 	Datum		result;
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	outcomes = end_jobs(&ending, queue, worker, fcinfo->args[2], &ended);
 	for (int i = 0; i < count; i++)
-		answers[i] = CStringGetTextDatum(answer_for(answers[i], outcomes, ended));
+		answers[i] = CStringGetTextDatum(outcome_of_job(answers[i], outcomes, ended));
 	MemoryContextSwitchTo(answer);
 	result = PointerGetDatum(construct_array(answers, count, TEXTOID, -1, false, TYPALIGN_INT));
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_DATUM(result);
 }

@@ -19,15 +19,15 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_requeue_dead);
 
-WRITES(revive_job,
-	   "WITH dead AS (SELECT * FROM pictrepo.dead_jobs WHERE id = $1 FOR UPDATE),"
-	   " revived AS (INSERT INTO pictrepo.job_queue"
-	   " (id, queue, job, priority, queue_time, run_at, unique_key, upload, error, retry)"
-	   " SELECT id, queue, job, priority, queue_time, clock_timestamp(), unique_key, upload, error,"
-	   " coalesce((SELECT retries FROM pictrepo.queues q WHERE q.queue = dead.queue), " DEFAULT_RETRIES ")"
-	   " FROM dead ON CONFLICT DO NOTHING RETURNING id)"
-	   " DELETE FROM pictrepo.dead_jobs d USING revived WHERE d.id = revived.id",
-	   UUIDOID);
+STATEMENT(revive_job, STMT_READ_WRITE,
+		  "WITH dead AS (SELECT * FROM pictrepo.dead_jobs WHERE id = $1 FOR UPDATE),"
+		  " revived AS (INSERT INTO pictrepo.job_queue"
+		  " (id, queue, job, priority, queue_time, run_at, unique_key, upload, error, retry)"
+		  " SELECT id, queue, job, priority, queue_time, clock_timestamp(), unique_key, upload, error,"
+		  " coalesce((SELECT retries FROM pictrepo.queues q WHERE q.queue = dead.queue), " DEFAULT_RETRIES ")"
+		  " FROM dead ON CONFLICT DO NOTHING RETURNING id)"
+		  " DELETE FROM pictrepo.dead_jobs d USING revived WHERE d.id = revived.id",
+		  UUIDOID);
 
 /*
  * requeue_dead(id uuid) -> bool
@@ -38,22 +38,22 @@ WRITES(revive_job,
 Datum
 pictrepo_requeue_dead(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &revive_job, ARGS(any_argument(fcinfo, 0)));
+	return return_found(fcinfo, &revive_job, ARGS(any_argument(fcinfo, 0)));
 }
 
-WRITES(delete_dead_jobs,
-	   "DELETE FROM pictrepo.dead_jobs WHERE id = ANY (ARRAY("
-	   "SELECT id FROM pictrepo.dead_jobs WHERE died_at < $1"
-	   " ORDER BY died_at LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
-	   TIMESTAMPTZOID, INT4OID, INT4OID);
+STATEMENT(delete_dead_jobs, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.dead_jobs WHERE id = ANY (ARRAY("
+		  "SELECT id FROM pictrepo.dead_jobs WHERE died_at < $1"
+		  " ORDER BY died_at LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
+		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /* Dead jobs are kept for pictrepo.dead_job_retention. */
 uint64
 prune_dead_jobs(void)
 {
-	TimestampTz before = GetCurrentTimestamp() - dead_job_retention * USECS_PER_SEC;
+	TimestampTz before = GetCurrentTimestamp() - guc_dead_job_retention * USECS_PER_SEC;
 
-	if (dead_job_retention == 0)
+	if (guc_dead_job_retention == 0)
 		return 0;
-	return run_batch(&delete_dead_jobs, ARGS(given(TimestampTzGetDatum(before))), DUTY_BATCH, NULL);
+	return row_batch_run(&delete_dead_jobs, ARGS(not_null(TimestampTzGetDatum(before))), TASK_BATCH, NULL);
 }

@@ -24,49 +24,48 @@
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
 #include "xact/pending.h"
-#include "xact/row_count.h"
 
 /* Not "= 'running'", which would make the index of running jobs look inviting. */
 #define HELD(job) job "queue = $1 AND " job "worker = $2 AND " job "status <> 'new'"
 
 /* The common case, apart because it is the hottest. */
-WRITES(complete_one,
-	   "DELETE FROM pictrepo.job_queue WHERE id = $3 AND " HELD(""),
-	   TEXTOID, UUIDOID, UUIDOID);
+STATEMENT(complete_one, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.job_queue WHERE id = $3 AND " HELD(""),
+		  TEXTOID, UUIDOID, UUIDOID);
 
 /* Locked in order, as in fail_all, so that no two calls lock each other out. */
-WRITES(complete_all,
-	   "WITH held AS MATERIALIZED (SELECT id FROM pictrepo.job_queue"
-	   " WHERE id = ANY ($3) AND " HELD("") " ORDER BY id FOR UPDATE),"
-	   " ended AS (DELETE FROM pictrepo.job_queue j WHERE j.id = ANY (ARRAY(SELECT id FROM held))"
-	   " RETURNING j.id)"
-	   " SELECT id, false FROM ended",
-	   TEXTOID, UUIDOID, UUIDARRAYOID);
+STATEMENT(complete_all, STMT_READ_WRITE,
+		  "WITH held AS MATERIALIZED (SELECT id FROM pictrepo.job_queue"
+		  " WHERE id = ANY ($3) AND " HELD("") " ORDER BY id FOR UPDATE),"
+		  " ended AS (DELETE FROM pictrepo.job_queue j WHERE j.id = ANY (ARRAY(SELECT id FROM held))"
+		  " RETURNING j.id)"
+		  " SELECT id, false FROM ended",
+		  TEXTOID, UUIDOID, UUIDARRAYOID);
 
 /*
  * Pauses double with each attempt, and are shortened at random by up to half,
  * so that jobs which failed together do not come back together.
  */
-WRITES(fail_all,
-	   END_JOBS("SELECT j.id, j.queue, $5 AND j.retry > 0 AS again, $4 AS error,"
-				" clock_timestamp() + make_interval(secs =>"
-				" least(extract(epoch FROM coalesce(q.backoff_max, " DEFAULT_BACKOFF_MAX "))::float8,"
-				" extract(epoch FROM coalesce(q.backoff, " DEFAULT_BACKOFF "))::float8"
-				" * power(2, least(greatest(j.attempt, 1) - 1, 40)))"
-				" * (0.5 + random() / 2)) AS run_at"
-				" FROM pictrepo.job_queue j LEFT JOIN pictrepo.queues q ON q.queue = j.queue"
-				" WHERE j.id = ANY ($3) AND " HELD("j.")
-				" ORDER BY j.id FOR UPDATE OF j")
-	   " SELECT id, again FROM ended",
-	   TEXTOID, UUIDOID, UUIDARRAYOID, TEXTOID, BOOLOID);
+STATEMENT(fail_all, STMT_READ_WRITE,
+		  END_JOBS("SELECT j.id, j.queue, $5 AND j.retry > 0 AS again, $4 AS error,"
+				   " clock_timestamp() + make_interval(secs =>"
+				   " least(extract(epoch FROM coalesce(q.backoff_max, " DEFAULT_BACKOFF_MAX "))::float8,"
+				   " extract(epoch FROM coalesce(q.backoff, " DEFAULT_BACKOFF "))::float8"
+				   " * power(2, least(greatest(j.attempt, 1) - 1, 40)))"
+				   " * (0.5 + random() / 2)) AS run_at"
+				   " FROM pictrepo.job_queue j LEFT JOIN pictrepo.queues q ON q.queue = j.queue"
+				   " WHERE j.id = ANY ($3) AND " HELD("j.")
+				   " ORDER BY j.id FOR UPDATE OF j")
+		  " SELECT id, again FROM ended",
+		  TEXTOID, UUIDOID, UUIDARRAYOID, TEXTOID, BOOLOID);
 
 /* The arguments result and error, from n on. */
-Ending
-ending_arguments(FunctionCallInfo fcinfo, int n)
+JobEnd
+job_end_arguments(FunctionCallInfo fcinfo, int n)
 {
 	static const char *const results[] = {"success", "failure", "aborted"};
 	char	   *name = text_to_cstring(DatumGetTextPP(key_argument(fcinfo, n).value));
-	Ending		ending = {.error = fcinfo->args[n + 1]};
+	JobEnd		ending = {.error = fcinfo->args[n + 1]};
 
 	for (int i = 0; i < (int) lengthof(results); i++)
 		if (strcmp(name, results[i]) == 0)
@@ -80,12 +79,12 @@ ending_arguments(FunctionCallInfo fcinfo, int n)
 
 /* Jobs of a queue ended: for queue_stats. */
 void
-count_ended(NullableDatum queue, Counted what, int64 count)
+count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count)
 {
-	QueueState *state = count > 0 ? changing_queue(DatumGetTextPP(queue.value)) : NULL;
+	QueueSlot  *state = count > 0 ? pending_queue(DatumGetTextPP(queue.value)) : NULL;
 
 	if (state != NULL)
-		note_counted(state, what, count);
+		pending_counter(state, what, count);
 }
 
 static const char completed[] = "completed";
@@ -96,14 +95,14 @@ static const char lost[] = "lost";
 static int
 compare_outcomes(const void *a, const void *b)
 {
-	return memcmp(&((const Outcome *) a)->id, &((const Outcome *) b)->id, UUID_LEN);
+	return memcmp(&((const JobOutcome *) a)->id, &((const JobOutcome *) b)->id, UUID_LEN);
 }
 
 /* The outcomes that the last statement gave, ordered by id. */
-static Outcome *
+static JobOutcome *
 sorted_outcomes(JobResult result)
 {
-	Outcome    *outcomes = palloc_array(Outcome, SPI_processed + 1);
+	JobOutcome *outcomes = palloc_array(JobOutcome, SPI_processed + 1);
 
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -113,34 +112,34 @@ sorted_outcomes(JobResult result)
 		else
 			outcomes[i].answer = DatumGetBool(result_value(i, 2).value) ? retrying : dead;
 	}
-	qsort(outcomes, SPI_processed, sizeof(Outcome), compare_outcomes);
+	qsort(outcomes, SPI_processed, sizeof(JobOutcome), compare_outcomes);
 	return outcomes;
 }
 
 static void
-count_outcomes(const Ending *ending, NullableDatum queue, const Outcome *outcomes, int count)
+count_outcomes(const JobEnd *ending, NullableDatum queue, const JobOutcome *outcomes, int count)
 {
 	int			buried = 0;
 
 	for (int i = 0; i < count; i++)
 		buried += outcomes[i].answer == dead;
-	count_ended(queue, ending->result == RESULT_SUCCESS ? COUNT_COMPLETED : COUNT_FAILED, count);
-	count_ended(queue, COUNT_BURIED, buried);
+	count_ended_jobs(queue, ending->result == RESULT_SUCCESS ? COUNTER_COMPLETED : COUNTER_FAILED, count);
+	count_ended_jobs(queue, COUNTER_DIED, buried);
 }
 
 /* End many jobs; what became of them, ordered by id. */
-Outcome *
-end_jobs(const Ending *ending, NullableDatum queue, NullableDatum worker, NullableDatum job_ids,
+JobOutcome *
+end_jobs(const JobEnd *ending, NullableDatum queue, NullableDatum worker, NullableDatum job_ids,
 		 int *count)
 {
-	Outcome    *outcomes;
+	JobOutcome *outcomes;
 
 	if (ending->result == RESULT_SUCCESS)
-		run_statement(&complete_all, ARGS(queue, worker, job_ids));
+		statement_run(&complete_all, ARGS(queue, worker, job_ids));
 	else
-		run_statement(&fail_all,
+		statement_run(&fail_all,
 					  ARGS(queue, worker, job_ids, ending->error,
-						   given(BoolGetDatum(ending->result == RESULT_FAILURE))));
+						   not_null(BoolGetDatum(ending->result == RESULT_FAILURE))));
 	*count = SPI_processed;
 	outcomes = sorted_outcomes(ending->result);
 	count_outcomes(ending, queue, outcomes, *count);
@@ -148,33 +147,33 @@ end_jobs(const Ending *ending, NullableDatum queue, NullableDatum worker, Nullab
 }
 
 const char *
-answer_for(Datum job_id, const Outcome *outcomes, int count)
+outcome_of_job(Datum job_id, const JobOutcome *outcomes, int count)
 {
-	Outcome		wanted = {.id = *DatumGetUUIDP(job_id)};
-	const Outcome *found = bsearch(&wanted, outcomes, count, sizeof(Outcome), compare_outcomes);
+	JobOutcome	wanted = {.id = *DatumGetUUIDP(job_id)};
+	const JobOutcome *found = bsearch(&wanted, outcomes, count, sizeof(JobOutcome), compare_outcomes);
 
 	return found != NULL ? found->answer : lost;
 }
 
 /* End one job: what became of it. */
 const char *
-end_job(const Ending *ending, NullableDatum queue, NullableDatum worker, NullableDatum job_id)
+end_job(const JobEnd *ending, NullableDatum queue, NullableDatum worker, NullableDatum job_id)
 {
-	Outcome    *outcomes;
+	JobOutcome *outcomes;
 	int			count;
 
 	if (ending->result == RESULT_SUCCESS)
 	{
-		uint64		deleted = run_statement(&complete_one, ARGS(queue, worker, job_id));
+		uint64		deleted = statement_run(&complete_one, ARGS(queue, worker, job_id));
 
 		INJECT(job_ended);
-		count_ended(queue, COUNT_COMPLETED, deleted);
+		count_ended_jobs(queue, COUNTER_COMPLETED, deleted);
 		return deleted > 0 ? completed : lost;
 	}
 
 	outcomes = end_jobs(ending, queue, worker,
-						given(PointerGetDatum(construct_array(&job_id.value, 1, UUIDOID,
-															  UUID_LEN, false, TYPALIGN_CHAR))),
+						not_null(PointerGetDatum(construct_array(&job_id.value, 1, UUIDOID,
+																 UUID_LEN, false, TYPALIGN_CHAR))),
 						&count);
-	return answer_for(job_id.value, outcomes, count);
+	return outcome_of_job(job_id.value, outcomes, count);
 }

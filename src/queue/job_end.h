@@ -19,26 +19,26 @@ typedef enum JobResult
 	RESULT_ABORTED,
 } JobResult;
 
-typedef struct Ending
+typedef struct JobEnd
 {
 	JobResult	result;
 	NullableDatum error;
-} Ending;
+} JobEnd;
 
 /* What became of one job; the answer is a constant */
-typedef struct Outcome
+typedef struct JobOutcome
 {
 	pg_uuid_t	id;
 	const char *answer;
-} Outcome;
+} JobOutcome;
 
-extern Ending ending_arguments(FunctionCallInfo fcinfo, int n);
-extern const char *end_job(const Ending *ending, NullableDatum queue,
+extern JobEnd job_end_arguments(FunctionCallInfo fcinfo, int n);
+extern const char *end_job(const JobEnd *ending, NullableDatum queue,
 						   NullableDatum worker, NullableDatum job_id);
-extern Outcome *end_jobs(const Ending *ending, NullableDatum queue, NullableDatum worker,
-						 NullableDatum job_ids, int *count);
-extern const char *answer_for(Datum job_id, const Outcome *outcomes, int count);
-extern void count_ended(NullableDatum queue, Counted what, int64 count);
+extern JobOutcome *end_jobs(const JobEnd *ending, NullableDatum queue, NullableDatum worker,
+							NullableDatum job_ids, int *count);
+extern const char *outcome_of_job(Datum job_id, const JobOutcome *outcomes, int count);
+extern void count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count);
 
 /*
  * Send jobs to their next life: the query gives (id, queue, again, run_at,

@@ -17,10 +17,10 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_heartbeat);
 
-WRITES(beat,
-	   "UPDATE pictrepo.job_queue SET heartbeat = clock_timestamp()"
-	   " WHERE id = $3 AND queue = $1 AND worker = $2 AND status <> 'new' RETURNING attempt",
-	   TEXTOID, UUIDOID, UUIDOID);
+STATEMENT(beat, STMT_READ_WRITE,
+		  "UPDATE pictrepo.job_queue SET heartbeat = clock_timestamp()"
+		  " WHERE id = $3 AND queue = $1 AND worker = $2 AND status <> 'new' RETURNING attempt",
+		  TEXTOID, UUIDOID, UUIDOID);
 
 /*
  * heartbeat(queue text, worker uuid, job_id uuid) -> bool
@@ -37,26 +37,26 @@ pictrepo_heartbeat(PG_FUNCTION_ARGS)
 	Claim		claim = {
 		.job = *DatumGetUUIDP(args[2].value),
 		.worker = *DatumGetUUIDP(args[1].value),
-		.queue = hash_of_queue(DatumGetTextPP(args[0].value))
+		.queue = queue_name_hash(DatumGetTextPP(args[0].value))
 	};
 	RepoCall	call;
 	bool		announced;
 	bool		held;
 
-	if (beat_pulse(&claim))
+	if (heartbeat_record(&claim))
 		PG_RETURN_BOOL(true);
-	begin_call(&call, fcinfo);
-	announced = announce_pulse(&claim);
+	repo_call_begin(&call, fcinfo);
+	announced = heartbeat_announce(&claim);
 	if (announced)
 		INJECT(heartbeat_announced);
-	held = run_latest(&beat, args) > 0;
+	held = statement_run_latest(&beat, args) > 0;
 	if (held)
 		claim.attempt = DatumGetInt32(result_value(0, 1).value);
 	if (announced)
-		settle_pulse(&claim, held);
+		heartbeat_settle(&claim, held);
 	else if (held)
-		pardon_pulse(&claim);
-	end_call(&call);
+		heartbeat_resume(&claim);
+	repo_call_end(&call);
 	PG_RETURN_BOOL(held);
 }
 
@@ -72,7 +72,7 @@ pictrepo_pulse(PG_FUNCTION_ARGS)
 {
 	TimestampTz heartbeat;
 
-	if (!read_pulse(DatumGetUUIDP(any_argument(fcinfo, 0).value), &heartbeat))
+	if (!heartbeat_read(DatumGetUUIDP(any_argument(fcinfo, 0).value), &heartbeat))
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(heartbeat);
 }

@@ -29,7 +29,7 @@
 
 /* Give the claimed rows to the caller of a set-returning function. */
 static void
-take_rows(Pop *pop)
+take_rows(PopCall *pop)
 {
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -37,25 +37,25 @@ take_rows(Pop *pop)
 
 		for (int c = 0; c < POP_COLUMNS; c++)
 			row[c] = result_value(i, c + 1);
-		give_row(pop->fcinfo, row);
+		rows_add(pop->fcinfo, row);
 	}
 }
 
 /* Keep the one row that is wanted. */
 static void
-take_row(Pop *pop)
+take_row(PopCall *pop)
 {
 	for (int c = 0; c < POP_COLUMNS; c++)
-		pop->row[c] = kept_value(0, c + 1);
+		pop->row[c] = result_value_copy(0, c + 1);
 }
 
 /* ----- claims that end with their session ----- */
 
 /* The session is gone: its jobs can be given to others. */
 static void
-tell_worker(int code, Datum database)
+request_session_reap(int code, Datum database)
 {
-	attend((DatabaseState *) DatumGetPointer(database), ATTEND_SESSIONS);
+	worker_request((DatabaseSlot *) DatumGetPointer(database), WORKER_REQ_SESSIONS);
 }
 
 /* This session, as log_line_prefix writes it with %c. */
@@ -64,13 +64,13 @@ this_session(void)
 {
 	static bool told = false;
 
-	if (!told && my_database() != NULL)
+	if (!told && my_database_slot() != NULL)
 	{
 		/* when it no longer shows among the sessions */
-		on_proc_exit(tell_worker, PointerGetDatum(my_database()));
+		on_proc_exit(request_session_reap, PointerGetDatum(my_database_slot()));
 		told = true;
 	}
-	return given(CStringGetTextDatum(psprintf("%lx.%x", (long) MyStartTime, MyProcPid)));
+	return not_null(CStringGetTextDatum(psprintf("%lx.%x", (long) MyStartTime, MyProcPid)));
 }
 
 static bool
@@ -92,7 +92,7 @@ PG_FUNCTION_INFO_V1(pictrepo_pop);
 Datum
 pictrepo_pop(PG_FUNCTION_ARGS)
 {
-	Pop			pop = {
+	PopCall		pop = {
 		.queue = key_argument(fcinfo, 0),
 		.worker = worker_argument(fcinfo, 1),
 		.wanted = DatumGetInt32(limit_argument(fcinfo, 2, 1, PAGE_MAX).value),
@@ -100,7 +100,7 @@ pictrepo_pop(PG_FUNCTION_ARGS)
 		.fcinfo = fcinfo,
 		.take = take_rows
 	};
-	WaitRules	rules = {
+	WaitSpec	rules = {
 		.what = WAIT_FOR_JOB,
 		.microseconds = duration_argument(fcinfo, 3),
 		.name = pop.queue
@@ -108,11 +108,11 @@ pictrepo_pop(PG_FUNCTION_ARGS)
 	RepoCall	call;
 
 	pop.waits = rules.microseconds > 0;
-	begin_rows(fcinfo);
-	begin_call(&call, fcinfo);
-	rules.queue = changing_queue(DatumGetTextPP(pop.queue.value));
+	rows_begin(fcinfo);
+	repo_call_begin(&call, fcinfo);
+	rules.queue = pending_queue(DatumGetTextPP(pop.queue.value));
 	(void) wait_until(&rules, look_for_jobs, &pop);
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_NULL();
 }
 
@@ -128,8 +128,8 @@ PG_FUNCTION_INFO_V1(pictrepo_complete_and_pop);
 Datum
 pictrepo_complete_and_pop(PG_FUNCTION_ARGS)
 {
-	Ending		ending = ending_arguments(fcinfo, 3);
-	Pop			pop = {
+	JobEnd		ending = job_end_arguments(fcinfo, 3);
+	PopCall		pop = {
 		.queue = key_argument(fcinfo, 0),
 		.worker = worker_argument(fcinfo, 1),
 		.session = NULL_ARG,
@@ -142,36 +142,40 @@ pictrepo_complete_and_pop(PG_FUNCTION_ARGS)
 	const char *outcome;
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	outcome = end_job(&ending, pop.queue, pop.worker, job_id);
 	(void) claim_jobs(&pop);
-	end_call(&call);
-	row[0] = given(PointerGetDatum(cstring_to_text(outcome)));
+	repo_call_end(&call);
+	row[0] = not_null(PointerGetDatum(cstring_to_text(outcome)));
 	memcpy(&row[1], pop.row, sizeof(pop.row));
 	return form_row(fcinfo, row);
 }
 
 /* ----- pop_wait ----- */
 
-typedef struct LongPop
+typedef struct PopWaitCall
 {
-	Pop			pop;
+	PopCall		pop;
 	MemoryContext memory;		/* outlives the transactions */
-} LongPop;
+} PopWaitCall;
 
 static bool
 look_in_transaction(void *what, TimestampTz *again)
 {
-	LongPop    *wait = what;
+	PopWaitCall *wait = what;
 	RepoCall	call;
 	bool		found;
 
 	MemoryContextSwitchTo(wait->memory);
-	/* the extension may be another one by now, whose jobs this function does not know */
+
+	/*
+	 * the extension may be another one by now, whose jobs this function does
+	 * not know
+	 */
 	AcceptInvalidationMessages();
-	begin_call(&call, wait->pop.fcinfo);
+	repo_call_begin(&call, wait->pop.fcinfo);
 	found = claim_jobs(&wait->pop) > 0;
-	end_call(&call);
+	repo_call_end(&call);
 	return found;
 }
 
@@ -210,7 +214,7 @@ PG_FUNCTION_INFO_V1(pictrepo_pop_wait);
 Datum
 pictrepo_pop_wait(PG_FUNCTION_ARGS)
 {
-	LongPop		wait = {
+	PopWaitCall wait = {
 		.memory = CurrentMemoryContext,
 		.pop = {
 			.queue = key_argument(fcinfo, 0),
@@ -222,7 +226,7 @@ pictrepo_pop_wait(PG_FUNCTION_ARGS)
 			.row = {NULL_ARG, NULL_ARG, NULL_ARG, NULL_ARG}
 		}
 	};
-	WaitRules	rules = {
+	WaitSpec	rules = {
 		.what = WAIT_FOR_JOB,
 		.microseconds = duration_argument(fcinfo, 2),
 		.name = wait.pop.queue,
@@ -232,7 +236,7 @@ pictrepo_pop_wait(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("pictrepo.pop_wait()");
 	refuse_transaction_block(fcinfo);
 	wait.pop.waits = rules.microseconds > 0;
-	rules.queue = changing_queue(DatumGetTextPP(wait.pop.queue.value));
+	rules.queue = pending_queue(DatumGetTextPP(wait.pop.queue.value));
 	(void) wait_until(&rules, look_in_transaction, &wait);
 	EnsurePortalSnapshotExists();
 	return form_row(fcinfo, wait.pop.row);

@@ -19,45 +19,43 @@
 #include "sqlfunc/fast_path.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
-#include "xact/pending.h"
-#include "xact/row_count.h"
 
 /*
  * ids, jobs and keys element by element; keys may be NULL.  The keys go in in
  * their own order, so that two calls with the same keys cannot lock each other
  * out.  Gives the ids that were taken.
  */
-WRITES(insert_jobs,
-	   "INSERT INTO pictrepo.job_queue"
-	   " (id, queue, job, unique_key, queue_time, run_at, priority, retry, upload)"
-	   " SELECT id, $1, job, key, $5, coalesce($6, $5), $7,"
-	   " coalesce($8, (SELECT retries FROM pictrepo.queues WHERE queue = $1), " DEFAULT_RETRIES "), $9"
-	   " FROM unnest($2, $3, $4) WITH ORDINALITY AS given (id, job, key, place) ORDER BY key, place"
-	   " ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"
-	   " RETURNING id",
-	   TEXTOID, UUIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID,
-	   TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INT4OID, UUIDOID);
+STATEMENT(insert_jobs, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.job_queue"
+		  " (id, queue, job, unique_key, queue_time, run_at, priority, retry, upload)"
+		  " SELECT id, $1, job, key, $5, coalesce($6, $5), $7,"
+		  " coalesce($8, (SELECT retries FROM pictrepo.queues WHERE queue = $1), " DEFAULT_RETRIES "), $9"
+		  " FROM unnest($2, $3, $4) WITH ORDINALITY AS given (id, job, key, place) ORDER BY key, place"
+		  " ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"
+		  " RETURNING id",
+		  TEXTOID, UUIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID,
+		  TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INT4OID, UUIDOID);
 
-WRITES(insert_job,
-	   "INSERT INTO pictrepo.job_queue"
-	   " (id, queue, job, unique_key, queue_time, run_at, priority, retry, upload)"
-	   " VALUES ($2, $1, $3, $4, $5, coalesce($6, $5), $7,"
-	   " coalesce($8, (SELECT retries FROM pictrepo.queues WHERE queue = $1), " DEFAULT_RETRIES "), $9)"
-	   " ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING",
-	   TEXTOID, UUIDOID, JSONBOID, TEXTOID,
-	   TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INT4OID, UUIDOID);
+STATEMENT(insert_job, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.job_queue"
+		  " (id, queue, job, unique_key, queue_time, run_at, priority, retry, upload)"
+		  " VALUES ($2, $1, $3, $4, $5, coalesce($6, $5), $7,"
+		  " coalesce($8, (SELECT retries FROM pictrepo.queues WHERE queue = $1), " DEFAULT_RETRIES "), $9)"
+		  " ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING",
+		  TEXTOID, UUIDOID, JSONBOID, TEXTOID,
+		  TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INT4OID, UUIDOID);
 
 /* The hottest case, without a look for the queue's retries and for the key, and with nothing in the way */
-INSERTS(plain_job, "job_queue",
+FAST_INSERT(plain_job, "job_queue",
 		{"queue", TEXTOID}, {"id", UUIDOID}, {"job", JSONBOID}, {"unique_key", TEXTOID},
 		{"queue_time", TIMESTAMPTZOID}, {"run_at", TIMESTAMPTZOID}, {"priority", INT4OID},
 		{"retry", INT4OID}, {"upload", UUIDOID});
-WRITES(insert_plain_job,
-	   "INSERT INTO pictrepo.job_queue"
-	   " (queue, id, job, unique_key, queue_time, run_at, priority, retry, upload)"
-	   " VALUES ($1, $2, $3, $4, $5, coalesce($6, $5), $7, coalesce($8, " DEFAULT_RETRIES "), $9)",
-	   TEXTOID, UUIDOID, JSONBOID, TEXTOID,
-	   TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INT4OID, UUIDOID);
+STATEMENT(insert_plain_job, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.job_queue"
+		  " (queue, id, job, unique_key, queue_time, run_at, priority, retry, upload)"
+		  " VALUES ($1, $2, $3, $4, $5, coalesce($6, $5), $7, coalesce($8, " DEFAULT_RETRIES "), $9)",
+		  TEXTOID, UUIDOID, JSONBOID, TEXTOID,
+		  TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INT4OID, UUIDOID);
 
 static void
 push_plain_job(const NullableDatum *args)
@@ -68,9 +66,9 @@ push_plain_job(const NullableDatum *args)
 	if (row[5].isnull)
 		row[5] = row[4];
 	if (row[7].isnull)
-		row[7] = given(Int32GetDatum(atoi(DEFAULT_RETRIES)));
-	if (!insert_row(&plain_job, row))
-		run_statement(&insert_plain_job, args);
+		row[7] = not_null(Int32GetDatum(atoi(DEFAULT_RETRIES)));
+	if (!fast_insert(&plain_job, row))
+		statement_run(&insert_plain_job, args);
 }
 
 /* For a caller that is connected: false when a live job holds the key. */
@@ -86,14 +84,14 @@ push_job(const NullableDatum *args)
 		push_plain_job(args);
 		return true;
 	}
-	return run_statement(&insert_job, args) > 0;
+	return statement_run(&insert_job, args) > 0;
 }
 
 /* The arguments that push and push_many share: from $5 on. */
 static void
 schedule_arguments(FunctionCallInfo fcinfo, int n, NullableDatum *args)
 {
-	args[0] = given(TimestampTzGetDatum(GetCurrentTimestamp()));
+	args[0] = not_null(TimestampTzGetDatum(GetCurrentTimestamp()));
 	args[1] = PG_ARGISNULL(n) ? NULL_ARG : time_argument(fcinfo, n);
 	args[2] = any_argument(fcinfo, n + 1);
 	args[3] = PG_ARGISNULL(n + 2) ? NULL_ARG : limit_argument(fcinfo, n + 2, 0, RETRIES_MAX);
@@ -116,17 +114,17 @@ pictrepo_push(PG_FUNCTION_ARGS)
 	RepoCall	call;
 	bool		pushed;
 	NullableDatum args[9] = {
-		key_argument(fcinfo, 0), given(UUIDPGetDatum(id)), document_argument(fcinfo, 1),
+		key_argument(fcinfo, 0), not_null(UUIDPGetDatum(id)), document_argument(fcinfo, 1),
 		PG_ARGISNULL(2) ? NULL_ARG : key_argument(fcinfo, 2)
 	};
 
 	schedule_arguments(fcinfo, 3, &args[4]);
 	args[8] = fcinfo->args[6];
-	mint_id(id);
-	begin_call(&call, fcinfo);
+	uuid_mint(id);
+	repo_call_begin(&call, fcinfo);
 	pushed = push_job(args);
 	INJECT(job_pushed);
-	end_call(&call);
+	repo_call_end(&call);
 	if (!pushed)
 		PG_RETURN_NULL();
 	PG_RETURN_UUID_P(id);
@@ -203,23 +201,23 @@ pictrepo_push_many(PG_FUNCTION_ARGS)
 	for (int i = 0; i < count; i++)
 	{
 		check_document_size(fcinfo, 1, jobs[i]);
-		mint_id(&minted[i]);
+		uuid_mint(&minted[i]);
 		ids[i] = UUIDPGetDatum(&minted[i]);
 	}
 	if (!PG_ARGISNULL(2))
 		check_keys(fcinfo, 2, count);
 	args[0] = queue;
-	args[1] = given(PointerGetDatum(construct_array(ids, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)));
+	args[1] = not_null(PointerGetDatum(construct_array(ids, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)));
 	args[2] = fcinfo->args[1];
 	args[3] = fcinfo->args[2];
 	schedule_arguments(fcinfo, 3, &args[4]);
 	args[8] = NULL_ARG;
 
-	begin_call(&call, fcinfo);
-	run_statement(&insert_jobs, args);
+	repo_call_begin(&call, fcinfo);
+	statement_run(&insert_jobs, args);
 	INJECT(jobs_pushed);
 	MemoryContextSwitchTo(answer);
 	result = count > 0 ? taken_ids(minted, count) : PointerGetDatum(construct_empty_array(UUIDOID));
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_DATUM(result);
 }

@@ -22,13 +22,13 @@ extern bool push_job(const NullableDatum *args);
 
 /* queue_config.c */
 extern bool queue_is_unconfigured(NullableDatum queue);
-extern int	room_in_queue(NullableDatum queue, QueueState *state, int wanted, bool *has_turn);
-extern void pass_turn(NullableDatum queue);
+extern int	queue_room(NullableDatum queue, QueueSlot *state, int wanted, bool *has_turn);
+extern void queue_turn_release(NullableDatum queue);
 
 /* reap.c */
-extern uint64 reap_jobs(NullableDatum queue);
-extern uint64 reap_silent_pulses(void);
-extern uint64 rescue_jobs(NullableDatum queue);
+extern uint64 reap_silent_workers(NullableDatum queue);
+extern uint64 reap_silent_heartbeats(void);
+extern uint64 reap_ended_sessions(NullableDatum queue);
 
 /* dead_jobs.c, sweep.c */
 extern uint64 prune_dead_jobs(void);

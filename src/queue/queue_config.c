@@ -24,22 +24,22 @@
 #include "xact/heartbeat.h"
 #include "xact/pending.h"
 
-READS(limits_of_queue,
-	   "SELECT paused, max_running FROM pictrepo.queues WHERE queue = $1", TEXTOID);
+STATEMENT(limits_of_queue, STMT_READ_ONLY,
+		  "SELECT paused, max_running FROM pictrepo.queues WHERE queue = $1", TEXTOID);
 
-READS(room_left,
-	  "SELECT max_running - (SELECT count(*) FROM pictrepo.job_queue j"
-	  " WHERE j.queue = q.queue AND j.status = 'running')"
-	  " FROM pictrepo.queues q WHERE q.queue = $1",
-	  TEXTOID);
+STATEMENT(room_left, STMT_READ_ONLY,
+		  "SELECT max_running - (SELECT count(*) FROM pictrepo.job_queue j"
+		  " WHERE j.queue = q.queue AND j.status = 'running')"
+		  " FROM pictrepo.queues q WHERE q.queue = $1",
+		  TEXTOID);
 
 /* Is it known that nothing is set for the queue? */
 static bool
-is_known_unconfigured(QueueState *state, uint64 *version)
+is_known_unconfigured(QueueSlot *state, uint64 *version)
 {
 	bool		unconfigured;
 
-	if (state == NULL || pg_atomic_read_u32(&my_database()->prepared) != 0)
+	if (state == NULL || pg_atomic_read_u32(&my_database_slot()->prepared) != 0)
 		return false;
 	SpinLockAcquire(&state->mutex);
 	unconfigured = state->config_known && !state->configured;
@@ -50,7 +50,7 @@ is_known_unconfigured(QueueState *state, uint64 *version)
 
 /* A limit must be known before it is used, so that ends of jobs call waiters. */
 static void
-remember_configuration(QueueState *state, uint64 version, bool configured, bool limited)
+remember_configuration(QueueSlot *state, uint64 version, bool configured, bool limited)
 {
 	if (state == NULL)
 		return;
@@ -75,15 +75,15 @@ remember_configuration(QueueState *state, uint64 version, bool configured, bool 
  * transaction has settings of its own.
  */
 static bool
-look_for_configuration(NullableDatum queue, QueueState *state)
+look_for_configuration(NullableDatum queue, QueueSlot *state)
 {
-	bool		own = state != NULL && changes_configuration(state);
+	bool		own = state != NULL && pending_changes_config(state);
 	uint64		version = 0;
 	bool		configured;
 
 	if (!own && is_known_unconfigured(state, &version))
 		return true;
-	configured = run_latest(&limits_of_queue, &queue) > 0;
+	configured = statement_run_latest(&limits_of_queue, &queue) > 0;
 	if (!own)
 		remember_configuration(state, version, configured,
 							   configured && !result_value(0, 2).isnull);
@@ -94,7 +94,7 @@ look_for_configuration(NullableDatum queue, QueueState *state)
 bool
 queue_is_unconfigured(NullableDatum queue)
 {
-	QueueState *state = changing_queue(DatumGetTextPP(queue.value));
+	QueueSlot  *state = pending_queue(DatumGetTextPP(queue.value));
 
 	return state != NULL && look_for_configuration(queue, state);
 }
@@ -102,7 +102,7 @@ queue_is_unconfigured(NullableDatum queue)
 static LOCKTAG
 turn_of_queue(NullableDatum queue)
 {
-	uint64		hash = hash_of_queue(DatumGetTextPP(queue.value));
+	uint64		hash = queue_name_hash(DatumGetTextPP(queue.value));
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, QUEUE_LOCK_CLASS);
@@ -120,14 +120,14 @@ room_under_limit(NullableDatum queue, int wanted)
 	NullableDatum room = NULL_ARG;
 
 	(void) LockAcquire(&turn, ExclusiveLock, false, false);
-	if (run_latest(&room_left, &queue) > 0)
+	if (statement_run_latest(&room_left, &queue) > 0)
 		room = result_value(0, 1);
 	return room.isnull ? wanted : Min(wanted, DatumGetInt64(room.value));
 }
 
 /* Who claimed nothing is in nobody's way, above all while waiting. */
 void
-pass_turn(NullableDatum queue)
+queue_turn_release(NullableDatum queue)
 {
 	LOCKTAG		turn = turn_of_queue(queue);
 
@@ -136,10 +136,10 @@ pass_turn(NullableDatum queue)
 
 /*
  * How many of the wanted jobs may be given out now.  has_turn: the queue has a
- * limit, and others wait for this transaction to end, or for pass_turn.
+ * limit, and others wait for this transaction to end, or for queue_turn_release.
  */
 int
-room_in_queue(NullableDatum queue, QueueState *state, int wanted, bool *has_turn)
+queue_room(NullableDatum queue, QueueSlot *state, int wanted, bool *has_turn)
 {
 	*has_turn = false;
 	if (look_for_configuration(queue, state))
@@ -154,13 +154,13 @@ room_in_queue(NullableDatum queue, QueueState *state, int wanted, bool *has_turn
 
 PG_FUNCTION_INFO_V1(pictrepo_configure_queue);
 
-WRITES(upsert_queue,
-	   "INSERT INTO pictrepo.queues AS q (queue, retries, backoff, backoff_max, max_running, paused)"
-	   " VALUES ($1, $2, $3, $4, nullif($5, -1), coalesce($6, false))"
-	   " ON CONFLICT (queue) DO UPDATE SET retries = coalesce($2, q.retries),"
-	   " backoff = coalesce($3, q.backoff), backoff_max = coalesce($4, q.backoff_max),"
-	   " max_running = nullif(coalesce($5, q.max_running), -1), paused = coalesce($6, q.paused)",
-	   TEXTOID, INT4OID, INTERVALOID, INTERVALOID, INT4OID, BOOLOID);
+STATEMENT(upsert_queue, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.queues AS q (queue, retries, backoff, backoff_max, max_running, paused)"
+		  " VALUES ($1, $2, $3, $4, nullif($5, -1), coalesce($6, false))"
+		  " ON CONFLICT (queue) DO UPDATE SET retries = coalesce($2, q.retries),"
+		  " backoff = coalesce($3, q.backoff), backoff_max = coalesce($4, q.backoff_max),"
+		  " max_running = nullif(coalesce($5, q.max_running), -1), paused = coalesce($6, q.paused)",
+		  TEXTOID, INT4OID, INTERVALOID, INTERVALOID, INT4OID, BOOLOID);
 
 /* A pause before a retry, or NULL for the one that is set. */
 static NullableDatum
@@ -190,15 +190,15 @@ pictrepo_configure_queue(PG_FUNCTION_ARGS)
 		fcinfo->args[5]
 	};
 
-	answer_whether(fcinfo, &upsert_queue, args);
+	return_found(fcinfo, &upsert_queue, args);
 	PG_RETURN_VOID();
 }
 
-WRITES(switch_queue,
-	   "INSERT INTO pictrepo.queues AS q (queue, paused) SELECT $1, $2"
-	   " WHERE $2 OR EXISTS (SELECT FROM pictrepo.queues WHERE queue = $1)"
-	   " ON CONFLICT (queue) DO UPDATE SET paused = $2 WHERE q.paused <> $2",
-	   TEXTOID, BOOLOID);
+STATEMENT(switch_queue, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.queues AS q (queue, paused) SELECT $1, $2"
+		  " WHERE $2 OR EXISTS (SELECT FROM pictrepo.queues WHERE queue = $1)"
+		  " ON CONFLICT (queue) DO UPDATE SET paused = $2 WHERE q.paused <> $2",
+		  TEXTOID, BOOLOID);
 
 PG_FUNCTION_INFO_V1(pictrepo_pause_queue);
 
@@ -210,8 +210,8 @@ PG_FUNCTION_INFO_V1(pictrepo_pause_queue);
 Datum
 pictrepo_pause_queue(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &switch_queue,
-						  ARGS(key_argument(fcinfo, 0), given(BoolGetDatum(true))));
+	return return_found(fcinfo, &switch_queue,
+						ARGS(key_argument(fcinfo, 0), not_null(BoolGetDatum(true))));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_resume_queue);
@@ -224,6 +224,6 @@ PG_FUNCTION_INFO_V1(pictrepo_resume_queue);
 Datum
 pictrepo_resume_queue(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &switch_queue,
-						  ARGS(key_argument(fcinfo, 0), given(BoolGetDatum(false))));
+	return return_found(fcinfo, &switch_queue,
+						ARGS(key_argument(fcinfo, 0), not_null(BoolGetDatum(false))));
 }

@@ -32,11 +32,11 @@
 	j ".status = 'running' AND " j ".heartbeat < $2" \
 	" AND coalesce(pictrepo.pulse(" j ".id), " j ".heartbeat) < $2"
 
-READS_NOW(any_silent,
+STATEMENT(any_silent, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.job_queue j WHERE j.queue = $1 AND " SILENT("j") " LIMIT 1",
 		  TEXTOID, TIMESTAMPTZOID);
 
-READS_NOW(any_silent_anywhere,
+STATEMENT(any_silent_anywhere, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.job_queue j WHERE " SILENT("j") " LIMIT 1",
 		  TEXTOID, TIMESTAMPTZOID);
 
@@ -44,7 +44,7 @@ READS_NOW(any_silent_anywhere,
  * Since when the server takes writes: the walwriter starts with it, after a
  * crash, and at a promotion, a moment after which it may still be to come.
  */
-READS_NOW(server_ready_at,
+STATEMENT(server_ready_at, STMT_READ_WRITE,
 		  "SELECT coalesce(max(backend_start), 'infinity') FROM pg_stat_activity"
 		  " WHERE backend_type = 'walwriter'");
 
@@ -56,9 +56,12 @@ READS_NOW(server_ready_at,
 			 " ORDER BY j.queue, j.heartbeat, j.id LIMIT $3 OFFSET $4 FOR UPDATE SKIP LOCKED") \
 	" SELECT queue, again FROM ended"
 
-WRITES(reap_silent, REAP("j.queue = $1 AND "), TEXTOID, TIMESTAMPTZOID, INT4OID, INT4OID);
-WRITES(reap_silent_anywhere, REAP(""), TEXTOID, TIMESTAMPTZOID, INT4OID, INT4OID);
-WRITES(reap_given, REAP("j.id = ANY ($1) AND "), UUIDARRAYOID, TIMESTAMPTZOID, INT4OID, INT4OID);
+STATEMENT(reap_silent, STMT_READ_WRITE,
+		  REAP("j.queue = $1 AND "), TEXTOID, TIMESTAMPTZOID, INT4OID, INT4OID);
+STATEMENT(reap_silent_anywhere, STMT_READ_WRITE,
+		  REAP(""), TEXTOID, TIMESTAMPTZOID, INT4OID, INT4OID);
+STATEMENT(reap_given, STMT_READ_WRITE,
+		  REAP("j.id = ANY ($1) AND "), UUIDARRAYOID, TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /* The last statement's rows are jobs that lost their workers; how many. */
 static uint64
@@ -69,9 +72,9 @@ count_reaped(void)
 	INJECT(jobs_reaped);
 	for (uint64 i = 0; i < reaped; i++)
 	{
-		count_ended(result_value(i, 1), COUNT_REAPED, 1);
+		count_ended_jobs(result_value(i, 1), COUNTER_REAPED, 1);
 		if (!DatumGetBool(result_value(i, 2).value))
-			count_ended(result_value(i, 1), COUNT_BURIED, 1);
+			count_ended_jobs(result_value(i, 1), COUNTER_DIED, 1);
 	}
 	return reaped;
 }
@@ -79,7 +82,7 @@ count_reaped(void)
 static TimestampTz
 reap_cutoff(void)
 {
-	return GetCurrentTimestamp() - (int64) heartbeat_timeout * 1000;
+	return GetCurrentTimestamp() - (int64) guc_heartbeat_timeout * 1000;
 }
 
 /*
@@ -90,8 +93,8 @@ reap_cutoff(void)
 static bool
 may_reap(TimestampTz cutoff)
 {
-	run_statement(&server_ready_at, NULL);
-	return DatumGetTimestampTz(result_value(0, 1).value) <= cutoff && last_restored() <= cutoff;
+	statement_run(&server_ready_at, NULL);
+	return DatumGetTimestampTz(result_value(0, 1).value) <= cutoff && restore_guard_last() <= cutoff;
 }
 
 /*
@@ -99,17 +102,17 @@ may_reap(TimestampTz cutoff)
  * went silent; how many.
  */
 uint64
-reap_jobs(NullableDatum queue)
+reap_silent_workers(NullableDatum queue)
 {
 	TimestampTz cutoff = reap_cutoff();
-	NullableDatum args[] = {queue, given(TimestampTzGetDatum(cutoff))};
+	NullableDatum args[] = {queue, not_null(TimestampTzGetDatum(cutoff))};
 
-	if (run_latest(queue.isnull ? &any_silent_anywhere : &any_silent, args) == 0 ||
+	if (statement_run_latest(queue.isnull ? &any_silent_anywhere : &any_silent, args) == 0 ||
 		!may_reap(cutoff))
 		return 0;
-	condemn_pulses(silent_pulses(cutoff), cutoff);
-	return run_batch(queue.isnull ? &reap_silent_anywhere : &reap_silent, args, DUTY_BATCH,
-					 count_reaped);
+	heartbeat_suspend(heartbeat_silent_jobs(cutoff), cutoff);
+	return row_batch_run(queue.isnull ? &reap_silent_anywhere : &reap_silent, args, TASK_BATCH,
+						 count_reaped);
 }
 
 /*
@@ -117,17 +120,17 @@ reap_jobs(NullableDatum queue)
  * without looking at the table.
  */
 uint64
-reap_silent_pulses(void)
+reap_silent_heartbeats(void)
 {
 	TimestampTz cutoff = reap_cutoff();
-	Datum		jobs = silent_pulses(cutoff);
+	Datum		jobs = heartbeat_silent_jobs(cutoff);
 
 	if (ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(jobs)), ARR_DIMS(DatumGetArrayTypeP(jobs))) == 0 ||
 		!may_reap(cutoff))
 		return 0;
-	condemn_pulses(jobs, cutoff);
-	return run_batch(&reap_given, ARGS(given(jobs), given(TimestampTzGetDatum(cutoff))),
-					 DUTY_BATCH, count_reaped);
+	heartbeat_suspend(jobs, cutoff);
+	return row_batch_run(&reap_given, ARGS(not_null(jobs), not_null(TimestampTzGetDatum(cutoff))),
+						 TASK_BATCH, count_reaped);
 }
 
 #define BOUND(j) j ".session IS NOT NULL AND " j ".status = 'running'"
@@ -142,13 +145,15 @@ reap_silent_pulses(void)
 			 " ORDER BY j.queue, j.id LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED") \
 	" SELECT queue, again FROM ended"
 
-READS_NOW(any_bound,
+STATEMENT(any_bound, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.job_queue j WHERE j.queue = $1 AND " BOUND("j") " LIMIT 1", TEXTOID);
-READS_NOW(any_bound_anywhere,
+STATEMENT(any_bound_anywhere, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.job_queue j WHERE " BOUND("j") " LIMIT 1", TEXTOID);
 
-WRITES(rescue_bound, RESCUE("j.queue = $1 AND "), TEXTOID, INT4OID, INT4OID);
-WRITES(rescue_bound_anywhere, RESCUE(""), TEXTOID, INT4OID, INT4OID);
+STATEMENT(rescue_bound, STMT_READ_WRITE,
+		  RESCUE("j.queue = $1 AND "), TEXTOID, INT4OID, INT4OID);
+STATEMENT(rescue_bound_anywhere, STMT_READ_WRITE,
+		  RESCUE(""), TEXTOID, INT4OID, INT4OID);
 
 /*
  * Take the queue's jobs (NULL: those of all queues) away from sessions that
@@ -156,11 +161,11 @@ WRITES(rescue_bound_anywhere, RESCUE(""), TEXTOID, INT4OID, INT4OID);
  * there is read after the rows are, and not from what was read before.
  */
 uint64
-rescue_jobs(NullableDatum queue)
+reap_ended_sessions(NullableDatum queue)
 {
-	if (run_latest(queue.isnull ? &any_bound_anywhere : &any_bound, &queue) == 0)
+	if (statement_run_latest(queue.isnull ? &any_bound_anywhere : &any_bound, &queue) == 0)
 		return 0;
 	pgstat_clear_backend_activity_snapshot();
-	return run_batch(queue.isnull ? &rescue_bound_anywhere : &rescue_bound, &queue, DUTY_BATCH,
-					 count_reaped);
+	return row_batch_run(queue.isnull ? &rescue_bound_anywhere : &rescue_bound, &queue, TASK_BATCH,
+						 count_reaped);
 }

@@ -27,7 +27,6 @@
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
 #include "xact/pending.h"
-#include "xact/row_count.h"
 
 /* leaves room for "schedule:" in a unique key */
 #define NAME_MAX_BYTES 70
@@ -41,19 +40,19 @@ PG_FUNCTION_INFO_V1(pictrepo_schedule_job);
  * schedule its jobs each time it starts.  Equal intervals may be different
  * ones: 1 day is not always 24 hours.
  */
-WRITES(upsert_schedule,
-	   "INSERT INTO pictrepo.schedules AS s"
-	   " (name, queue, job, every, cron, time_zone, priority, retry, first_run, next_run)"
-	   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-	   " ON CONFLICT (name) DO UPDATE SET queue = $2, job = $3, every = $4, cron = $5,"
-	   " time_zone = $6, priority = $7, retry = $8, error = NULL,"
-	   " (first_run, next_run) ="
-	   " (SELECT CASE WHEN same THEN s.first_run ELSE $9 END, CASE WHEN same THEN s.next_run ELSE $10 END"
-	   " FROM (SELECT s.error IS NULL AND s.time_zone = $6 AND s.cron IS NOT DISTINCT FROM $5"
-	   " AND interval_send(s.every) IS NOT DISTINCT FROM interval_send($4)) AS timing (same))"
-	   " RETURNING next_run",
-	   TEXTOID, TEXTOID, JSONBOID, INTERVALOID, TEXTOID, TEXTOID, INT4OID, INT4OID,
-	   TIMESTAMPTZOID, TIMESTAMPTZOID);
+STATEMENT(upsert_schedule, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.schedules AS s"
+		  " (name, queue, job, every, cron, time_zone, priority, retry, first_run, next_run)"
+		  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+		  " ON CONFLICT (name) DO UPDATE SET queue = $2, job = $3, every = $4, cron = $5,"
+		  " time_zone = $6, priority = $7, retry = $8, error = NULL,"
+		  " (first_run, next_run) ="
+		  " (SELECT CASE WHEN same THEN s.first_run ELSE $9 END, CASE WHEN same THEN s.next_run ELSE $10 END"
+		  " FROM (SELECT s.error IS NULL AND s.time_zone = $6 AND s.cron IS NOT DISTINCT FROM $5"
+		  " AND interval_send(s.every) IS NOT DISTINCT FROM interval_send($4)) AS timing (same))"
+		  " RETURNING next_run",
+		  TEXTOID, TEXTOID, JSONBOID, INTERVALOID, TEXTOID, TEXTOID, INT4OID, INT4OID,
+		  TIMESTAMPTZOID, TIMESTAMPTZOID);
 
 /* From 1 second to 10 years, and never backwards. */
 static NullableDatum
@@ -77,7 +76,7 @@ static Cron
 cron_argument(FunctionCallInfo fcinfo, int n)
 {
 	Cron		cron;
-	const char *wrong = parse_cron(TextDatumGetCString(text_argument(fcinfo, n, CRON_MAX).value), &cron);
+	const char *wrong = cron_parse(TextDatumGetCString(text_argument(fcinfo, n, CRON_MAX).value), &cron);
 
 	if (wrong != NULL)
 		bad_argument(fcinfo, n, wrong,
@@ -102,7 +101,7 @@ pictrepo_schedule_job(PG_FUNCTION_ARGS)
 	NullableDatum args[10] = {
 		text_argument(fcinfo, 0, NAME_MAX_BYTES), key_argument(fcinfo, 1),
 		document_argument(fcinfo, 2), NULL_ARG, NULL_ARG,
-		given(CStringGetTextDatum(pg_get_timezone_name(session_timezone))),
+		not_null(CStringGetTextDatum(pg_get_timezone_name(session_timezone))),
 		any_argument(fcinfo, 5),
 		PG_ARGISNULL(6) ? NULL_ARG : limit_argument(fcinfo, 6, 0, RETRIES_MAX)
 	};
@@ -116,18 +115,19 @@ pictrepo_schedule_job(PG_FUNCTION_ARGS)
 		Cron		cron = cron_argument(fcinfo, 4);
 
 		args[4] = fcinfo->args[4];
-		first = next_by_cron(&cron, now, session_timezone);
+		first = cron_next(&cron, now, session_timezone);
 	}
-	args[8] = given(TimestampTzGetDatum(now));
-	args[9] = given(TimestampTzGetDatum(first));
-	if (my_database() != NULL)
-		note_attention(ATTEND_SCHEDULE);
-	return answer_value(fcinfo, &upsert_schedule, args);
+	args[8] = not_null(TimestampTzGetDatum(now));
+	args[9] = not_null(TimestampTzGetDatum(first));
+	if (my_database_slot() != NULL)
+		pending_worker_request(WORKER_REQ_SCHEDULES);
+	return return_value(fcinfo, &upsert_schedule, args);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_unschedule_job);
 
-WRITES(delete_schedule, "DELETE FROM pictrepo.schedules WHERE name = $1", TEXTOID);
+STATEMENT(delete_schedule, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.schedules WHERE name = $1", TEXTOID);
 
 /*
  * unschedule_job(name text) -> bool
@@ -137,8 +137,8 @@ WRITES(delete_schedule, "DELETE FROM pictrepo.schedules WHERE name = $1", TEXTOI
 Datum
 pictrepo_unschedule_job(PG_FUNCTION_ARGS)
 {
-	return answer_whether(fcinfo, &delete_schedule,
-						  ARGS(text_argument(fcinfo, 0, NAME_MAX_BYTES)));
+	return return_found(fcinfo, &delete_schedule,
+						ARGS(text_argument(fcinfo, 0, NAME_MAX_BYTES)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_next_run);
@@ -155,7 +155,7 @@ pictrepo_next_run(PG_FUNCTION_ARGS)
 	Cron		cron = cron_argument(fcinfo, 0);
 	TimestampTz after = DatumGetTimestampTz(time_argument(fcinfo, 1).value);
 
-	PG_RETURN_TIMESTAMPTZ(next_by_cron(&cron, after, session_timezone));
+	PG_RETURN_TIMESTAMPTZ(cron_next(&cron, after, session_timezone));
 }
 
 /* ----- run ----- */
@@ -167,23 +167,23 @@ pictrepo_next_run(PG_FUNCTION_ARGS)
  * in their order.  A job that another open transaction completes is alive: to
  * wait for that one would hold all schedules up.
  */
-WRITES(lock_due,
-	   "SELECT name, queue, job, every, cron, time_zone, priority, retry, first_run,"
-	   " next_run <= $1 AND NOT EXISTS (SELECT FROM pictrepo.job_queue"
-	   " WHERE unique_key = 'schedule:' || name), 'schedule:' || name"
-	   " FROM pictrepo.schedules"
-	   " WHERE next_run <= $1 OR last_run > $1 + interval '1 hour'"
-	   " ORDER BY name FOR UPDATE SKIP LOCKED",
-	   TIMESTAMPTZOID);
+STATEMENT(lock_due, STMT_READ_WRITE,
+		  "SELECT name, queue, job, every, cron, time_zone, priority, retry, first_run,"
+		  " next_run <= $1 AND NOT EXISTS (SELECT FROM pictrepo.job_queue"
+		  " WHERE unique_key = 'schedule:' || name), 'schedule:' || name"
+		  " FROM pictrepo.schedules"
+		  " WHERE next_run <= $1 OR last_run > $1 + interval '1 hour'"
+		  " ORDER BY name FOR UPDATE SKIP LOCKED",
+		  TIMESTAMPTZOID);
 
-WRITES(move_on,
-	   "UPDATE pictrepo.schedules SET next_run = $2, error = $3,"
-	   " last_run = CASE WHEN $4 OR last_run > $5 THEN $5 ELSE last_run END"
-	   " WHERE name = $1",
-	   TEXTOID, TIMESTAMPTZOID, TEXTOID, BOOLOID, TIMESTAMPTZOID);
+STATEMENT(move_on, STMT_READ_WRITE,
+		  "UPDATE pictrepo.schedules SET next_run = $2, error = $3,"
+		  " last_run = CASE WHEN $4 OR last_run > $5 THEN $5 ELSE last_run END"
+		  " WHERE name = $1",
+		  TEXTOID, TIMESTAMPTZOID, TEXTOID, BOOLOID, TIMESTAMPTZOID);
 
 /* What lock_due gives */
-typedef struct Schedule
+typedef struct ScheduleRow
 {
 	NullableDatum name;
 	NullableDatum queue;
@@ -196,14 +196,14 @@ typedef struct Schedule
 	NullableDatum first_run;
 	NullableDatum push;
 	NullableDatum unique_key;
-} Schedule;
+} ScheduleRow;
 
 static void
-read_schedule(SPITupleTable *due, uint64 row, Schedule *schedule)
+read_schedule(SPITupleTable *due, uint64 row, ScheduleRow *schedule)
 {
 	NullableDatum *column = (NullableDatum *) schedule;
 
-	for (int i = 0; i < (int) (sizeof(Schedule) / sizeof(NullableDatum)); i++)
+	for (int i = 0; i < (int) (sizeof(ScheduleRow) / sizeof(NullableDatum)); i++)
 		column[i].value = SPI_getbinval(due->vals[row], due->tupdesc, i + 1, &column[i].isnull);
 }
 
@@ -213,7 +213,7 @@ read_schedule(SPITupleTable *due, uint64 row, Schedule *schedule)
  * again, and says why.
  */
 static TimestampTz
-next_time(const Schedule *schedule, TimestampTz now, const char **error)
+next_time(const ScheduleRow *schedule, TimestampTz now, const char **error)
 {
 	char	   *zone_name = TextDatumGetCString(schedule->time_zone.value);
 	pg_tz	   *zone = pg_tzset(zone_name);
@@ -226,17 +226,17 @@ next_time(const Schedule *schedule, TimestampTz now, const char **error)
 		return DT_NOEND;
 	}
 	if (schedule->cron.isnull)
-		return next_by_interval(DatumGetIntervalP(schedule->every.value),
-								DatumGetTimestampTz(schedule->first_run.value), now, zone);
-	*error = parse_cron(TextDatumGetCString(schedule->cron.value), &cron);
-	return *error != NULL ? DT_NOEND : next_by_cron(&cron, now, zone);
+		return interval_next(DatumGetIntervalP(schedule->every.value),
+							 DatumGetTimestampTz(schedule->first_run.value), now, zone);
+	*error = cron_parse(TextDatumGetCString(schedule->cron.value), &cron);
+	return *error != NULL ? DT_NOEND : cron_next(&cron, now, zone);
 }
 
 /* Push the job, where it is to be, and move on; was it pushed? */
 static bool
-run_schedule(const Schedule *schedule, TimestampTz now)
+run_schedule(const ScheduleRow *schedule, TimestampTz now)
 {
-	NullableDatum now_arg = given(TimestampTzGetDatum(now));
+	NullableDatum now_arg = not_null(TimestampTzGetDatum(now));
 	const char *error;
 	TimestampTz next = next_time(schedule, now, &error);
 	bool		pushed = false;
@@ -245,29 +245,29 @@ run_schedule(const Schedule *schedule, TimestampTz now)
 	{
 		pg_uuid_t	id;
 
-		mint_id(&id);
-		pushed = push_job(ARGS(schedule->queue, given(UUIDPGetDatum(&id)), schedule->job,
+		uuid_mint(&id);
+		pushed = push_job(ARGS(schedule->queue, not_null(UUIDPGetDatum(&id)), schedule->job,
 							   schedule->unique_key, now_arg, NULL_ARG,
 							   schedule->priority, schedule->retry, NULL_ARG));
 	}
-	run_statement(&move_on,
-				  ARGS(schedule->name, given(TimestampTzGetDatum(next)),
-					   error != NULL ? given(CStringGetTextDatum(error)) : NULL_ARG,
-					   given(BoolGetDatum(pushed)), now_arg));
+	statement_run(&move_on,
+				  ARGS(schedule->name, not_null(TimestampTzGetDatum(next)),
+					   error != NULL ? not_null(CStringGetTextDatum(error)) : NULL_ARG,
+					   not_null(BoolGetDatum(pushed)), now_arg));
 	return pushed;
 }
 
 uint64
-push_due_jobs(void)
+schedules_run(void)
 {
-	NullableDatum now = given(TimestampTzGetDatum(GetCurrentTimestamp()));
-	uint64		count = run_statement(&lock_due, &now);
+	NullableDatum now = not_null(TimestampTzGetDatum(GetCurrentTimestamp()));
+	uint64		count = statement_run(&lock_due, &now);
 	SPITupleTable *due = SPI_tuptable;
 	uint64		pushed = 0;
 
 	for (uint64 row = 0; row < count; row++)
 	{
-		Schedule	schedule;
+		ScheduleRow schedule;
 
 		read_schedule(due, row, &schedule);
 		pushed += run_schedule(&schedule, DatumGetTimestampTz(now.value));
@@ -279,15 +279,15 @@ push_due_jobs(void)
  * Not at once: what is due, but locked by somebody else, would keep the worker
  * running.
  */
-READS_NOW(earliest_run,
+STATEMENT(earliest_run, STMT_READ_WRITE,
 		  "SELECT greatest(coalesce(min(next_run), 'infinity'), clock_timestamp() + interval '100 ms')"
 		  " FROM pictrepo.schedules");
 
 /* When the background worker has to run them, at the latest. */
 TimestampTz
-next_due_schedule(void)
+schedules_next_run(void)
 {
-	run_statement(&earliest_run, NULL);
+	statement_run(&earliest_run, NULL);
 	return DatumGetTimestampTz(result_value(0, 1).value);
 }
 
@@ -304,8 +304,8 @@ pictrepo_run_schedules(PG_FUNCTION_ARGS)
 	RepoCall	call;
 	uint64		pushed;
 
-	begin_call(&call, fcinfo);
-	pushed = push_due_jobs();
-	end_call(&call);
+	repo_call_begin(&call, fcinfo);
+	pushed = schedules_run();
+	repo_call_end(&call);
 	PG_RETURN_INT64((int64) pushed);
 }

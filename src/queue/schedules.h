@@ -10,8 +10,8 @@
 
 #include "datatype/timestamp.h"
 
-/* within begin_call and end_call, or what is like it; how many were pushed */
-extern uint64 push_due_jobs(void);
-extern TimestampTz next_due_schedule(void);
+/* within repo_call_begin and repo_call_end, or what is like it; how many were pushed */
+extern uint64 schedules_run(void);
+extern TimestampTz schedules_next_run(void);
 
 #endif

@@ -22,21 +22,22 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_queue_length);
 
-READS_ALL(count_jobs, "SELECT count(*) FROM pictrepo.job_queue");
+STATEMENT(count_jobs, STMT_READ_ONLY | STMT_WHOLE_TABLE,
+		  "SELECT count(*) FROM pictrepo.job_queue");
 
 /* one count per status: each has an index of its own */
-READS(count_jobs_of_queue,
-	  "SELECT (SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'new')"
-	  " + (SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'running')",
-	  TEXTOID);
+STATEMENT(count_jobs_of_queue, STMT_READ_ONLY,
+		  "SELECT (SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'new')"
+		  " + (SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'running')",
+		  TEXTOID);
 
-READS_ALL(count_jobs_of_all_queues,
+STATEMENT(count_jobs_of_all_queues, STMT_READ_ONLY | STMT_WHOLE_TABLE,
 		  "SELECT queue, count(*) FROM pictrepo.job_queue GROUP BY queue");
 
 static bool
 known_length(FunctionCallInfo fcinfo, NullableDatum queue, int64 *length)
 {
-	return queue.isnull ? tally_value(TALLY_JOBS, length) : tally_of_queue(queue, length);
+	return queue.isnull ? row_count_get(COUNTED_JOBS, length) : row_count_of_queue(queue, length);
 }
 
 /*
@@ -54,14 +55,14 @@ pictrepo_queue_length(PG_FUNCTION_ARGS)
 	if (known_length(fcinfo, queue, &length))
 		PG_RETURN_INT64(length);
 
-	begin_call(&call, fcinfo);
-	(void) count_tally(TALLY_JOBS, &count_jobs_of_all_queues);
-	end_call(&call);
+	repo_call_begin(&call, fcinfo);
+	(void) row_count_scan(COUNTED_JOBS, &count_jobs_of_all_queues);
+	repo_call_end(&call);
 	if (known_length(fcinfo, queue, &length))
 		PG_RETURN_INT64(length);
 	if (queue.isnull)
-		return answer_value(fcinfo, &count_jobs, NULL);
-	return answer_value(fcinfo, &count_jobs_of_queue, ARGS(queue));
+		return return_value(fcinfo, &count_jobs, NULL);
+	return return_value(fcinfo, &count_jobs_of_queue, ARGS(queue));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_counting);
@@ -74,7 +75,7 @@ PG_FUNCTION_INFO_V1(pictrepo_counting);
 Datum
 pictrepo_counting(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(my_database() != NULL);
+	PG_RETURN_BOOL(my_database_slot() != NULL);
 }
 
 static Datum
@@ -87,25 +88,25 @@ interval_of(int64 microseconds)
 }
 
 static void
-fill_row(const QueueState *queue, const int64 *counts, Datum *values)
+fill_row(const QueueSlot *queue, const int64 *counts, Datum *values)
 {
 	values[0] = PointerGetDatum(cstring_to_text_with_len(queue->key.name,
 														 strnlen(queue->key.name, KEY_MAX)));
-	for (int i = 0; i < COUNTS; i++)
-		values[1 + i] = i == COUNT_WAIT_TIME || i == COUNT_RUN_TIME ?
+	for (int i = 0; i < QUEUE_COUNTERS; i++)
+		values[1 + i] = i == COUNTER_WAIT_TIME || i == COUNTER_RUN_TIME ?
 			interval_of(counts[i]) : Int64GetDatum(counts[i]);
 }
 
 /* A number from a moment in which nobody changes it. */
 static int
-waiting_in(QueueState *queue, int64 *counts)
+waiting_in(QueueSlot *queue, int64 *counts)
 {
 	dlist_iter	iter;
 	int			waiting = 0;
 
 	SpinLockAcquire(&queue->mutex);
-	memcpy(counts, queue->counts, sizeof(queue->counts));
-	dlist_foreach(iter, &queue->line)
+	memcpy(counts, queue->counters, sizeof(queue->counters));
+	dlist_foreach(iter, &queue->wait_queue)
 		waiting++;
 	SpinLockRelease(&queue->mutex);
 	return waiting;
@@ -125,25 +126,25 @@ pictrepo_queue_counters(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	HASH_SEQ_STATUS scan;
-	QueueState *queue;
+	QueueSlot  *queue;
 
-	begin_rows(fcinfo);
-	if (my_database() == NULL)
+	rows_begin(fcinfo);
+	if (my_database_slot() == NULL)
 		PG_RETURN_NULL();
-	LWLockAcquire(shared->table_lock, LW_SHARED);
-	hash_seq_init(&scan, queue_states);
+	LWLockAcquire(shmem->table_lock, LW_SHARED);
+	hash_seq_init(&scan, queue_slots);
 	while ((queue = hash_seq_search(&scan)) != NULL)
 	{
-		Datum		values[2 + COUNTS];
-		bool		nulls[2 + COUNTS] = {false};
-		int64		counts[COUNTS];
+		Datum		values[2 + QUEUE_COUNTERS];
+		bool		nulls[2 + QUEUE_COUNTERS] = {false};
+		int64		counts[QUEUE_COUNTERS];
 
 		if (queue->key.database != MyDatabaseId)
 			continue;
-		values[1 + COUNTS] = Int32GetDatum(waiting_in(queue, counts));
+		values[1 + QUEUE_COUNTERS] = Int32GetDatum(waiting_in(queue, counts));
 		fill_row(queue, counts, values);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
-	LWLockRelease(shared->table_lock);
+	LWLockRelease(shmem->table_lock);
 	PG_RETURN_NULL();
 }

@@ -25,20 +25,20 @@
 #include "xact/pending.h"
 #include "xact/row_count.h"
 
-READS_NOW(not_running,
+STATEMENT(not_running, STMT_READ_WRITE,
 		  "SELECT id FROM unnest($1) AS id WHERE NOT EXISTS"
 		  " (SELECT FROM pictrepo.job_queue j WHERE j.id = id.id AND j.status <> 'new')",
 		  UUIDARRAYOID);
 
 /* Heartbeats of jobs that do not run, as a prepared transaction leaves them. */
 static uint64
-sweep_pulses(void)
+sweep_heartbeats(void)
 {
-	TimestampTz before = GetCurrentTimestamp() - (int64) heartbeat_timeout * 1000;
-	uint64		ended = run_statement(&not_running, ARGS(given(silent_pulses(before))));
+	TimestampTz before = GetCurrentTimestamp() - (int64) guc_heartbeat_timeout * 1000;
+	uint64		ended = statement_run(&not_running, ARGS(not_null(heartbeat_silent_jobs(before))));
 
 	for (uint64 i = 0; i < ended; i++)
-		end_pulse(DatumGetUUIDP(result_value(i, 1).value), -1);
+		heartbeat_remove(DatumGetUUIDP(result_value(i, 1).value), -1);
 	return ended;
 }
 
@@ -48,23 +48,23 @@ queues_with_waiters(void)
 {
 	ArrayBuildState *queues = NULL;
 	HASH_SEQ_STATUS scan;
-	QueueState *queue;
+	QueueSlot  *queue;
 
-	LWLockAcquire(shared->table_lock, LW_SHARED);
-	hash_seq_init(&scan, queue_states);
+	LWLockAcquire(shmem->table_lock, LW_SHARED);
+	hash_seq_init(&scan, queue_slots);
 	while ((queue = hash_seq_search(&scan)) != NULL)
-		if (queue->key.database == MyDatabaseId && !dlist_is_empty(&queue->line))
+		if (queue->key.database == MyDatabaseId && !dlist_is_empty(&queue->wait_queue))
 			queues = accumArrayResult(queues,
 									  PointerGetDatum(cstring_to_text_with_len(queue->key.name,
 																			   strnlen(queue->key.name, KEY_MAX))),
 									  false, TEXTOID, CurrentMemoryContext);
-	LWLockRelease(shared->table_lock);
+	LWLockRelease(shmem->table_lock);
 	if (queues == NULL)
 		return PointerGetDatum(construct_empty_array(TEXTOID));
 	return makeArrayResult(queues, CurrentMemoryContext);
 }
 
-READS_NOW(with_ready_jobs,
+STATEMENT(with_ready_jobs, STMT_READ_WRITE,
 		  "SELECT queue, least(count(*), 1000) FROM unnest($1) AS queue, LATERAL"
 		  " (SELECT FROM pictrepo.job_queue j WHERE j.queue = queue.queue AND j.status = 'new'"
 		  " AND j.run_at <= clock_timestamp() LIMIT 1000) ready GROUP BY queue",
@@ -74,14 +74,14 @@ READS_NOW(with_ready_jobs,
 static uint64
 sweep_lines(void)
 {
-	uint64		queues = run_statement(&with_ready_jobs, ARGS(given(queues_with_waiters())));
+	uint64		queues = statement_run(&with_ready_jobs, ARGS(not_null(queues_with_waiters())));
 
 	for (uint64 i = 0; i < queues; i++)
 	{
-		QueueState *queue = changing_queue(DatumGetTextPP(result_value(i, 1).value));
+		QueueSlot  *queue = pending_queue(DatumGetTextPP(result_value(i, 1).value));
 
 		if (queue != NULL)
-			wake_queue(queue, DatumGetInt64(result_value(i, 2).value));
+			wake_queue_waiters(queue, DatumGetInt64(result_value(i, 2).value));
 	}
 	return queues;
 }
@@ -93,8 +93,8 @@ sweep_lines(void)
 uint64
 sweep_queues(void)
 {
-	if (my_database() == NULL)
+	if (my_database_slot() == NULL)
 		return 0;
-	(void) prepared_transactions(my_database());
-	return sweep_pulses() + sweep_lines();
+	(void) row_count_check_prepared(my_database_slot());
+	return sweep_heartbeats() + sweep_lines();
 }

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * database_slot.c
+ * database_slot_lookup.c
  *		What is kept of each database that has the extension.
  *
  *-------------------------------------------------------------------------
@@ -13,24 +13,24 @@
 #include "shmem/shmem.h"
 
 /* Under the table lock. */
-DatabaseState *
-database_slot(Oid database)
+DatabaseSlot *
+database_slot_lookup(Oid database)
 {
 	for (int i = 0; i < DATABASES_MAX; i++)
-		if (shared->databases[i].database == database)
-			return &shared->databases[i];
+		if (shmem->databases[i].database == database)
+			return &shmem->databases[i];
 	return NULL;
 }
 
 /* A database's state, if it has one. */
-DatabaseState *
-find_database(Oid database)
+DatabaseSlot *
+database_slot_find(Oid database)
 {
-	DatabaseState *state;
+	DatabaseSlot *state;
 
-	LWLockAcquire(shared->table_lock, LW_SHARED);
-	state = database_slot(database);
-	LWLockRelease(shared->table_lock);
+	LWLockAcquire(shmem->table_lock, LW_SHARED);
+	state = database_slot_lookup(database);
+	LWLockRelease(shmem->table_lock);
 	return state;
 }
 
@@ -38,18 +38,18 @@ find_database(Oid database)
  * The state of this database, made at its first use; NULL without shared
  * memory, or when too many databases have one.
  */
-DatabaseState *
-my_database(void)
+DatabaseSlot *
+my_database_slot(void)
 {
-	static DatabaseState *mine = NULL;
+	static DatabaseSlot *mine = NULL;
 
-	if (mine == NULL && shared_engine() && OidIsValid(MyDatabaseId))
+	if (mine == NULL && shmem_usable() && OidIsValid(MyDatabaseId))
 	{
-		LWLockAcquire(shared->table_lock, LW_EXCLUSIVE);
-		mine = database_slot(MyDatabaseId);
-		if (mine == NULL && (mine = database_slot(InvalidOid)) != NULL)
+		LWLockAcquire(shmem->table_lock, LW_EXCLUSIVE);
+		mine = database_slot_lookup(MyDatabaseId);
+		if (mine == NULL && (mine = database_slot_lookup(InvalidOid)) != NULL)
 			mine->database = MyDatabaseId;
-		LWLockRelease(shared->table_lock);
+		LWLockRelease(shmem->table_lock);
 	}
 	return mine;
 }
@@ -59,7 +59,7 @@ my_database(void)
  * no worker, since nobody could tell it anything.
  */
 bool
-database_has_no_room(void)
+database_slots_full(void)
 {
-	return shared_engine() && my_database() == NULL;
+	return shmem_usable() && my_database_slot() == NULL;
 }

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * database_slot.h
+ * database_slot_lookup.h
  *		What is kept of each database that has the extension.
  *
  *-------------------------------------------------------------------------
@@ -10,9 +10,9 @@
 
 #include "shmem/shmem.h"
 
-extern DatabaseState *my_database(void);
-extern DatabaseState *find_database(Oid database);
-extern DatabaseState *database_slot(Oid database);
-extern bool database_has_no_room(void);
+extern DatabaseSlot *my_database_slot(void);
+extern DatabaseSlot *database_slot_find(Oid database);
+extern DatabaseSlot *database_slot_lookup(Oid database);
+extern bool database_slots_full(void);
 
 #endif

@@ -10,7 +10,7 @@
  *
  * A job that becomes ready lowers the bound when its transaction commits.  What
  * a pop must not raise the bound over are jobs that were committed after its
- * snapshot was taken.  Those that are older than CURSOR_LAG by then have come
+ * snapshot was taken.  Those that are older than LOW_WATER_MARK_LAG by then have come
  * late and are written down one by one; all others are not older, and no bound
  * gets closer to the present than that.
  *
@@ -30,17 +30,15 @@
 #include "shmem/database_slot.h"
 #include "shmem/low_water_mark.h"
 #include "shmem/shmem.h"
-#include "sqlfunc/result.h"
-#include "xact/pending.h"
 
-#define CURSOR_LAG (10 * INT64CONST(1000))
+#define LOW_WATER_MARK_LAG (10 * INT64CONST(1000))
 
 /* a full look that was not ended after this time never will be */
-#define FULL_LOOK_LASTS (60 * USECS_PER_SEC)
+#define FULL_SCAN_LASTS (60 * USECS_PER_SEC)
 
 /* full looks come this often, and take at most one part in so many of the time */
-#define FULL_LOOK_INTERVAL USECS_PER_SEC
-#define FULL_LOOK_SHARE 50
+#define FULL_SCAN_INTERVAL USECS_PER_SEC
+#define FULL_SCAN_SHARE 50
 
 /* Within one priority. */
 static bool
@@ -52,7 +50,7 @@ comes_before(const JobPosition *a, const JobPosition *b)
 }
 
 static int
-find_level(const Bounds *bounds, int32 priority)
+find_level(const ReadyBounds *bounds, int32 priority)
 {
 	int			i = 0;
 
@@ -62,14 +60,14 @@ find_level(const Bounds *bounds, int32 priority)
 }
 
 static bool
-has_level(const Bounds *bounds, int i, int32 priority)
+has_level(const ReadyBounds *bounds, int i, int32 priority)
 {
 	return i < bounds->levels && bounds->first[i].priority == priority;
 }
 
 /* A bound for the job's priority; false: there is no place for one more. */
 bool
-add_level(Bounds *bounds, const JobPosition *job)
+ready_bounds_add(ReadyBounds *bounds, const JobPosition *job)
 {
 	int			i = find_level(bounds, job->priority);
 
@@ -79,7 +77,7 @@ add_level(Bounds *bounds, const JobPosition *job)
 			bounds->first[i] = *job;
 		return true;
 	}
-	if (bounds->levels == CURSOR_LEVELS)
+	if (bounds->levels == LOW_WATER_MARK_LEVELS)
 	{
 		bounds->complete = false;
 		return false;
@@ -92,44 +90,44 @@ add_level(Bounds *bounds, const JobPosition *job)
 }
 
 static void
-lower_bound(Cursor *cursor, const JobPosition *job, TimestampTz now)
+lower_bound(LowWaterMarks *cursor, const JobPosition *job, TimestampTz now)
 {
-	Bounds	   *bounds = &cursor->bounds;
+	ReadyBounds *bounds = &cursor->bounds;
 	int			i = find_level(bounds, job->priority);
 
-	if (cursor->full_look != 0)
-		add_level(&cursor->found, job);
-	if (job->run_at < now - CURSOR_LAG ||
+	if (cursor->full_scan != 0)
+		ready_bounds_add(&cursor->found, job);
+	if (job->run_at < now - LOW_WATER_MARK_LAG ||
 		(has_level(bounds, i, job->priority) && comes_before(job, &bounds->first[i])))
-		cursor->came_late[cursor->late++ % CURSOR_LATE] = *job;
+		cursor->came_late[cursor->late++ % LATE_JOBS_KEPT] = *job;
 	if (bounds->complete)
-		add_level(bounds, job);
+		ready_bounds_add(bounds, job);
 }
 
 /* Jobs have become ready, of which these are the first of their priorities. */
 void
-lower_bounds(Cursor *cursor, const Bounds *jobs)
+low_water_marks_lower(LowWaterMarks *cursor, const ReadyBounds *jobs)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (!jobs->complete)
-		forget_bounds(cursor);
+		low_water_marks_forget(cursor);
 	for (int i = 0; i < jobs->levels; i++)
 		lower_bound(cursor, &jobs->first[i], now);
 }
 
 /* Only a full look will find out where jobs are. */
 void
-forget_bounds(Cursor *cursor)
+low_water_marks_forget(LowWaterMarks *cursor)
 {
-	memset(&cursor->bounds, 0, sizeof(Bounds));
-	cursor->full_look = 0;
-	cursor->late += CURSOR_LATE + 1;
+	memset(&cursor->bounds, 0, sizeof(ReadyBounds));
+	cursor->full_scan = 0;
+	cursor->late += LATE_JOBS_KEPT + 1;
 }
 
 /* For tests: what a broken cursor could look like. */
 static void
-corrupt(Bounds *bounds)
+corrupt(ReadyBounds *bounds)
 {
 	JobPosition *first;
 
@@ -160,79 +158,79 @@ corrupt(Bounds *bounds)
  * for a full look.  Jobs of prepared transactions become ready unnoticed.
  */
 bool
-read_cursor(CursorView *view, QueueState *queue)
+low_water_marks_read(LowWaterMarkView *view, QueueSlot *queue)
 {
 	bool		usable;
 
 	view->queue = queue;
-	view->full_look = 0;
-	if (queue == NULL || cursor_mode == CURSOR_OFF ||
-		pg_atomic_read_u32(&my_database()->prepared) != 0)
+	view->full_scan = 0;
+	if (queue == NULL || guc_cursor_mode == LOW_WATER_MARKS_OFF ||
+		pg_atomic_read_u32(&my_database_slot()->prepared) != 0)
 		return false;
 
 	SpinLockAcquire(&queue->mutex);
 	view->now = GetCurrentTimestamp();
-	view->late = queue->cursor.late;
-	view->bounds = queue->cursor.bounds;
-	usable = view->bounds.complete && view->now < queue->cursor.next_full_look;
+	view->late = queue->low_water_marks.late;
+	view->bounds = queue->low_water_marks.bounds;
+	usable = view->bounds.complete && view->now < queue->low_water_marks.next_full_scan;
 	SpinLockRelease(&queue->mutex);
 
-	if (cursor_mode == CURSOR_CORRUPT)
+	if (guc_cursor_mode == LOW_WATER_MARKS_CORRUPT)
 		corrupt(&view->bounds);
 	return usable;
 }
 
 /* Before a full look takes its snapshot. */
 void
-begin_full_look(CursorView *view, QueueState *queue)
+full_scan_begin(LowWaterMarkView *view, QueueSlot *queue)
 {
 	static uint64 number = 0;
 
 	memset(view, 0, sizeof(*view));
-	view->queue = cursor_mode == CURSOR_OFF ? NULL : queue;
+	view->queue = guc_cursor_mode == LOW_WATER_MARKS_OFF ? NULL : queue;
 	view->bounds.complete = true;
 	if (view->queue == NULL)
 		return;
 
 	SpinLockAcquire(&queue->mutex);
 	view->now = GetCurrentTimestamp();
-	if (queue->cursor.full_look == 0 ||
-		queue->cursor.full_look_began < view->now - FULL_LOOK_LASTS)
+	if (queue->low_water_marks.full_scan == 0 ||
+		queue->low_water_marks.full_scan_began < view->now - FULL_SCAN_LASTS)
 	{
-		view->full_look = ((uint64) MyProcPid << 32) + ++number;
-		queue->cursor.full_look = view->full_look;
-		queue->cursor.full_look_began = view->now;
-		memset(&queue->cursor.found, 0, sizeof(Bounds));
-		queue->cursor.found.complete = true;
+		view->full_scan = ((uint64) MyProcPid << 32) + ++number;
+		queue->low_water_marks.full_scan = view->full_scan;
+		queue->low_water_marks.full_scan_began = view->now;
+		memset(&queue->low_water_marks.found, 0, sizeof(ReadyBounds));
+		queue->low_water_marks.found.complete = true;
 	}
-	view->late = queue->cursor.late;
+	view->late = queue->low_water_marks.late;
 	SpinLockRelease(&queue->mutex);
 }
 
 /* The bounds of the view are what the full look saw: they become everybody's. */
 void
-end_full_look(CursorView *view)
+full_scan_end(LowWaterMarkView *view)
 {
-	Cursor	   *cursor;
-	Bounds		bounds = view->bounds;
+	LowWaterMarks *cursor;
+	ReadyBounds bounds = view->bounds;
 	TimestampTz end = GetCurrentTimestamp();
 
-	if (view->full_look == 0)
+	if (view->full_scan == 0)
 		return;
 	for (int i = 0; i < bounds.levels; i++)
-		bounds.first[i].run_at = Min(bounds.first[i].run_at, view->now - CURSOR_LAG);
+		bounds.first[i].run_at = Min(bounds.first[i].run_at, view->now - LOW_WATER_MARK_LAG);
 
-	cursor = &view->queue->cursor;
+	cursor = &view->queue->low_water_marks;
 	SpinLockAcquire(&view->queue->mutex);
-	if (cursor->full_look == view->full_look)
+	if (cursor->full_scan == view->full_scan)
 	{
 		for (int i = 0; i < cursor->found.levels; i++)
-			add_level(&bounds, &cursor->found.first[i]);
+			ready_bounds_add(&bounds, &cursor->found.first[i]);
 		bounds.complete = bounds.complete && cursor->found.complete;
 		cursor->bounds = bounds;
-		cursor->full_look = 0;
-		cursor->next_full_look = end +
-			Max(FULL_LOOK_INTERVAL, (end - view->now) * FULL_LOOK_SHARE);
+		cursor->full_scan = 0;
+		cursor->next_full_scan = end +
+			Max(FULL_SCAN_INTERVAL, (end - view->now) * FULL_SCAN_SHARE);
 	}
 	SpinLockRelease(&view->queue->mutex);
 }
@@ -242,13 +240,13 @@ end_full_look(CursorView *view)
  * was taken; false: there were too many.
  */
 static bool
-mind_late_jobs(const Cursor *cursor, const CursorView *view, JobPosition *bound)
+keep_below_late_jobs(const LowWaterMarks *cursor, const LowWaterMarkView *view, JobPosition *bound)
 {
-	if (cursor->late - view->late > CURSOR_LATE)
+	if (cursor->late - view->late > LATE_JOBS_KEPT)
 		return false;
 	for (uint64 i = view->late; i < cursor->late; i++)
 	{
-		const JobPosition *job = &cursor->came_late[i % CURSOR_LATE];
+		const JobPosition *job = &cursor->came_late[i % LATE_JOBS_KEPT];
 
 		if (job->priority == bound->priority && comes_before(job, bound))
 			*bound = *job;
@@ -261,25 +259,25 @@ mind_late_jobs(const Cursor *cursor, const CursorView *view, JobPosition *bound)
  * given one is ready any more.
  */
 void
-raise_bound(const CursorView *view, const JobPosition *bound)
+low_water_mark_raise(const LowWaterMarkView *view, const JobPosition *bound)
 {
 	JobPosition closest = *bound;
-	Cursor	   *cursor;
+	LowWaterMarks *cursor;
 	int			i;
 
 	if (view->queue == NULL)
 		return;
-	if (closest.run_at > view->now - CURSOR_LAG)
+	if (closest.run_at > view->now - LOW_WATER_MARK_LAG)
 	{
-		closest.run_at = view->now - CURSOR_LAG;
+		closest.run_at = view->now - LOW_WATER_MARK_LAG;
 		memset(&closest.id, 0, UUID_LEN);
 	}
 
-	cursor = &view->queue->cursor;
+	cursor = &view->queue->low_water_marks;
 	SpinLockAcquire(&view->queue->mutex);
 	i = find_level(&cursor->bounds, closest.priority);
 	if (has_level(&cursor->bounds, i, closest.priority) &&
-		mind_late_jobs(cursor, view, &closest) &&
+		keep_below_late_jobs(cursor, view, &closest) &&
 		comes_before(&cursor->bounds.first[i], &closest))
 		cursor->bounds.first[i] = closest;
 	SpinLockRelease(&view->queue->mutex);

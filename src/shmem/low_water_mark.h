@@ -11,23 +11,23 @@
 #include "shmem/shmem.h"
 
 /* What one pop knows of the cursor */
-typedef struct CursorView
+typedef struct LowWaterMarkView
 {
-	QueueState *queue;			/* NULL: there is no cursor to use or to mend */
+	QueueSlot  *queue;			/* NULL: there is no cursor to use or to mend */
 	TimestampTz now;			/* before the snapshot of the pop */
 	uint64		late;			/* jobs that had come late by then */
-	uint64		full_look;		/* its number; 0: it is not for others */
-	Bounds		bounds;
-} CursorView;
+	uint64		full_scan;		/* its number; 0: it is not for others */
+	ReadyBounds bounds;
+} LowWaterMarkView;
 
-extern bool read_cursor(CursorView *view, QueueState *queue);
-extern void begin_full_look(CursorView *view, QueueState *queue);
-extern void end_full_look(CursorView *view);
-extern bool add_level(Bounds *bounds, const JobPosition *job);
-extern void raise_bound(const CursorView *view, const JobPosition *bound);
+extern bool low_water_marks_read(LowWaterMarkView *view, QueueSlot *queue);
+extern void full_scan_begin(LowWaterMarkView *view, QueueSlot *queue);
+extern void full_scan_end(LowWaterMarkView *view);
+extern bool ready_bounds_add(ReadyBounds *bounds, const JobPosition *job);
+extern void low_water_mark_raise(const LowWaterMarkView *view, const JobPosition *bound);
 
 /* Under the queue's mutex, at the end of a transaction */
-extern void lower_bounds(Cursor *cursor, const Bounds *jobs);
-extern void forget_bounds(Cursor *cursor);
+extern void low_water_marks_lower(LowWaterMarks *cursor, const ReadyBounds *jobs);
+extern void low_water_marks_forget(LowWaterMarks *cursor);
 
 #endif

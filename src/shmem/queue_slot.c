@@ -11,23 +11,22 @@
 #include "shmem/database_slot.h"
 #include "shmem/queue_slot.h"
 #include "shmem/shmem.h"
-#include "sqlfunc/result.h"
 
 static void
-clear_queue(QueueState *queue)
+clear_queue(QueueSlot *queue)
 {
-	DatabaseState *database = database_slot(queue->key.database);
+	DatabaseSlot *database = database_slot_lookup(queue->key.database);
 
 	pg_atomic_init_u32(&queue->pins, 0);
 	pg_atomic_init_u64(&queue->length, 0);
 	queue->uncounted = database == NULL || pg_atomic_read_u32(&database->overflowed) != 0;
 	SpinLockInit(&queue->mutex);
-	dlist_init(&queue->line);
+	dlist_init(&queue->wait_queue);
 	queue->next_due = DT_NOEND;
 	queue->last_reap = 0;
-	queue->notice = false;
-	memset(&queue->cursor, 0, sizeof(queue->cursor));
-	memset(queue->counts, 0, sizeof(queue->counts));
+	queue->notify_pending = false;
+	memset(&queue->low_water_marks, 0, sizeof(queue->low_water_marks));
+	memset(queue->counters, 0, sizeof(queue->counters));
 	queue->config_version = 0;
 	queue->config_known = false;
 	queue->configured = false;
@@ -39,15 +38,15 @@ static bool
 evict_queue(void)
 {
 	HASH_SEQ_STATUS scan;
-	QueueState *queue;
+	QueueSlot  *queue;
 
-	hash_seq_init(&scan, queue_states);
+	hash_seq_init(&scan, queue_slots);
 	while ((queue = hash_seq_search(&scan)) != NULL)
 	{
-		if (pg_atomic_read_u32(&queue->pins) == 0 && !queue->notice &&
+		if (pg_atomic_read_u32(&queue->pins) == 0 && !queue->notify_pending &&
 			!queue->uncounted && pg_atomic_read_u64(&queue->length) == 0)
 		{
-			hash_search(queue_states, &queue->key, HASH_REMOVE, NULL);
+			hash_search(queue_slots, &queue->key, HASH_REMOVE, NULL);
 			hash_seq_term(&scan);
 			return true;
 		}
@@ -55,18 +54,18 @@ evict_queue(void)
 	return false;
 }
 
-static QueueState *
+static QueueSlot *
 make_queue(const QueueKey *key)
 {
 	bool		found;
-	QueueState *queue = hash_search(queue_states, key, HASH_ENTER_NULL, &found);
+	QueueSlot  *queue = hash_search(queue_slots, key, HASH_ENTER_NULL, &found);
 
 	if (queue == NULL && evict_queue())
-		queue = hash_search(queue_states, key, HASH_ENTER_NULL, &found);
+		queue = hash_search(queue_slots, key, HASH_ENTER_NULL, &found);
 	if (queue != NULL && !found)
 		clear_queue(queue);
-	if (queue == NULL && database_slot(key->database) != NULL)
-		pg_atomic_write_u32(&database_slot(key->database)->overflowed, 1);
+	if (queue == NULL && database_slot_lookup(key->database) != NULL)
+		pg_atomic_write_u32(&database_slot_lookup(key->database)->overflowed, 1);
 	return queue;
 }
 
@@ -74,11 +73,11 @@ make_queue(const QueueKey *key)
  * A queue's state, kept in place until it is unpinned; NULL when there is none
  * and none can be made.
  */
-QueueState *
-pin_queue(Oid database, const char *name, int length, bool create)
+QueueSlot *
+queue_slot_pin(Oid database, const char *name, int length, bool create)
 {
 	QueueKey	key;
-	QueueState *queue;
+	QueueSlot  *queue;
 
 	if (length > KEY_MAX)
 		return NULL;
@@ -86,22 +85,22 @@ pin_queue(Oid database, const char *name, int length, bool create)
 	key.database = database;
 	memcpy(key.name, name, length);
 
-	LWLockAcquire(shared->table_lock, LW_SHARED);
-	queue = hash_search(queue_states, &key, HASH_FIND, NULL);
+	LWLockAcquire(shmem->table_lock, LW_SHARED);
+	queue = hash_search(queue_slots, &key, HASH_FIND, NULL);
 	if (queue == NULL && create)
 	{
-		LWLockRelease(shared->table_lock);
-		LWLockAcquire(shared->table_lock, LW_EXCLUSIVE);
+		LWLockRelease(shmem->table_lock);
+		LWLockAcquire(shmem->table_lock, LW_EXCLUSIVE);
 		queue = make_queue(&key);
 	}
 	if (queue != NULL)
 		pg_atomic_fetch_add_u32(&queue->pins, 1);
-	LWLockRelease(shared->table_lock);
+	LWLockRelease(shmem->table_lock);
 	return queue;
 }
 
 void
-unpin_queue(QueueState *queue)
+queue_slot_unpin(QueueSlot *queue)
 {
 	pg_atomic_fetch_sub_u32(&queue->pins, 1);
 }

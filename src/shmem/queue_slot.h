@@ -10,7 +10,7 @@
 
 #include "shmem/shmem.h"
 
-extern QueueState *pin_queue(Oid database, const char *name, int length, bool create);
-extern void unpin_queue(QueueState *queue);
+extern QueueSlot *queue_slot_pin(Oid database, const char *name, int length, bool create);
+extern void queue_slot_unpin(QueueSlot *queue);
 
 #endif

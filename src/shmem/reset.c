@@ -11,45 +11,44 @@
 #include "shmem/low_water_mark.h"
 #include "shmem/reset.h"
 #include "shmem/shmem.h"
-#include "sqlfunc/result.h"
 #include "worker/maintenance.h"
 
 static void
-forget_queues(Oid database, bool gone)
+reset_queues(Oid database, bool gone)
 {
 	HASH_SEQ_STATUS scan;
-	QueueState *queue;
+	QueueSlot  *queue;
 
-	hash_seq_init(&scan, queue_states);
+	hash_seq_init(&scan, queue_slots);
 	while ((queue = hash_seq_search(&scan)) != NULL)
 	{
 		if (queue->key.database != database)
 			continue;
 		if (gone && pg_atomic_read_u32(&queue->pins) == 0)
 		{
-			hash_search(queue_states, &queue->key, HASH_REMOVE, NULL);
+			hash_search(queue_slots, &queue->key, HASH_REMOVE, NULL);
 			continue;
 		}
 		SpinLockAcquire(&queue->mutex);
-		forget_bounds(&queue->cursor);
+		low_water_marks_forget(&queue->low_water_marks);
 		queue->config_known = false;
 		queue->config_version++;
-		queue->notice = false;
+		queue->notify_pending = false;
 		SpinLockRelease(&queue->mutex);
 	}
 }
 
 static void
-forget_notices(Oid database)
+free_notifications_of_database(Oid database)
 {
-	SpinLockAcquire(&shared->mutex);
-	for (int i = 0; i < NOTICES_MAX; i++)
-		if (shared->notice_slots[i].database == database)
+	SpinLockAcquire(&shmem->mutex);
+	for (int i = 0; i < NOTIFICATIONS_MAX; i++)
+		if (shmem->notification_slots[i].database == database)
 		{
-			shared->notice_slots[i].database = InvalidOid;
-			shared->notices_taken--;
+			shmem->notification_slots[i].database = InvalidOid;
+			shmem->notifications_taken--;
 		}
-	SpinLockRelease(&shared->mutex);
+	SpinLockRelease(&shmem->mutex);
 }
 
 /*
@@ -57,34 +56,34 @@ forget_notices(Oid database)
  * good.
  */
 void
-forget_database(Oid database, bool gone)
+database_slot_reset(Oid database, bool gone)
 {
-	DatabaseState *state = find_database(database);
+	DatabaseSlot *state = database_slot_find(database);
 
 	if (state == NULL)
 		return;
-	for (int t = 0; t < TALLIES; t++)
+	for (int t = 0; t < COUNTED_TABLES; t++)
 	{
-		LWLockAcquire(state->tallies[t].lock, LW_EXCLUSIVE);
-		state->tallies[t].state = TALLY_UNKNOWN;
-		LWLockRelease(state->tallies[t].lock);
+		LWLockAcquire(state->row_counts[t].lock, LW_EXCLUSIVE);
+		state->row_counts[t].state = ROW_COUNT_UNKNOWN;
+		LWLockRelease(state->row_counts[t].lock);
 	}
-	SpinLockAcquire(&shared->mutex);
+	SpinLockAcquire(&shmem->mutex);
 	state->worker_failures = 0;
 	state->worker_next_try = 0;
 	state->creations++;
-	if (state->worker_state != WORKER_RUNNING)
+	if (state->worker_state !=WORKER_RUNNING)
 		state->worker_state = WORKER_NONE;
-	SpinLockRelease(&shared->mutex);
-	LWLockAcquire(shared->table_lock, LW_EXCLUSIVE);
-	forget_queues(database, gone);
+	SpinLockRelease(&shmem->mutex);
+	LWLockAcquire(shmem->table_lock, LW_EXCLUSIVE);
+	reset_queues(database, gone);
 	if (gone)
 	{
-		forget_notices(database);
+		free_notifications_of_database(database);
 		state->held_until = 0;
-		pg_atomic_write_u32(&state->attention, 0);
-		memset(state->duties, 0, sizeof(state->duties));
+		pg_atomic_write_u32(&state->requests, 0);
+		memset(state->maintenance_tasks, 0, sizeof(state->maintenance_tasks));
 		state->database = InvalidOid;
 	}
-	LWLockRelease(shared->table_lock);
+	LWLockRelease(shmem->table_lock);
 }

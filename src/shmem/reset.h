@@ -10,6 +10,6 @@
 
 #include "postgres_ext.h"
 
-extern void forget_database(Oid database, bool gone);
+extern void database_slot_reset(Oid database, bool gone);
 
 #endif

@@ -32,7 +32,6 @@
 #include "shmem/database_slot.h"
 #include "shmem/restore_guard.h"
 #include "shmem/shmem.h"
-#include "sqlfunc/result.h"
 
 /* for a worker without shared memory */
 static TimestampTz seen_restored = DT_NOBEGIN;
@@ -48,7 +47,7 @@ lock_of_restores(void)
 
 /* Dumps name the schema of each table. */
 bool
-is_part_of_restore(Node *statement)
+restore_guard_recognizes(Node *statement)
 {
 	if (check_function_bodies)
 		return false;
@@ -65,26 +64,26 @@ is_part_of_restore(Node *statement)
 
 /* Waits for a duty that is under way. */
 void
-begin_restore(void)
+restore_guard_enter(void)
 {
 	LOCKTAG		tag = lock_of_restores();
 
 	(void) LockAcquire(&tag, ShareLock, true, false);
-	note_restored();
+	restore_guard_touch();
 }
 
 /* From a trigger, for a row or more. */
 void
-watch_rows(void)
+restore_guard_check_rows(void)
 {
 	if (!check_function_bodies && namespace_search_path[0] == '\0')
-		begin_restore();
+		restore_guard_enter();
 }
 
 void
-note_restored(void)
+restore_guard_touch(void)
 {
-	DatabaseState *database = my_database();
+	DatabaseSlot *database = my_database_slot();
 
 	seen_restored = GetCurrentTimestamp();
 	if (database != NULL)
@@ -96,23 +95,23 @@ note_restored(void)
  * since the last look did so just now, for all that is known.
  */
 bool
-keep_restores_away(void)
+restore_guard_keep_away(void)
 {
 	static bool under_way = false;
 	LOCKTAG		tag = lock_of_restores();
 	bool		away = LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 
 	if (under_way || !away)
-		note_restored();
+		restore_guard_touch();
 	under_way = !away;
 	return away;
 }
 
 /* The last time that something was restored, as far as is known. */
 TimestampTz
-last_restored(void)
+restore_guard_last(void)
 {
-	DatabaseState *database = my_database();
+	DatabaseSlot *database = my_database_slot();
 
 	return database != NULL ? (TimestampTz) pg_atomic_read_u64(&database->restored) : seen_restored;
 }

@@ -11,11 +11,11 @@
 #include "datatype/timestamp.h"
 #include "nodes/nodes.h"
 
-extern bool is_part_of_restore(Node *statement);
-extern void begin_restore(void);
-extern void watch_rows(void);
-extern void note_restored(void);
-extern bool keep_restores_away(void);
-extern TimestampTz last_restored(void);
+extern bool restore_guard_recognizes(Node *statement);
+extern void restore_guard_enter(void);
+extern void restore_guard_check_rows(void);
+extern void restore_guard_touch(void);
+extern bool restore_guard_keep_away(void);
+extern TimestampTz restore_guard_last(void);
 
 #endif

@@ -16,15 +16,15 @@
 #include "common/guc.h"
 #include "shmem/shmem.h"
 
-SharedState *shared = NULL;
-HTAB	   *queue_states = NULL;
-HTAB	   *pulses = NULL;
+ShmemState *shmem = NULL;
+HTAB	   *queue_slots = NULL;
+HTAB	   *heartbeats = NULL;
 Waiter	   *waiters = NULL;
 
 static shmem_request_hook_type next_request_hook = NULL;
 static shmem_startup_hook_type next_startup_hook = NULL;
 
-#define LOCKS (1 + PULSE_PARTITIONS + DATABASES_MAX * TALLIES)
+#define LOCKS (1 + HEARTBEAT_PARTITIONS + DATABASES_MAX * COUNTED_TABLES)
 
 /* ----- laying it out ----- */
 
@@ -38,7 +38,7 @@ snapshot_size(void)
 static Size
 transactions_size(void)
 {
-	return mul_size(DATABASES_MAX * TALLIES, mul_size(snapshot_size(), sizeof(TransactionId)));
+	return mul_size(DATABASES_MAX * COUNTED_TABLES, mul_size(snapshot_size(), sizeof(TransactionId)));
 }
 
 static void
@@ -47,21 +47,21 @@ request_shared_memory(void)
 	if (next_request_hook)
 		next_request_hook();
 
-	RequestAddinShmemSpace(MAXALIGN(sizeof(SharedState)));
-	RequestAddinShmemSpace(MAXALIGN(mul_size(max_waiters, sizeof(Waiter))));
+	RequestAddinShmemSpace(MAXALIGN(sizeof(ShmemState)));
+	RequestAddinShmemSpace(MAXALIGN(mul_size(guc_max_waiters, sizeof(Waiter))));
 	RequestAddinShmemSpace(MAXALIGN(transactions_size()));
-	RequestAddinShmemSpace(hash_estimate_size(max_queues, sizeof(QueueState)));
-	RequestAddinShmemSpace(hash_estimate_size(max_running_jobs, sizeof(Pulse)));
+	RequestAddinShmemSpace(hash_estimate_size(guc_max_queues, sizeof(QueueSlot)));
+	RequestAddinShmemSpace(hash_estimate_size(guc_max_running_jobs, sizeof(Heartbeat)));
 	RequestNamedLWLockTranche("pictrepo", LOCKS);
 }
 
 static void
-clear_tally(Tally *tally, LWLock *lock, TransactionId *xip)
+init_row_count(RowCount *row_count, LWLock *lock, TransactionId *xip)
 {
-	tally->lock = lock;
-	tally->xip = xip;
-	tally->state = TALLY_UNKNOWN;
-	pg_atomic_init_u64(&tally->value, 0);
+	row_count->lock = lock;
+	row_count->xip = xip;
+	row_count->state = ROW_COUNT_UNKNOWN;
+	pg_atomic_init_u64(&row_count->value, 0);
 }
 
 static void
@@ -69,34 +69,34 @@ clear_shared_state(TransactionId *xip)
 {
 	LWLockPadded *locks = GetNamedLWLockTranche("pictrepo");
 
-	memset(shared, 0, sizeof(SharedState));
-	SpinLockInit(&shared->mutex);
-	shared->table_lock = &(locks++)->lock;
-	for (int i = 0; i < PULSE_PARTITIONS; i++)
-		shared->pulse_locks[i] = &(locks++)->lock;
+	memset(shmem, 0, sizeof(ShmemState));
+	SpinLockInit(&shmem->mutex);
+	shmem->table_lock = &(locks++)->lock;
+	for (int i = 0; i < HEARTBEAT_PARTITIONS; i++)
+		shmem->heartbeat_locks[i] = &(locks++)->lock;
 	for (int i = 0; i < DATABASES_MAX; i++)
 	{
-		DatabaseState *database = &shared->databases[i];
+		DatabaseSlot *database = &shmem->databases[i];
 
-		for (int t = 0; t < TALLIES; t++, xip += snapshot_size())
-			clear_tally(&database->tallies[t], &(locks++)->lock, xip);
+		for (int t = 0; t < COUNTED_TABLES; t++, xip += snapshot_size())
+			init_row_count(&database->row_counts[t], &(locks++)->lock, xip);
 		pg_atomic_init_u32(&database->overflowed, 0);
 		pg_atomic_init_u32(&database->prepared, 0);
 		pg_atomic_init_u32(&database->preparations, 0);
 		pg_atomic_init_u64(&database->worker_seen, 0);
 		pg_atomic_init_u64(&database->restored, 0);
-		pg_atomic_init_u32(&database->attention, 0);
+		pg_atomic_init_u32(&database->requests, 0);
 	}
-	for (int i = 0; i < KEYED_LINES; i++)
+	for (int i = 0; i < KEYED_WAIT_QUEUES; i++)
 	{
-		SpinLockInit(&shared->keyed_lines[i].mutex);
-		dlist_init(&shared->keyed_lines[i].line);
+		SpinLockInit(&shmem->keyed_wait_queues[i].mutex);
+		dlist_init(&shmem->keyed_wait_queues[i].wait_queue);
 	}
-	dlist_init(&shared->free_waiters);
-	for (int i = 0; i < max_waiters; i++)
+	dlist_init(&shmem->free_waiters);
+	for (int i = 0; i < guc_max_waiters; i++)
 	{
-		waiters[i].awaited.pid = 0;
-		dlist_push_tail(&shared->free_waiters, &waiters[i].node);
+		waiters[i].info.pid = 0;
+		dlist_push_tail(&shmem->free_waiters, &waiters[i].node);
 	}
 }
 
@@ -120,13 +120,13 @@ start_shared_memory(void)
 		next_startup_hook();
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	waiters = ShmemInitStruct("pictrepo waiters", mul_size(max_waiters, sizeof(Waiter)), &found);
+	waiters = ShmemInitStruct("pictrepo waiters", mul_size(guc_max_waiters, sizeof(Waiter)), &found);
 	xip = ShmemInitStruct("pictrepo transactions", transactions_size(), &found);
-	queue_states = shared_table("pictrepo queues", max_queues,
-								sizeof(QueueKey), sizeof(QueueState), 0);
-	pulses = shared_table("pictrepo pulses", max_running_jobs,
-						  sizeof(PulseKey), sizeof(Pulse), PULSE_PARTITIONS);
-	shared = ShmemInitStruct("pictrepo", sizeof(SharedState), &found);
+	queue_slots = shared_table("pictrepo queues", guc_max_queues,
+							   sizeof(QueueKey), sizeof(QueueSlot), 0);
+	heartbeats = shared_table("pictrepo pulses", guc_max_running_jobs,
+							  sizeof(HeartbeatKey), sizeof(Heartbeat), HEARTBEAT_PARTITIONS);
+	shmem = ShmemInitStruct("pictrepo", sizeof(ShmemState), &found);
 	if (!found)
 		clear_shared_state(xip);
 	LWLockRelease(AddinShmemInitLock);
@@ -134,7 +134,7 @@ start_shared_memory(void)
 
 /* From _PG_init, in the postmaster. */
 void
-reserve_shared_memory(void)
+shmem_reserve(void)
 {
 	next_request_hook = shmem_request_hook;
 	shmem_request_hook = request_shared_memory;
@@ -147,7 +147,7 @@ reserve_shared_memory(void)
  * our hands, so there it does not.
  */
 bool
-shared_engine(void)
+shmem_usable(void)
 {
-	return shared != NULL && !RecoveryInProgress();
+	return shmem != NULL && !RecoveryInProgress();
 }

@@ -8,14 +8,14 @@
  * settings give; whoever finds a table full, or no shared memory at all, takes
  * the durable path.  After a crash the server starts with all of it empty.
  *
- *	SharedState		1					start time, the launcher, free places
- *	DatabaseState	DATABASES_MAX		counts, the worker and its duties
- *	QueueState		max_queues			hash table by (database, queue): line,
+ *	ShmemState		1					start time, the launcher, free places
+ *	DatabaseSlot	DATABASES_MAX		counts, the worker and its duties
+ *	QueueSlot		max_queues			hash table by (database, queue): line,
  *										cursor, length, counters
  *	Pulse			max_running_jobs	hash table by (database, job): heartbeats
  *	Waiter			max_waiters			who waits
- *	KeyedLine		KEYED_LINES			who waits for an upload or a variant
- *	Notice			NOTICES_MAX			notifications that the worker will send
+ *	KeyedWaitQueue		KEYED_WAIT_QUEUES			who waits for an upload or a variant
+ *	Notice			NOTIFICATIONS_MAX			notifications that the worker will send
  *
  * Locks, in the order in which they may be taken: a database's tally lock, the
  * table lock, a pulse partition's lock, a spinlock.  Under a spinlock there is
@@ -41,48 +41,50 @@
 
 #ifdef PICTREPO_INJECTION
 #define DATABASES_MAX 8			/* so that a test gets there */
-#define NOTICES_MAX 16
+#define NOTIFICATIONS_MAX 16
 #else
 #define DATABASES_MAX 100
-#define NOTICES_MAX 1024
+#define NOTIFICATIONS_MAX 1024
 #endif
-#define KEYED_LINES 256
-#define PULSE_PARTITIONS 16
-#define NOTICE_LEN 1280
-#define CURSOR_LEVELS 8
-#define CURSOR_LATE 16
+#define KEYED_WAIT_QUEUES 256
+#define HEARTBEAT_PARTITIONS 16
+#define NOTIFICATION_LEN 1280
+#define LOW_WATER_MARK_LEVELS 8
+#define LATE_JOBS_KEPT 16
 
-/* ----- counts, see tally.c ----- */
+/* ----- counts, see xact/row_count.c ----- */
 
-typedef enum Tallied
+typedef enum CountedTable
 {
-	TALLY_HASHES,
-	TALLY_JOBS,
-	TALLIES
-} Tallied;
+	COUNTED_HASHES,
+	COUNTED_JOBS,
+	COUNTED_TABLES
+} CountedTable;
 
-typedef enum TallyState
+typedef enum RowCountState
 {
-	TALLY_UNKNOWN,				/* nobody has counted yet */
-	TALLY_COUNTING,				/* a backend counts; value has what it cannot see */
-	TALLY_KNOWN,
-} TallyState;
+	ROW_COUNT_UNKNOWN,			/* nobody has counted yet */
+	ROW_COUNT_COUNTING,			/* a backend counts; value has what it cannot
+								 * see */
+	ROW_COUNT_KNOWN,
+} RowCountState;
 
-typedef struct Tally
+typedef struct RowCount
 {
-	LWLock	   *lock;			/* shared to add, exclusive to change the state */
-	TallyState	state;
+	LWLock	   *lock;			/* shared to add, exclusive to change the
+								 * state */
+	RowCountState state;
 	pg_atomic_uint64 value;
 	int			counter;		/* pid of who counts */
 	TransactionId xmin;			/* the snapshot that is, or was, counted */
 	FullTransactionId xmax;
 	int			xcnt;
 	TransactionId *xip;			/* sorted */
-} Tally;
+} RowCount;
 
 /* ----- databases ----- */
 
-typedef struct DutyState
+typedef struct MaintenanceTaskState
 {
 	TimestampTz last_run;		/* 0: never */
 	int64		duration;		/* us */
@@ -90,7 +92,7 @@ typedef struct DutyState
 	int64		runs;
 	int64		errors;
 	char		error[200];		/* of the last run; empty: none */
-} DutyState;
+} MaintenanceTaskState;
 
 typedef enum WorkerState
 {
@@ -100,34 +102,35 @@ typedef enum WorkerState
 	WORKER_UNWANTED,			/* looked, and there is no extension */
 } WorkerState;
 
-typedef struct DatabaseState
+typedef struct DatabaseSlot
 {
 	Oid			database;		/* InvalidOid: free */
-	Tally		tallies[TALLIES];
-	pg_atomic_uint32 overflowed;	/* some queue has no QueueState */
+	RowCount	row_counts[COUNTED_TABLES];
+	pg_atomic_uint32 overflowed;	/* some queue has no QueueSlot */
 
 	/* transactions that were prepared may change the tables unnoticed */
 	pg_atomic_uint32 prepared;
 	pg_atomic_uint32 preparations;
 
-	/* the worker; under SharedState.mutex */
+	/* the worker; under ShmemState.mutex */
 	WorkerState worker_state;
 	int			worker_pid;
 	Latch	   *worker_latch;
 	TimestampTz worker_next_try;
 	int			worker_failures;
 	uint32		creations;		/* of the extension, and updates */
-	TimestampTz held_until;		/* no worker before: the database is being dropped or copied */
+	TimestampTz held_until;		/* no worker before: the database is being
+								 * dropped or copied */
 	pg_atomic_uint64 worker_seen;	/* when the worker last reaped */
 	pg_atomic_uint64 restored;	/* when rows of a dump last came */
-	pg_atomic_uint32 attention; /* ATTEND_* flags for the worker */
-	DutyState	duties[DUTIES];
-} DatabaseState;
+	pg_atomic_uint32 requests;	/* WORKER_REQ_* flags for the worker */
+	MaintenanceTaskState maintenance_tasks[MAINTENANCE_TASKS];
+} DatabaseSlot;
 
-#define ATTEND_NOTICES	0x01	/* there is something to notify */
-#define ATTEND_SESSIONS	0x02	/* a session with bound jobs has ended */
-#define ATTEND_SCHEDULE	0x04	/* a schedule has changed */
-#define ATTEND_STOP		0x08	/* the extension or the database goes */
+#define WORKER_REQ_NOTIFY	0x01	/* there is something to notify */
+#define WORKER_REQ_SESSIONS	0x02	/* a session with bound jobs has ended */
+#define WORKER_REQ_SCHEDULES	0x04	/* a schedule has changed */
+#define WORKER_REQ_STOP		0x08	/* the extension or the database goes */
 
 /* ----- queues ----- */
 
@@ -145,154 +148,159 @@ typedef struct JobPosition
 	pg_uuid_t	id;
 } JobPosition;
 
-/* Lower bounds of the ready jobs, one per priority, highest first; see cursor.c */
-typedef struct Bounds
+/* Lower bounds of the ready jobs, one per priority, highest first; see low_water_mark.c */
+typedef struct ReadyBounds
 {
 	bool		complete;		/* every ready job has its priority here */
 	int			levels;
-	JobPosition first[CURSOR_LEVELS];
-} Bounds;
+	JobPosition first[LOW_WATER_MARK_LEVELS];
+} ReadyBounds;
 
-typedef struct Cursor
+typedef struct LowWaterMarks
 {
-	Bounds		bounds;
+	ReadyBounds bounds;
 	uint64		late;			/* how many jobs came late, ever */
-	JobPosition came_late[CURSOR_LATE]; /* the last of them, by their number */
-	TimestampTz next_full_look;
-	Bounds		found;			/* what a full look that is under way has to add */
-	uint64		full_look;		/* its number; 0: none is under way */
-	TimestampTz full_look_began;
-} Cursor;
+	JobPosition came_late[LATE_JOBS_KEPT];	/* the last of them, by their
+											 * number */
+	TimestampTz next_full_scan;
+	ReadyBounds found;			/* what a full look that is under way has to
+								 * add */
+	uint64		full_scan;		/* its number; 0: none is under way */
+	TimestampTz full_scan_began;
+} LowWaterMarks;
 
-typedef enum Counted
+typedef enum QueueCounter
 {
-	COUNT_PUSHED,
-	COUNT_POPPED,
-	COUNT_COMPLETED,
-	COUNT_FAILED,
-	COUNT_BURIED,
-	COUNT_REAPED,
-	COUNT_WOKEN,
-	COUNT_WAIT_TIME,			/* us in which jobs were due, until they were popped */
-	COUNT_RUN_TIME,				/* us in which workers held them */
-	COUNTS
-} Counted;
+	COUNTER_PUSHED,
+	COUNTER_POPPED,
+	COUNTER_COMPLETED,
+	COUNTER_FAILED,
+	COUNTER_DIED,
+	COUNTER_REAPED,
+	COUNTER_WOKEN,
+	COUNTER_WAIT_TIME,			/* us in which jobs were due, until they were
+								 * popped */
+	COUNTER_RUN_TIME,			/* us in which workers held them */
+	QUEUE_COUNTERS
+} QueueCounter;
 
-typedef struct QueueState
+typedef struct QueueSlot
 {
 	QueueKey	key;
 	pg_atomic_uint32 pins;		/* who keeps a pointer to it */
-	pg_atomic_uint64 length;	/* jobs, committed; see tally.c */
+	pg_atomic_uint64 length;	/* jobs, committed; see xact/row_count.c */
 	bool		uncounted;		/* length is not kept */
 
 	slock_t		mutex;			/* for all below */
-	dlist_head	line;			/* of Waiter */
+	dlist_head	wait_queue;		/* of Waiter */
 	TimestampTz next_due;		/* the first in line looks then */
-	Cursor		cursor;
-	int64		counts[COUNTS]; /* since the server started */
+	LowWaterMarks low_water_marks;
+	int64		counters[QUEUE_COUNTERS];	/* since the server started */
 	uint64		config_version;
 	bool		config_known;	/* the two below are as in the table */
 	bool		configured;		/* it has a row in queues */
 	bool		limited;		/* max_running may be set: ends make room */
 	TimestampTz last_reap;		/* by a pop, for want of a worker */
-	bool		notice;			/* ready jobs that nobody was notified of */
-	pg_uuid_t	notice_job;
-} QueueState;
+	bool		notify_pending; /* ready jobs that nobody was notified of */
+	pg_uuid_t	notify_job_id;
+} QueueSlot;
 
-/* ----- waiting, see wakeup.c ----- */
+/* ----- waiting, see wait_queue.c ----- */
 
-typedef enum WaitedFor
+typedef enum WaitKind
 {
 	WAIT_FOR_JOB,
 	WAIT_FOR_UPLOAD,
 	WAIT_FOR_VARIANT,
-} WaitedFor;
+} WaitKind;
 
 /* a hash of pict-rs's and a long name, or the longest hash and a short one */
-#define AWAITED_MAX 192
+#define WAIT_NAME_MAX 192
 
 /* What view waiting shows of a waiter */
-typedef struct Awaited
+typedef struct WaitInfo
 {
 	int			pid;			/* 0: nobody has the place */
 	Oid			database;
-	WaitedFor	what;
+	WaitKind	what;
 	TimestampTz since;
-	int			hash_length;	/* of a variant's hash, with which the name begins */
+	int			hash_length;	/* of a variant's hash, with which the name
+								 * begins */
 	int			length;
-	char		name[AWAITED_MAX];	/* of the queue, the variant, cut off; an upload's id in binary */
-} Awaited;
+	char		name[WAIT_NAME_MAX];	/* of the queue, the variant, cut off;
+										 * an upload's id in binary */
+} WaitInfo;
 
 typedef struct Waiter
 {
 	dlist_node	node;			/* in a line, or in the list of free ones */
 	Latch	   *latch;
 	uint64		key;			/* in a keyed line */
-	bool		busy;			/* looks right now */
-	bool		called;			/* has to look (again) */
-	bool		relay;			/* call the next one when something was there */
-	Awaited		awaited;		/* under shared->mutex; nothing goes by it */
+	bool		checking;		/* awake, and checks whether it is there */
+	bool		woken;			/* has to check (again) */
+	bool		relay;			/* wakes the next one when something was there */
+	WaitInfo	info;			/* under shmem->mutex; for view waiting alone */
 } Waiter;
 
-typedef struct KeyedLine
+typedef struct KeyedWaitQueue
 {
 	slock_t		mutex;
-	dlist_head	line;
-} KeyedLine;
+	dlist_head	wait_queue;
+} KeyedWaitQueue;
 
-/* ----- heartbeats, see pulse.c ----- */
+/* ----- heartbeats, see xact/heartbeat.c ----- */
 
-typedef struct PulseKey
+typedef struct HeartbeatKey
 {
 	Oid			database;
 	pg_uuid_t	job;
-} PulseKey;
+} HeartbeatKey;
 
-typedef struct Pulse
+typedef struct Heartbeat
 {
-	PulseKey	key;
+	HeartbeatKey key;
 	int32		attempt;
 	pg_uuid_t	worker;
 	uint64		queue;			/* hash of its name */
-	bool		confirmed;		/* the claim is committed */
-	bool		condemned;		/* somebody may be taking the job away */
-	pg_atomic_uint64 heartbeat;
-} Pulse;
+	bool		active;			/* the claim is committed */
+	bool		suspended;		/* somebody may be taking the job away */
+	pg_atomic_uint64 last_beat;
+} Heartbeat;
 
-/* ----- notifications, see notify.c ----- */
+/* ----- notifications, see xact/notify.c ----- */
 
-typedef struct Notice
+typedef struct Notification
 {
 	Oid			database;		/* InvalidOid: free */
 	bool		ready;			/* committed, to be sent */
 	uint64		number;			/* in the order of commits */
 	char		channel[NAMEDATALEN];
-	char		payload[NOTICE_LEN];
-} Notice;
+	char		payload[NOTIFICATION_LEN];
+} Notification;
 
 /* ----- the whole ----- */
 
-typedef struct SharedState
+typedef struct ShmemState
 {
 	LWLock	   *table_lock;		/* queues, database slots */
-	LWLock	   *pulse_locks[PULSE_PARTITIONS];
+	LWLock	   *heartbeat_locks[HEARTBEAT_PARTITIONS];
 	slock_t		mutex;			/* for the lists below and the workers' fields */
 	dlist_head	free_waiters;
-	uint64		notices;		/* numbers given */
-	int			notices_taken;
+	uint64		notifications;	/* numbers given */
+	int			notifications_taken;
 	Latch	   *launcher_latch;
-	KeyedLine	keyed_lines[KEYED_LINES];
-	DatabaseState databases[DATABASES_MAX];
-	Notice		notice_slots[NOTICES_MAX];
-} SharedState;
+	KeyedWaitQueue keyed_wait_queues[KEYED_WAIT_QUEUES];
+	DatabaseSlot databases[DATABASES_MAX];
+	Notification notification_slots[NOTIFICATIONS_MAX];
+} ShmemState;
 
 /* NULL without shared_preload_libraries */
-extern SharedState *shared;
-extern HTAB *queue_states;
-extern HTAB *pulses;
+extern ShmemState *shmem;
+extern HTAB *queue_slots;
+extern HTAB *heartbeats;
 extern Waiter *waiters;
 
-extern void reserve_shared_memory(void);
-extern bool shared_engine(void);
+extern void shmem_reserve(void);
+extern bool shmem_usable(void);
 
 #endif

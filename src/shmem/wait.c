@@ -32,28 +32,27 @@
 #include "shmem/wait.h"
 #include "shmem/wait_queue.h"
 #include "shmem/worker_slot.h"
-#include "sqlfunc/result.h"
 
 /* looks of a waiter that nobody may call, because something is amiss */
 #define SAFETY_INTERVAL USECS_PER_SEC
 
-typedef struct Wait
+typedef struct WaitState
 {
-	const WaitRules *rules;
+	const WaitSpec *rules;
 	TimestampTz end;
 	long		pause;			/* ms, when polling */
 	Waiter	   *waiter;			/* NULL: polls */
-	Call		owed;			/* the call that made it look */
-} Wait;
+	WakeUp		owed;			/* the call that made it look */
+} WaitState;
 
 /*
  * Who stands in a line in this session.  A look may run somebody's trigger that
  * waits as well: that one polls.
  */
-static Wait *in_line = NULL;
+static WaitState *current_wait = NULL;
 
 static uint32
-wait_event(WaitedFor what)
+wait_event(WaitKind what)
 {
 	static const char *const names[] PG_USED_FOR_ASSERTS_ONLY = {
 		[WAIT_FOR_JOB] = "PictrepoJob",
@@ -70,23 +69,23 @@ wait_event(WaitedFor what)
 /* ----- a place in a line ----- */
 
 static void
-leave(Wait *wait)
+leave(WaitState *wait)
 {
 	if (wait->waiter == NULL)
 		return;
-	leave_line(wait->waiter, wait->rules->queue, wait->owed);
+	wait_queue_leave(wait->waiter, wait->rules->queue, wait->owed);
 	if (wait->rules->queue != NULL)
-		unpin_queue(wait->rules->queue);
-	give_place_back(wait->waiter);
+		queue_slot_unpin(wait->rules->queue);
+	waiter_release(wait->waiter);
 	wait->waiter = NULL;
-	in_line = NULL;
+	current_wait = NULL;
 }
 
 static void
 leave_at_exit(int code, Datum unused)
 {
-	if (in_line != NULL)
-		leave(in_line);
+	if (current_wait != NULL)
+		leave(current_wait);
 }
 
 /*
@@ -94,7 +93,7 @@ leave_at_exit(int code, Datum unused)
  * its own to add, so that one for each wait would not be the latest any more.
  */
 static void
-promise_to_leave(void)
+register_exit_callback(void)
 {
 	static bool promised = false;
 
@@ -104,7 +103,7 @@ promise_to_leave(void)
 }
 
 static void
-add_name(Awaited *awaited, const char *bytes, int length)
+add_name(WaitInfo *awaited, const char *bytes, int length)
 {
 	memcpy(awaited->name + awaited->length, bytes, length);
 	awaited->length += length;
@@ -112,9 +111,9 @@ add_name(Awaited *awaited, const char *bytes, int length)
 
 /* What others see of it, see view waiting. */
 static void
-describe(const Wait *wait, Awaited *awaited)
+describe(const WaitState *wait, WaitInfo *awaited)
 {
-	const WaitRules *rules = wait->rules;
+	const WaitSpec *rules = wait->rules;
 
 	awaited->pid = MyProcPid;
 	awaited->database = MyDatabaseId;
@@ -136,56 +135,56 @@ describe(const Wait *wait, Awaited *awaited)
 
 		add_name(awaited, VARDATA_ANY(name),
 				 pg_mbcliplen(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name),
-							  AWAITED_MAX - awaited->length));
+							  WAIT_NAME_MAX - awaited->length));
 	}
 }
 
 static void
-get_in_line(Wait *wait)
+enter_wait_queue(WaitState *wait)
 {
-	Awaited		awaited;
+	WaitInfo	awaited;
 
-	if (in_line != NULL || my_database() == NULL)
+	if (current_wait != NULL || my_database_slot() == NULL)
 		return;
 	if (wait->rules->what == WAIT_FOR_JOB && wait->rules->queue == NULL)
 		return;
-	promise_to_leave();
+	register_exit_callback();
 	describe(wait, &awaited);
-	wait->waiter = take_place(&awaited);
+	wait->waiter = waiter_allocate(&awaited);
 	if (wait->waiter == NULL)
 		return;
-	in_line = wait;
+	current_wait = wait;
 	if (wait->rules->queue != NULL)
 	{
 		/* pinned by the transaction, which may end before the wait does */
 		pg_atomic_fetch_add_u32(&wait->rules->queue->pins, 1);
-		join_queue_line(wait->waiter, wait->rules->queue);
+		wait_queue_join(wait->waiter, wait->rules->queue);
 	}
 	else
-		join_keyed_line(wait->waiter, wait->rules->key);
+		wait_queue_join_keyed(wait->waiter, wait->rules->key);
 }
 
 /* ----- sleeping ----- */
 
 /* Is something amiss, so that what this one waits for could come unnoticed? */
 static bool
-needs_looks_of_its_own(void)
+needs_polling(void)
 {
-	return pg_atomic_read_u32(&my_database()->prepared) != 0 || !worker_tends(my_database());
+	return pg_atomic_read_u32(&my_database_slot()->prepared) != 0 || !worker_healthy(my_database_slot());
 }
 
 /* When to look again, called or not. */
 static TimestampTz
-next_look(Wait *wait, TimestampTz now, TimestampTz again)
+next_check(WaitState *wait, TimestampTz now, TimestampTz again)
 {
 	TimestampTz next = Min(wait->end, again);
 
 	if (wait->waiter == NULL)
 	{
 		next = Min(next, now + wait->pause * INT64CONST(1000));
-		wait->pause = Min(wait->pause * 2, poll_interval);
+		wait->pause = Min(wait->pause * 2, guc_poll_interval);
 	}
-	else if (needs_looks_of_its_own())
+	else if (needs_polling())
 		next = Min(next, now + SAFETY_INTERVAL);
 	return next;
 }
@@ -219,18 +218,18 @@ sleep_on_latch(long milliseconds, uint32 event)
 
 /* Sleep until there is reason to look; false: the time is up. */
 static bool
-sleep_until_called(Wait *wait, TimestampTz again)
+sleep_until_woken(WaitState *wait, TimestampTz again)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz next = next_look(wait, now, again);
+	TimestampTz next = next_check(wait, now, again);
 
 	for (;; now = GetCurrentTimestamp())
 	{
 		TimestampTz until = next;
 
 		if (wait->waiter != NULL)
-			wait->owed = stop_looking(wait->waiter, wait->rules->queue, now, &until);
-		if (wait->owed != CALL_NONE)
+			wait->owed = wait_queue_prepare_sleep(wait->waiter, wait->rules->queue, now, &until);
+		if (wait->owed != WAKE_UP_NONE)
 			return true;
 		if (now >= next)
 			return now < wait->end;
@@ -240,7 +239,7 @@ sleep_until_called(Wait *wait, TimestampTz again)
 }
 
 static bool
-look_and_sleep(Wait *wait, Look look, void *what)
+check_and_sleep(WaitState *wait, WaitCheck look, void *what)
 {
 	for (;;)
 	{
@@ -249,17 +248,17 @@ look_and_sleep(Wait *wait, Look look, void *what)
 		if (look(what, &again))
 		{
 			/* one call was for this one, but others may be due as well */
-			if (wait->owed == CALL_LOOK)
-				wait->owed = CALL_NONE;
+			if (wait->owed == WAKE_UP_CHECK)
+				wait->owed = WAKE_UP_NONE;
 			return true;
 		}
-		wait->owed = CALL_NONE;
+		wait->owed = WAKE_UP_NONE;
 		if (wait->rules->rest)
 		{
 			wait->rules->rest();
 			INJECT(wait_rested);
 		}
-		if (!sleep_until_called(wait, again))
+		if (!sleep_until_woken(wait, again))
 			return false;
 		INJECT(wait_called);
 	}
@@ -270,9 +269,9 @@ look_and_sleep(Wait *wait, Look look, void *what)
  * at once needs no place.
  */
 bool
-wait_until(const WaitRules *rules, Look look, void *what)
+wait_until(const WaitSpec *rules, WaitCheck look, void *what)
 {
-	Wait		wait = {.rules = rules, .pause = 1, .owed = CALL_NONE};
+	WaitState	wait = {.rules = rules, .pause = 1, .owed = WAKE_UP_NONE};
 	TimestampTz again = DT_NOEND;
 	volatile bool found = false;
 
@@ -282,11 +281,11 @@ wait_until(const WaitRules *rules, Look look, void *what)
 	if (rules->microseconds == 0)
 		return false;
 
-	get_in_line(&wait);
+	enter_wait_queue(&wait);
 	PG_TRY();
 	{
 		INJECT(wait_joined);
-		found = look_and_sleep(&wait, look, what);
+		found = check_and_sleep(&wait, look, what);
 	}
 	PG_FINALLY();
 	{

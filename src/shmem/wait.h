@@ -16,19 +16,20 @@
  * Look whether it is there by now, whatever the isolation level.  If not, *again may be set to a
  * time at which to look again, called or not.
  */
-typedef bool (*Look) (void *what, TimestampTz *again);
+typedef bool (*WaitCheck) (void *what, TimestampTz *again);
 
-typedef struct WaitRules
+typedef struct WaitSpec
 {
-	WaitedFor	what;
+	WaitKind	what;
 	int64		microseconds;	/* at most */
-	QueueState *queue;			/* whose line to wait in; NULL: the key's */
+	QueueSlot  *queue;			/* whose line to wait in; NULL: the key's */
 	uint64		key;
-	NullableDatum name;			/* for others to see: of the queue, the variant, text; or the upload, uuid */
+	NullableDatum name;			/* for others to see: of the queue, the
+								 * variant, text; or the upload, uuid */
 	NullableDatum hash;			/* of the variant */
 	void		(*rest) (void); /* before each sleep */
-} WaitRules;
+} WaitSpec;
 
-extern bool wait_until(const WaitRules *rules, Look look, void *what);
+extern bool wait_until(const WaitSpec *rules, WaitCheck look, void *what);
 
 #endif

@@ -25,9 +25,6 @@
 
 #include "shmem/shmem.h"
 #include "shmem/wait_queue.h"
-#include "sqlfunc/result.h"
-#include "xact/pending.h"
-#include "xact/row_count.h"
 
 /* latches that are set after the spinlock is released */
 #define LATCHES 16
@@ -45,7 +42,7 @@ waiter_at(dlist_iter iter)
  * the latches of the sleepers.  Returns how many were called.
  */
 static int
-call_waiters(dlist_head *line, int64 count, bool relay, Latch **latches, int *nlatches)
+mark_woken(dlist_head *line, int64 count, bool relay, Latch **latches, int *nlatches)
 {
 	dlist_iter	iter;
 	int			called = 0;
@@ -57,9 +54,9 @@ call_waiters(dlist_head *line, int64 count, bool relay, Latch **latches, int *nl
 
 		if (called >= count || *nlatches == LATCHES)
 			return called;
-		if (waiter->busy || waiter->called)
+		if (waiter->checking || waiter->woken)
 			continue;
-		waiter->called = true;
+		waiter->woken = true;
 		waiter->relay = relay;
 		latches[(*nlatches)++] = waiter->latch;
 		called++;
@@ -70,9 +67,9 @@ call_waiters(dlist_head *line, int64 count, bool relay, Latch **latches, int *nl
 
 		if (called >= count)
 			break;
-		if (!waiter->busy || waiter->called)
+		if (!waiter->checking || waiter->woken)
 			continue;
-		waiter->called = true;
+		waiter->woken = true;
 		waiter->relay = relay;
 		called++;
 	}
@@ -87,7 +84,7 @@ set_latches(Latch **latches, int nlatches)
 }
 
 static void
-call_from_queue(QueueState *queue, int64 count, bool relay)
+wake_from_queue(QueueSlot *queue, int64 count, bool relay)
 {
 	Latch	   *latches[LATCHES];
 	int			nlatches;
@@ -97,8 +94,8 @@ call_from_queue(QueueState *queue, int64 count, bool relay)
 		int			called;
 
 		SpinLockAcquire(&queue->mutex);
-		called = call_waiters(&queue->line, count, relay, latches, &nlatches);
-		queue->counts[COUNT_WOKEN] += called;
+		called = mark_woken(&queue->wait_queue, count, relay, latches, &nlatches);
+		queue->counters[COUNTER_WOKEN] += called;
 		SpinLockRelease(&queue->mutex);
 		set_latches(latches, nlatches);
 		count -= called;
@@ -107,42 +104,42 @@ call_from_queue(QueueState *queue, int64 count, bool relay)
 
 /* Call as many as there are jobs. */
 void
-wake_queue(QueueState *queue, int64 count)
+wake_queue_waiters(QueueSlot *queue, int64 count)
 {
 	if (count > 0)
-		call_from_queue(queue, count, false);
+		wake_from_queue(queue, count, false);
 }
 
 void
-wake_whole_queue(QueueState *queue)
+wake_all_queue_waiters(QueueSlot *queue)
 {
-	call_from_queue(queue, PG_INT64_MAX, false);
+	wake_from_queue(queue, PG_INT64_MAX, false);
 }
 
 /* The next due time has changed: let the first in line see it. */
 void
-wake_timekeeper(QueueState *queue)
+wake_timekeeper(QueueSlot *queue)
 {
 	Latch	   *latch = NULL;
 
 	SpinLockAcquire(&queue->mutex);
-	if (!dlist_is_empty(&queue->line))
-		latch = dlist_head_element(Waiter, node, &queue->line)->latch;
+	if (!dlist_is_empty(&queue->wait_queue))
+		latch = dlist_head_element(Waiter, node, &queue->wait_queue)->latch;
 	SpinLockRelease(&queue->mutex);
 	if (latch)
 		SetLatch(latch);
 }
 
-static KeyedLine *
-keyed_line(uint64 key)
+static KeyedWaitQueue *
+keyed_wait_queue(uint64 key)
 {
-	return &shared->keyed_lines[key % KEYED_LINES];
+	return &shmem->keyed_wait_queues[key % KEYED_WAIT_QUEUES];
 }
 
 void
-wake_key(uint64 key)
+wake_key_waiters(uint64 key)
 {
-	KeyedLine  *line = keyed_line(key);
+	KeyedWaitQueue *line = keyed_wait_queue(key);
 	Latch	   *latches[LATCHES];
 	int			nlatches;
 
@@ -152,15 +149,15 @@ wake_key(uint64 key)
 
 		nlatches = 0;
 		SpinLockAcquire(&line->mutex);
-		dlist_foreach(iter, &line->line)
+		dlist_foreach(iter, &line->wait_queue)
 		{
 			Waiter	   *waiter = waiter_at(iter);
 
-			if (waiter->key != key || waiter->called)
+			if (waiter->key != key || waiter->woken)
 				continue;
 			if (nlatches == LATCHES)
 				break;
-			waiter->called = true;
+			waiter->woken = true;
 			latches[nlatches++] = waiter->latch;
 		}
 		SpinLockRelease(&line->mutex);
@@ -172,67 +169,67 @@ wake_key(uint64 key)
 
 /* NULL: all places are taken. */
 Waiter *
-take_place(const Awaited *awaited)
+waiter_allocate(const WaitInfo *awaited)
 {
 	Waiter	   *waiter = NULL;
 
-	SpinLockAcquire(&shared->mutex);
-	if (!dlist_is_empty(&shared->free_waiters))
+	SpinLockAcquire(&shmem->mutex);
+	if (!dlist_is_empty(&shmem->free_waiters))
 	{
-		waiter = dlist_container(Waiter, node, dlist_pop_head_node(&shared->free_waiters));
-		waiter->awaited = *awaited;
+		waiter = dlist_container(Waiter, node, dlist_pop_head_node(&shmem->free_waiters));
+		waiter->info = *awaited;
 	}
-	SpinLockRelease(&shared->mutex);
+	SpinLockRelease(&shmem->mutex);
 	if (waiter != NULL)
 	{
 		waiter->latch = &MyProc->procLatch;
-		waiter->busy = true;
-		waiter->called = false;
+		waiter->checking = true;
+		waiter->woken = false;
 		waiter->relay = false;
 	}
 	return waiter;
 }
 
 void
-give_place_back(Waiter *waiter)
+waiter_release(Waiter *waiter)
 {
-	SpinLockAcquire(&shared->mutex);
-	waiter->awaited.pid = 0;
-	dlist_push_head(&shared->free_waiters, &waiter->node);
-	SpinLockRelease(&shared->mutex);
+	SpinLockAcquire(&shmem->mutex);
+	waiter->info.pid = 0;
+	dlist_push_head(&shmem->free_waiters, &waiter->node);
+	SpinLockRelease(&shmem->mutex);
 }
 
 void
-join_queue_line(Waiter *waiter, QueueState *queue)
+wait_queue_join(Waiter *waiter, QueueSlot *queue)
 {
 	SpinLockAcquire(&queue->mutex);
-	dlist_push_tail(&queue->line, &waiter->node);
+	dlist_push_tail(&queue->wait_queue, &waiter->node);
 	SpinLockRelease(&queue->mutex);
 }
 
 void
-join_keyed_line(Waiter *waiter, uint64 key)
+wait_queue_join_keyed(Waiter *waiter, uint64 key)
 {
-	KeyedLine  *line = keyed_line(key);
+	KeyedWaitQueue *line = keyed_wait_queue(key);
 
 	waiter->key = key;
 	SpinLockAcquire(&line->mutex);
-	dlist_push_tail(&line->line, &waiter->node);
+	dlist_push_tail(&line->wait_queue, &waiter->node);
 	SpinLockRelease(&line->mutex);
 }
 
 /* The mutex of the line that a waiter is in; queue NULL: a keyed one. */
 static slock_t *
-mutex_of_line(const Waiter *waiter, QueueState *queue)
+wait_queue_mutex(const Waiter *waiter, QueueSlot *queue)
 {
-	return queue != NULL ? &queue->mutex : &keyed_line(waiter->key)->mutex;
+	return queue != NULL ? &queue->mutex : &keyed_wait_queue(waiter->key)->mutex;
 }
 
 /* Under the mutex: take the due time over, so that nobody else acts on it. */
 static bool
-due_now(const Waiter *waiter, QueueState *queue, TimestampTz now, TimestampTz *until)
+due_now(const Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *until)
 {
-	if (queue == NULL || dlist_head_element(Waiter, node, &queue->line) != waiter)
+	if (queue == NULL || dlist_head_element(Waiter, node, &queue->wait_queue) != waiter)
 		return false;
 	if (queue->next_due > now)
 	{
@@ -240,7 +237,7 @@ due_now(const Waiter *waiter, QueueState *queue, TimestampTz now, TimestampTz *u
 		return false;
 	}
 	queue->next_due = DT_NOEND;
-	queue->counts[COUNT_WOKEN]++;
+	queue->counters[COUNTER_WOKEN]++;
 	return true;
 }
 
@@ -248,19 +245,19 @@ due_now(const Waiter *waiter, QueueState *queue, TimestampTz now, TimestampTz *u
  * There was nothing: may this backend sleep, and until when at most?  If not,
  * it is looking again.
  */
-Call
-stop_looking(Waiter *waiter, QueueState *queue, TimestampTz now, TimestampTz *until)
+WakeUp
+wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *until)
 {
-	slock_t    *mutex = mutex_of_line(waiter, queue);
-	Call		call = CALL_NONE;
+	slock_t    *mutex = wait_queue_mutex(waiter, queue);
+	WakeUp		call = WAKE_UP_NONE;
 
 	SpinLockAcquire(mutex);
-	if (waiter->called)
-		call = waiter->relay ? CALL_RELAY : CALL_LOOK;
+	if (waiter->woken)
+		call = waiter->relay ? WAKE_UP_RELAY : WAKE_UP_CHECK;
 	else if (due_now(waiter, queue, now, until))
-		call = CALL_RELAY;
-	waiter->called = false;
-	waiter->busy = call != CALL_NONE;
+		call = WAKE_UP_RELAY;
+	waiter->woken = false;
+	waiter->checking = call != WAKE_UP_NONE;
 	SpinLockRelease(mutex);
 	return call;
 }
@@ -271,33 +268,33 @@ stop_looking(Waiter *waiter, QueueState *queue, TimestampTz now, TimestampTz *un
  * relayed.
  */
 static void
-leave_queue_line(Waiter *waiter, QueueState *queue, Call owed)
+leave_queue(Waiter *waiter, QueueSlot *queue, WakeUp owed)
 {
 	bool		was_first;
 	bool		timed;
 
 	SpinLockAcquire(&queue->mutex);
-	was_first = dlist_head_element(Waiter, node, &queue->line) == waiter;
+	was_first = dlist_head_element(Waiter, node, &queue->wait_queue) == waiter;
 	dlist_delete(&waiter->node);
-	if (waiter->called)
-		owed = waiter->relay || owed == CALL_RELAY ? CALL_RELAY : CALL_LOOK;
+	if (waiter->woken)
+		owed = waiter->relay || owed == WAKE_UP_RELAY ? WAKE_UP_RELAY : WAKE_UP_CHECK;
 	timed = queue->next_due != DT_NOEND;
 	SpinLockRelease(&queue->mutex);
 
-	if (owed != CALL_NONE)
-		call_from_queue(queue, 1, owed == CALL_RELAY);
+	if (owed != WAKE_UP_NONE)
+		wake_from_queue(queue, 1, owed == WAKE_UP_RELAY);
 	if (was_first && timed)
 		wake_timekeeper(queue);
 }
 
 void
-leave_line(Waiter *waiter, QueueState *queue, Call owed)
+wait_queue_leave(Waiter *waiter, QueueSlot *queue, WakeUp owed)
 {
 	if (queue != NULL)
-		leave_queue_line(waiter, queue, owed);
+		leave_queue(waiter, queue, owed);
 	else
 	{
-		KeyedLine  *line = keyed_line(waiter->key);
+		KeyedWaitQueue *line = keyed_wait_queue(waiter->key);
 
 		SpinLockAcquire(&line->mutex);
 		dlist_delete(&waiter->node);
@@ -307,7 +304,7 @@ leave_line(Waiter *waiter, QueueState *queue, Call owed)
 
 /* A look has seen a job that is not due yet. */
 void
-expect_due(QueueState *queue, TimestampTz due)
+wait_queue_expect_due(QueueSlot *queue, TimestampTz due)
 {
 	bool		sooner;
 
@@ -322,7 +319,7 @@ expect_due(QueueState *queue, TimestampTz due)
 
 /* What the two sides agree upon: the database, the kind, and what names it. */
 uint64
-waiting_key(char kind, const void *a, int alen, const void *b, int blen)
+wait_key(char kind, const void *a, int alen, const void *b, int blen)
 {
 	uint64		key = hash_combine64(MyDatabaseId, (uint64) kind);
 

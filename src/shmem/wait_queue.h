@@ -11,28 +11,28 @@
 #include "shmem/shmem.h"
 
 /* For the end of a transaction: cannot fail */
-extern void wake_queue(QueueState *queue, int64 count);
-extern void wake_whole_queue(QueueState *queue);
-extern void wake_timekeeper(QueueState *queue);
-extern void wake_key(uint64 key);
+extern void wake_queue_waiters(QueueSlot *queue, int64 count);
+extern void wake_all_queue_waiters(QueueSlot *queue);
+extern void wake_timekeeper(QueueSlot *queue);
+extern void wake_key_waiters(uint64 key);
 
 /* What a waiter sees when it looks around before it sleeps */
-typedef enum Call
+typedef enum WakeUp
 {
-	CALL_NONE,					/* sleep on */
-	CALL_LOOK,					/* there may be something for this one */
-	CALL_RELAY,					/* and when there was, for the next one, too */
-} Call;
+	WAKE_UP_NONE,				/* sleep on */
+	WAKE_UP_CHECK,				/* there may be something for this one */
+	WAKE_UP_RELAY,				/* and when there was, for the next one, too */
+} WakeUp;
 
 /* A waiter's life; only this backend's own, which is at most one */
-extern Waiter *take_place(const Awaited *awaited);
-extern void give_place_back(Waiter *waiter);
-extern void join_queue_line(Waiter *waiter, QueueState *queue);
-extern void join_keyed_line(Waiter *waiter, uint64 key);
-extern Call stop_looking(Waiter *waiter, QueueState *queue, TimestampTz now, TimestampTz *until);
-extern void leave_line(Waiter *waiter, QueueState *queue, Call owed);
-extern void expect_due(QueueState *queue, TimestampTz due);
+extern Waiter *waiter_allocate(const WaitInfo *awaited);
+extern void waiter_release(Waiter *waiter);
+extern void wait_queue_join(Waiter *waiter, QueueSlot *queue);
+extern void wait_queue_join_keyed(Waiter *waiter, uint64 key);
+extern WakeUp wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *until);
+extern void wait_queue_leave(Waiter *waiter, QueueSlot *queue, WakeUp owed);
+extern void wait_queue_expect_due(QueueSlot *queue, TimestampTz due);
 
-extern uint64 waiting_key(char kind, const void *a, int alen, const void *b, int blen);
+extern uint64 wait_key(char kind, const void *a, int alen, const void *b, int blen);
 
 #endif

@@ -16,54 +16,54 @@
 
 /* Tell the database's worker that there is something to do. */
 void
-attend(DatabaseState *database, uint32 what)
+worker_request(DatabaseSlot *database, uint32 what)
 {
 	Latch	   *latch = NULL;
 
-	if ((pg_atomic_fetch_or_u32(&database->attention, what) & what) == what)
+	if ((pg_atomic_fetch_or_u32(&database->requests, what) & what) == what)
 		return;
-	SpinLockAcquire(&shared->mutex);
+	SpinLockAcquire(&shmem->mutex);
 	if (database->worker_state == WORKER_RUNNING)
 		latch = database->worker_latch;
-	SpinLockRelease(&shared->mutex);
+	SpinLockRelease(&shmem->mutex);
 	if (latch)
 		SetLatch(latch);
 }
 
 bool
-worker_runs(DatabaseState *database)
+worker_running(DatabaseSlot *database)
 {
 	return database->worker_state == WORKER_RUNNING;
 }
 
 /* Does it also do what it is there for? */
 bool
-worker_tends(DatabaseState *database)
+worker_healthy(DatabaseSlot *database)
 {
 	TimestampTz seen = (TimestampTz) pg_atomic_read_u64(&database->worker_seen);
 
-	return worker_runs(database) &&
-		seen > GetCurrentTimestamp() - (3 * (int64) reap_interval * 1000 + 10 * USECS_PER_SEC);
+	return worker_running(database) &&
+		seen > GetCurrentTimestamp() - (3 * (int64) guc_reap_interval * 1000 + 10 * USECS_PER_SEC);
 }
 
 void
-set_worker_state(DatabaseState *database, WorkerState state)
+worker_slot_set(DatabaseSlot *database, WorkerState state)
 {
-	SpinLockAcquire(&shared->mutex);
+	SpinLockAcquire(&shmem->mutex);
 	database->worker_state = state;
 	database->worker_pid = state == WORKER_RUNNING ? MyProcPid : 0;
 	database->worker_latch = state == WORKER_RUNNING ? MyLatch : NULL;
-	SpinLockRelease(&shared->mutex);
+	SpinLockRelease(&shmem->mutex);
 }
 
 void
-wake_launcher(void)
+launcher_wake(void)
 {
 	Latch	   *latch;
 
-	SpinLockAcquire(&shared->mutex);
-	latch = shared->launcher_latch;
-	SpinLockRelease(&shared->mutex);
+	SpinLockAcquire(&shmem->mutex);
+	latch = shmem->launcher_latch;
+	SpinLockRelease(&shmem->mutex);
 	if (latch != NULL)
 		SetLatch(latch);
 }

@@ -10,10 +10,10 @@
 
 #include "shmem/shmem.h"
 
-extern bool worker_runs(DatabaseState *database);
-extern bool worker_tends(DatabaseState *database);
-extern void set_worker_state(DatabaseState *database, WorkerState state);
-extern void attend(DatabaseState *database, uint32 what);
-extern void wake_launcher(void);
+extern bool worker_running(DatabaseSlot *database);
+extern bool worker_healthy(DatabaseSlot *database);
+extern void worker_slot_set(DatabaseSlot *database, WorkerState state);
+extern void worker_request(DatabaseSlot *database, uint32 what);
+extern void launcher_wake(void);
 
 #endif

@@ -26,8 +26,6 @@
 #include "common/uuid.h"
 #include "json/json_check.h"
 #include "sqlfunc/args.h"
-#include "sqlfunc/result.h"
-#include "xact/row_count.h"
 
 /* characters of a bad value that an error shows */
 #define SHOWN_MAX 100
@@ -97,7 +95,7 @@ bad_argument(FunctionCallInfo fcinfo, int n, const char *detail, const char *hin
 
 /* 23503: the argument names a hash or an alias that is not there */
 void
-unknown_parent(FunctionCallInfo fcinfo, int n)
+parent_missing(FunctionCallInfo fcinfo, int n)
 {
 	ereport(ERROR,
 			errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
@@ -175,9 +173,9 @@ alias_argument(FunctionCallInfo fcinfo, int n)
 
 	/* the longest way to write a UUID has 9 characters more than the normal */
 	check_length(fcinfo, n, PG_GETARG_DATUM(n), TEXTOID, 1, ALIAS_MAX + 9, false);
-	alias = normal_alias(PG_GETARG_TEXT_PP(n));
+	alias = alias_normalize(PG_GETARG_TEXT_PP(n));
 	check_length(fcinfo, n, PointerGetDatum(alias), TEXTOID, 1, ALIAS_MAX, false);
-	return given(PointerGetDatum(alias));
+	return not_null(PointerGetDatum(alias));
 }
 
 NullableDatum
@@ -209,12 +207,12 @@ check_document_size(FunctionCallInfo fcinfo, int n, Datum document)
 {
 	Size		size = toast_raw_datum_size(document) - VARHDRSZ;
 
-	if (size > (Size) max_document_size * 1024)
+	if (size > (Size) guc_max_document_size * 1024)
 		ereport(ERROR,
 				errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 				errmsg("argument \"%s\" is too long", argument_name(fcinfo, n)),
 				errdetail("It has %zu bytes as jsonb, at most %d kB are allowed.",
-						  size, max_document_size),
+						  size, guc_max_document_size),
 				errhint("The limit is the setting \"pictrepo.max_document_size\"."));
 }
 
@@ -228,14 +226,14 @@ document_argument(FunctionCallInfo fcinfo, int n)
 
 /* Does a document pass a check?  If not, the error says why, in the server's encoding. */
 bool
-passes_check(Datum document, DocumentCheck check, DocumentError *error)
+document_passes(Datum document, JsonCheck check, JsonCheckError *error)
 {
 	Jsonb	   *jsonb = DatumGetJsonbP(document);
 	char	   *json = JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb));
 	char	   *utf8 = pg_server_to_any(json, strlen(json), PG_UTF8);
 	char	   *message;
 
-	if (check_document(utf8, strlen(utf8), check, error))
+	if (json_check(utf8, strlen(utf8), check, error))
 		return true;
 	message = pg_any_to_server(error->message, strlen(error->message), PG_UTF8);
 	if (message != error->message)
@@ -245,12 +243,12 @@ passes_check(Datum document, DocumentCheck check, DocumentError *error)
 
 /* A document that the extension must understand. */
 NullableDatum
-checked_document_argument(FunctionCallInfo fcinfo, int n, DocumentCheck check)
+checked_document_argument(FunctionCallInfo fcinfo, int n, JsonCheck check)
 {
 	NullableDatum document = document_argument(fcinfo, n);
-	DocumentError error;
+	JsonCheckError error;
 
-	if (!passes_check(document.value, check, &error))
+	if (!document_passes(document.value, check, &error))
 		ereport(ERROR,
 				errcode(error.malformed ? ERRCODE_INVALID_TEXT_REPRESENTATION :
 						ERRCODE_INVALID_PARAMETER_VALUE),
@@ -264,7 +262,7 @@ NullableDatum
 worker_argument(FunctionCallInfo fcinfo, int n)
 {
 	if (PG_ARGISNULL(n))
-		return given(UUIDPGetDatum(session_worker_id()));
+		return not_null(UUIDPGetDatum(session_worker_id()));
 	return fcinfo->args[n];
 }
 
@@ -331,14 +329,14 @@ duration_argument(FunctionCallInfo fcinfo, int n)
 }
 
 /* A page position. */
-Position
+PagePosition
 slug_argument(FunctionCallInfo fcinfo, int n)
 {
 	NullableDatum slug = any_argument(fcinfo, n);
 	text	   *slug_text = DatumGetTextPP(slug.value);
-	Position	position;
+	PagePosition position;
 
-	if (VARSIZE_ANY_EXHDR(slug_text) > SLUG_MAX || !slug_to_position(slug_text, &position))
+	if (VARSIZE_ANY_EXHDR(slug_text) > SLUG_MAX || !page_slug_decode(slug_text, &position))
 		bad_argument(fcinfo, n,
 					 psprintf("\"%s\" is not a slug.",
 							  text_to_cstring(DatumGetTextPSlice(slug.value, 0, 100))),
@@ -348,7 +346,7 @@ slug_argument(FunctionCallInfo fcinfo, int n)
 
 /* For a statement that goes on to hash_page: what is no slug ends here. */
 NullableDatum
-checked_slug(FunctionCallInfo fcinfo, int n)
+checked_slug_argument(FunctionCallInfo fcinfo, int n)
 {
 	if (!PG_ARGISNULL(n))
 		(void) slug_argument(fcinfo, n);

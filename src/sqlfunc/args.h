@@ -24,7 +24,7 @@
 #define NULL_ARG ((NullableDatum) {.isnull = true})
 
 static inline NullableDatum
-given(Datum value)
+not_null(Datum value)
 {
 	NullableDatum result = {.value = value};
 
@@ -48,20 +48,20 @@ extern NullableDatum alias_argument(FunctionCallInfo fcinfo, int n);
 extern NullableDatum token_argument(FunctionCallInfo fcinfo, int n);
 extern NullableDatum time_argument(FunctionCallInfo fcinfo, int n);
 extern NullableDatum document_argument(FunctionCallInfo fcinfo, int n);
-extern NullableDatum checked_document_argument(FunctionCallInfo fcinfo, int n, DocumentCheck check);
-extern bool passes_check(Datum document, DocumentCheck check, DocumentError *error);
+extern NullableDatum checked_document_argument(FunctionCallInfo fcinfo, int n, JsonCheck check);
+extern bool document_passes(Datum document, JsonCheck check, JsonCheckError *error);
 extern NullableDatum worker_argument(FunctionCallInfo fcinfo, int n);
 extern NullableDatum limit_argument(FunctionCallInfo fcinfo, int n, int least, int most);
 extern Datum *array_argument(FunctionCallInfo fcinfo, int n, Oid type, int *count, bool **nulls);
 extern int64 duration_argument(FunctionCallInfo fcinfo, int n);
-extern Position slug_argument(FunctionCallInfo fcinfo, int n);
-extern NullableDatum checked_slug(FunctionCallInfo fcinfo, int n);
+extern PagePosition slug_argument(FunctionCallInfo fcinfo, int n);
+extern NullableDatum checked_slug_argument(FunctionCallInfo fcinfo, int n);
 
 /* for checks of one caller only: an error 22023 about argument n */
 pg_noreturn extern void bad_argument(FunctionCallInfo fcinfo, int n, const char *detail, const char *hint);
 extern const char *argument_name(FunctionCallInfo fcinfo, int n);
 extern void check_document_size(FunctionCallInfo fcinfo, int n, Datum document);
 extern void check_text(FunctionCallInfo fcinfo, int n, Datum value, int most);
-pg_noreturn extern void unknown_parent(FunctionCallInfo fcinfo, int n);
+pg_noreturn extern void parent_missing(FunctionCallInfo fcinfo, int n);
 
 #endif

@@ -41,14 +41,12 @@
 #include "common/compat.h"
 #include "common/injection_points.h"
 #include "sqlfunc/fast_path.h"
-#include "sqlfunc/result.h"
 #include "sqlfunc/user_code.h"
-#include "xact/row_count.h"
 
 /* ----- tables ----- */
 
 static bool
-look_up_columns(PlainTable *table, Relation relation)
+look_up_columns(FastTable *table, Relation relation)
 {
 	for (int i = 0; i < table->count; i++)
 	{
@@ -66,15 +64,16 @@ look_up_columns(PlainTable *table, Relation relation)
 }
 
 static void
-look_up(PlainTable *table, LOCKMODE lock, AclMode right, SuitsPlain suits)
+look_up(FastTable *table, LOCKMODE lock, AclMode right, FastTableSuits suits)
 {
 	Oid			oid = get_relname_relid(table->name, get_namespace_oid("pictrepo", false));
 	Relation	relation = OidIsValid(oid) ? try_table_open(oid, lock) : NULL;
 
 	table->relation = InvalidOid;
 	if (relation == NULL)
-		return;					/* the statement says that there is no such table */
-	if (relation->rd_rel->relkind == RELKIND_RELATION && !has_foreign_code(oid) &&
+		return;					/* the statement says that there is no such
+								 * table */
+	if (relation->rd_rel->relkind == RELKIND_RELATION && !table_has_user_code(oid) &&
 		pg_class_aclcheck(oid, GetUserId(), right) == ACLCHECK_OK &&
 		look_up_columns(table, relation) && suits(table, relation))
 		table->relation = oid;
@@ -86,13 +85,13 @@ look_up(PlainTable *table, LOCKMODE lock, AclMode right, SuitsPlain suits)
  * of while we look can only be looked at by the next call: it may never end.
  */
 bool
-is_still_plain(PlainTable *table, LOCKMODE lock, AclMode right, SuitsPlain suits)
+fast_path_usable(FastTable *table, LOCKMODE lock, AclMode right, FastTableSuits suits)
 {
 	if (OidIsValid(table->relation))
 		LockRelationOid(table->relation, lock);
-	if (table->version != tables_version() || table->user != GetUserId())
+	if (table->version != user_code_version() || table->user != GetUserId())
 	{
-		uint64		before = tables_version();
+		uint64		before = user_code_version();
 
 		look_up(table, lock, right, suits);
 		table->version = before;
@@ -121,9 +120,9 @@ is_key_index(Relation index, const FormData_pg_attribute *key)
 
 /* Is there an index to find the key by? */
 static bool
-look_up_index(PlainTable *table, Relation relation)
+look_up_index(FastTable *table, Relation relation)
 {
-	Lookup	   *lookup = (Lookup *) table;
+	FastLookup *lookup = (FastLookup *) table;
 	const FormData_pg_attribute *key = TupleDescAttr(RelationGetDescr(relation), table->numbers[0] - 1);
 	List	   *indexes = RelationGetIndexList(relation);
 	bool		found = false;
@@ -160,7 +159,7 @@ copied_value(TupleTableSlot *slot, AttrNumber number)
 }
 
 static bool
-scan(const Lookup *lookup, Relation relation, Relation index, Datum key, NullableDatum *row)
+scan(const FastLookup *lookup, Relation relation, Relation index, Datum key, NullableDatum *row)
 {
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
 	IndexScanDesc look = begin_index_scan(relation, index, GetActiveSnapshot(), 1);
@@ -182,30 +181,30 @@ scan(const Lookup *lookup, Relation relation, Relation index, Datum key, Nullabl
  * The row with this key in the active snapshot: the columns in the order of
  * their definition, in the current memory context.
  */
-LookupResult
-find_row(Lookup *lookup, NullableDatum key, NullableDatum *row)
+FastLookupResult
+fast_lookup(FastLookup *lookup, NullableDatum key, NullableDatum *row)
 {
 	Relation	relation;
 	Relation	index;
 	bool		found;
 
-	if (!is_still_plain(&lookup->table, AccessShareLock, ACL_SELECT, look_up_index))
-		return LOOKUP_UNABLE;
+	if (!fast_path_usable(&lookup->table, AccessShareLock, ACL_SELECT, look_up_index))
+		return FAST_LOOKUP_UNUSABLE;
 	if (key.isnull)
-		return LOOKUP_NOTHING;
+		return FAST_LOOKUP_NO_ROW;
 	relation = table_open(lookup->table.relation, NoLock);
 	index = index_open(lookup->index, AccessShareLock);
 	/* not to be fetched from elsewhere at each comparison */
 	found = scan(lookup, relation, index, PointerGetDatum(PG_DETOAST_DATUM_PACKED(key.value)), row);
 	index_close(index, NoLock);
 	table_close(relation, NoLock);
-	return found ? LOOKUP_ROW : LOOKUP_NOTHING;
+	return found ? FAST_LOOKUP_ROW : FAST_LOOKUP_NO_ROW;
 }
 
 /* ----- storing ----- */
 
 static bool
-is_given(const PlainTable *table, AttrNumber number)
+is_given(const FastTable *table, AttrNumber number)
 {
 	for (int i = 0; i < table->count; i++)
 		if (table->numbers[i] == number)
@@ -233,12 +232,12 @@ look_up_default(Relation relation, AttrNumber number, NullableDatum *value)
 }
 
 static bool
-look_up_defaults(PlainTable *table, Relation relation)
+look_up_defaults(FastTable *table, Relation relation)
 {
-	Insertion  *insertion = (Insertion *) table;
+	FastInsert *insertion = (FastInsert *) table;
 	int			natts = RelationGetNumberOfAttributes(relation);
 
-	if (natts > PLAIN_MAX_COLUMNS)
+	if (natts > FAST_MAX_COLUMNS)
 		return false;
 	for (AttrNumber number = 1; number <= natts; number++)
 		if (!is_given(table, number) &&
@@ -255,7 +254,7 @@ put_value(TupleTableSlot *slot, int column, NullableDatum value)
 }
 
 static void
-fill_slot(TupleTableSlot *slot, const Insertion *insertion, const NullableDatum *values)
+fill_slot(TupleTableSlot *slot, const FastInsert *insertion, const NullableDatum *values)
 {
 	int			natts = slot->tts_tupleDescriptor->natts;
 
@@ -272,14 +271,14 @@ fill_slot(TupleTableSlot *slot, const Insertion *insertion, const NullableDatum 
  * of its column's type; false: use a statement.
  */
 bool
-insert_row(Insertion *insertion, const NullableDatum *values)
+fast_insert(FastInsert *insertion, const NullableDatum *values)
 {
 	Relation	relation;
 	EState	   *estate;
 	ResultRelInfo *target;
 	TupleTableSlot *slot;
 
-	if (!is_still_plain(&insertion->table, RowExclusiveLock, ACL_INSERT, look_up_defaults))
+	if (!fast_path_usable(&insertion->table, RowExclusiveLock, ACL_INSERT, look_up_defaults))
 		return false;
 	PreventCommandIfReadOnly("INSERT");
 	PreventCommandIfParallelMode("INSERT");

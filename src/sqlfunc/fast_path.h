@@ -13,73 +13,73 @@
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
-#define PLAIN_MAX_COLUMNS 24
+#define FAST_MAX_COLUMNS 24
 
-typedef struct PlainColumn
+typedef struct FastColumn
 {
 	const char *name;
 	Oid			type;
-} PlainColumn;
+} FastColumn;
 
-/* PLAIN_TABLE(name, {column, type oid}...) initializes one. */
-typedef struct PlainTable
+/* FAST_TABLE(name, {column, type oid}...) initializes one. */
+typedef struct FastTable
 {
 	const char *name;
 	int			count;
-	PlainColumn columns[PLAIN_MAX_COLUMNS];
+	FastColumn	columns[FAST_MAX_COLUMNS];
 
 	/* looked up when the tables changed */
 	uint64		version;		/* 0: never */
 	Oid			user;			/* for whom */
 	Oid			relation;		/* invalid: it takes a statement */
-	AttrNumber	numbers[PLAIN_MAX_COLUMNS];
-} PlainTable;
+	AttrNumber	numbers[FAST_MAX_COLUMNS];
+} FastTable;
 
-#define PLAIN_TABLE(table, ...) { \
+#define FAST_TABLE(table, ...) { \
 		.name = (table), \
-		.count = sizeof((PlainColumn[]) {__VA_ARGS__}) / sizeof(PlainColumn), \
+		.count = sizeof((FastColumn[]) {__VA_ARGS__}) / sizeof(FastColumn), \
 		.columns = {__VA_ARGS__} \
 	}
 
 /* What else is needed of it: its own table is the first of what it is in. */
-typedef bool (*SuitsPlain) (PlainTable *table, Relation relation);
+typedef bool (*FastTableSuits) (FastTable *table, Relation relation);
 
-extern bool is_still_plain(PlainTable *table, LOCKMODE lock, AclMode right, SuitsPlain suits);
+extern bool fast_path_usable(FastTable *table, LOCKMODE lock, AclMode right, FastTableSuits suits);
 
 /*
- * LOOKS_UP(name, table, {column, type oid}...) defines one that is static; the
+ * FAST_LOOKUP(name, table, {column, type oid}...) defines one that is static; the
  * first column is the key, of a type of variable length.
  */
-typedef struct Lookup
+typedef struct FastLookup
 {
-	PlainTable	table;
+	FastTable	table;
 	Oid			index;			/* of the key */
 	RegProcedure equal;
 	Oid			collation;
-} Lookup;
+} FastLookup;
 
-#define LOOKS_UP(name, from, ...) \
-	static Lookup name = {.table = PLAIN_TABLE(from, __VA_ARGS__)}
+#define FAST_LOOKUP(name, from, ...) \
+	static FastLookup name = {.table = FAST_TABLE(from, __VA_ARGS__)}
 
-typedef enum LookupResult
+typedef enum FastLookupResult
 {
-	LOOKUP_NOTHING,
-	LOOKUP_ROW,
-	LOOKUP_UNABLE				/* use a statement */
-} LookupResult;
+	FAST_LOOKUP_NO_ROW,
+	FAST_LOOKUP_ROW,
+	FAST_LOOKUP_UNUSABLE		/* use a statement */
+} FastLookupResult;
 
-extern LookupResult find_row(Lookup *lookup, NullableDatum key, NullableDatum *row);
+extern FastLookupResult fast_lookup(FastLookup *lookup, NullableDatum key, NullableDatum *row);
 
-/* INSERTS(name, table, {column, type oid}...) defines one that is static. */
-typedef struct Insertion
+/* FAST_INSERT(name, table, {column, type oid}...) defines one that is static. */
+typedef struct FastInsert
 {
-	PlainTable	table;
-	NullableDatum defaults[PLAIN_MAX_COLUMNS];	/* of all columns that it has */
-} Insertion;
+	FastTable	table;
+	NullableDatum defaults[FAST_MAX_COLUMNS];	/* of all columns that it has */
+} FastInsert;
 
-#define INSERTS(name, into, ...) \
-	static Insertion name = {.table = PLAIN_TABLE(into, __VA_ARGS__)}
+#define FAST_INSERT(name, into, ...) \
+	static FastInsert name = {.table = FAST_TABLE(into, __VA_ARGS__)}
 
-extern bool insert_row(Insertion *insertion, const NullableDatum *values);
+extern bool fast_insert(FastInsert *insertion, const NullableDatum *values);
 
 #endif

@@ -14,7 +14,6 @@
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
-#include "xact/row_count.h"
 
 /* rows that a set-returning call holds in memory at a time */
 #define ROWS_AT_A_TIME 1000
@@ -30,9 +29,9 @@ result_value(uint64 row, int column)
 	return result;
 }
 
-/* The same, copied so that it outlives end_call. */
+/* The same, copied so that it outlives repo_call_end. */
 NullableDatum
-kept_value(uint64 row, int column)
+result_value_copy(uint64 row, int column)
 {
 	NullableDatum result = result_value(row, column);
 	Form_pg_attribute attribute = TupleDescAttr(SPI_tuptable->tupdesc, column - 1);
@@ -45,63 +44,63 @@ kept_value(uint64 row, int column)
 
 /* bool: did the statement find or change anything? */
 Datum
-answer_whether(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
+return_found(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
-	return BoolGetDatum(DatumGetInt64(answer_count(fcinfo, statement, args)) > 0);
+	return BoolGetDatum(DatumGetInt64(return_count(fcinfo, statement, args)) > 0);
 }
 
 /* bigint: how many rows did it find or change? */
 Datum
-answer_count(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
+return_count(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
 	RepoCall	call;
 	uint64		rows;
 
-	begin_call(&call, fcinfo);
-	rows = run_statement(statement, args);
-	end_call(&call);
+	repo_call_begin(&call, fcinfo);
+	rows = statement_run(statement, args);
+	repo_call_end(&call);
 	return Int64GetDatum((int64) rows);
 }
 
 Datum
-answer_count_locked(FunctionCallInfo fcinfo, Statement *lock, Statement *statement, const NullableDatum *args)
+return_count_with_lock(FunctionCallInfo fcinfo, SqlStatement *lock, SqlStatement *statement, const NullableDatum *args)
 {
 	RepoCall	call;
 	uint64		rows = 0;
 
-	begin_call(&call, fcinfo);
-	if (run_statement(lock, args) > 0)
-		rows = run_statement(statement, args);
-	end_call(&call);
+	repo_call_begin(&call, fcinfo);
+	if (statement_run(lock, args) > 0)
+		rows = statement_run(statement, args);
+	repo_call_end(&call);
 	return Int64GetDatum((int64) rows);
 }
 
 Datum
-answer_created(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args,
-			   Statement *parent_exists, int n)
+return_inserted(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args,
+				SqlStatement *parent_exists, int n)
 {
 	RepoCall	call;
 	bool		created;
 
-	begin_call(&call, fcinfo);
-	created = run_statement(statement, args) > 0;
-	if (!created && run_statement(parent_exists, &args[n]) == 0)
-		unknown_parent(fcinfo, n);
-	end_call(&call);
+	repo_call_begin(&call, fcinfo);
+	created = statement_run(statement, args) > 0;
+	if (!created && statement_run(parent_exists, &args[n]) == 0)
+		parent_missing(fcinfo, n);
+	repo_call_end(&call);
 	PG_RETURN_BOOL(created);
 }
 
 /* The first column of the first row; NULL when there is no row. */
 Datum
-answer_value(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
+return_value(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
 	RepoCall	call;
 	NullableDatum result = NULL_ARG;
 
-	begin_call(&call, fcinfo);
-	if (run_statement(statement, args) > 0)
-		result = kept_value(0, 1);
-	end_call(&call);
+	repo_call_begin(&call, fcinfo);
+	if (statement_run(statement, args) > 0)
+		result = result_value_copy(0, 1);
+	repo_call_end(&call);
 	fcinfo->isnull = result.isnull;
 	return result.isnull ? (Datum) 0 : result.value;
 }
@@ -148,32 +147,32 @@ form_row(FunctionCallInfo fcinfo, const NullableDatum *columns)
 
 /* The first row as the function's composite type; NULL when there is none. */
 Datum
-answer_row(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
+return_row(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
 	RepoCall	call;
 	NullableDatum columns[STATEMENT_MAX_ARGS] = {NULL_ARG};
 	bool		found;
 
-	begin_call(&call, fcinfo);
-	found = run_statement(statement, args) > 0;
+	repo_call_begin(&call, fcinfo);
+	found = statement_run(statement, args) > 0;
 	for (int i = 0; found && i < SPI_tuptable->tupdesc->natts; i++)
-		columns[i] = kept_value(0, i + 1);
-	end_call(&call);
+		columns[i] = result_value_copy(0, i + 1);
+	repo_call_end(&call);
 	if (!found)
 		PG_RETURN_NULL();
 	return form_row(fcinfo, columns);
 }
 
-/* Before begin_call: get ready to return rows through a tuplestore. */
+/* Before repo_call_begin: get ready to return rows through a tuplestore. */
 void
-begin_rows(FunctionCallInfo fcinfo)
+rows_begin(FunctionCallInfo fcinfo)
 {
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 }
 
 /* Add the last statement's result to the rows that the function returns. */
 void
-give_result_rows(FunctionCallInfo fcinfo)
+rows_add_result(FunctionCallInfo fcinfo)
 {
 	Tuplestorestate *rows = ((ReturnSetInfo *) fcinfo->resultinfo)->setResult;
 
@@ -183,7 +182,7 @@ give_result_rows(FunctionCallInfo fcinfo)
 
 /* Add one row to them, with the columns in the order of the function's result. */
 void
-give_row(FunctionCallInfo fcinfo, const NullableDatum *columns)
+rows_add(FunctionCallInfo fcinfo, const NullableDatum *columns)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Datum		values[STATEMENT_MAX_ARGS];
@@ -198,21 +197,21 @@ give_row(FunctionCallInfo fcinfo, const NullableDatum *columns)
  * the tuplestore goes to disk beyond work_mem: memory stays flat.
  */
 Datum
-answer_rows(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args)
+return_rows(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
 	RepoCall	call;
 	Portal		portal;
 
-	begin_rows(fcinfo);
-	begin_call_with_path(&call, fcinfo);
-	portal = open_portal(statement, args);
+	rows_begin(fcinfo);
+	repo_call_begin_with_path(&call, fcinfo);
+	portal = statement_open_portal(statement, args);
 	do
 	{
 		SPI_cursor_fetch(portal, true, ROWS_AT_A_TIME);
-		give_result_rows(fcinfo);
+		rows_add_result(fcinfo);
 		SPI_freetuptable(SPI_tuptable);
 	} while (SPI_processed > 0);
 	SPI_cursor_close(portal);
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_NULL();
 }

@@ -13,14 +13,14 @@
 
 /* Values of the last statement's result */
 extern NullableDatum result_value(uint64 row, int column);
-extern NullableDatum kept_value(uint64 row, int column);
+extern NullableDatum result_value_copy(uint64 row, int column);
 
 /* Whole calls: connect, run, answer */
-extern Datum answer_whether(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args);
-extern Datum answer_count(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args);
-extern Datum answer_value(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args);
-extern Datum answer_row(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args);
-extern Datum answer_rows(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args);
+extern Datum return_found(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
+extern Datum return_count(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
+extern Datum return_value(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
+extern Datum return_row(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
+extern Datum return_rows(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
 
 /*
  * For statements on several rows below a parent, which the first of the
@@ -28,21 +28,21 @@ extern Datum answer_rows(FunctionCallInfo fcinfo, Statement *statement, const Nu
  * two lock each other out; and as it is a statement of its own, the next one
  * sees what they did who had the parent before.
  */
-extern Datum answer_count_locked(FunctionCallInfo fcinfo, Statement *lock, Statement *statement,
-								 const NullableDatum *args);
+extern Datum return_count_with_lock(FunctionCallInfo fcinfo, SqlStatement *lock, SqlStatement *statement,
+									const NullableDatum *args);
 
 /*
  * For statements that insert a row below a parent, in the form INSERT ...
  * SELECT ... FROM parent FOR KEY SHARE ON CONFLICT DO NOTHING: true, false (it
  * exists), or 23503 when the parent that argument n names is not there.
  */
-extern Datum answer_created(FunctionCallInfo fcinfo, Statement *statement, const NullableDatum *args,
-							Statement *parent_exists, int n);
+extern Datum return_inserted(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args,
+							 SqlStatement *parent_exists, int n);
 
 /* The pieces of a set-returning call that does more than run one statement */
-extern void begin_rows(FunctionCallInfo fcinfo);
-extern void give_result_rows(FunctionCallInfo fcinfo);
-extern void give_row(FunctionCallInfo fcinfo, const NullableDatum *columns);
+extern void rows_begin(FunctionCallInfo fcinfo);
+extern void rows_add_result(FunctionCallInfo fcinfo);
+extern void rows_add(FunctionCallInfo fcinfo, const NullableDatum *columns);
 extern Datum form_row(FunctionCallInfo fcinfo, const NullableDatum *columns);
 
 #endif

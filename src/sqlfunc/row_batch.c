@@ -17,7 +17,6 @@
 #include "utils/resowner.h"
 
 #include "sqlfunc/args.h"
-#include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
 #include "sqlfunc/statement.h"
 
@@ -28,13 +27,13 @@
 static char *last_error = NULL;
 
 char *
-broken_row_error(void)
+row_batch_error(void)
 {
 	return last_error;
 }
 
 void
-forget_broken_rows(void)
+row_batch_clear_error(void)
 {
 	if (last_error != NULL)
 		pfree(last_error);
@@ -43,7 +42,7 @@ forget_broken_rows(void)
 
 /* Would the same happen to any row?  Then it is an error like any other. */
 bool
-concerns_all_rows(const ErrorData *error)
+error_concerns_all_rows(const ErrorData *error)
 {
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
@@ -62,7 +61,7 @@ concerns_all_rows(const ErrorData *error)
 static void
 report_broken_row(ErrorData *error)
 {
-	forget_broken_rows();
+	row_batch_clear_error();
 	last_error = MemoryContextStrdup(TopMemoryContext, error->message);
 	error->elevel = LOG_SERVER_ONLY;
 	ThrowErrorData(error);
@@ -74,7 +73,7 @@ report_broken_row(ErrorData *error)
  * and the error says why.
  */
 bool
-try_work(void (*work) (void *), void *what, ErrorData **error)
+try_in_subtransaction(void (*work) (void *), void *what, ErrorData **error)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -101,48 +100,48 @@ try_work(void (*work) (void *), void *what, ErrorData **error)
 	return done;
 }
 
-typedef struct Batch
+typedef struct RowBatch
 {
-	Statement  *statement;
+	SqlStatement *statement;
 	const NullableDatum *args;
 	uint64		(*take) (void);
 	uint64		rows;
-} Batch;
+} RowBatch;
 
 static void
 run_whole(void *what)
 {
-	Batch	   *batch = what;
+	RowBatch   *batch = what;
 
 	/* upkeep is of what is there by now */
-	batch->rows = run_latest(batch->statement, batch->args);
+	batch->rows = statement_run_latest(batch->statement, batch->args);
 	if (batch->take != NULL)
 		batch->rows = batch->take();
 }
 
 /* Run it in a subtransaction; how many rows, or -1 and what was wrong. */
 static int64
-try_batch(Statement *statement, const NullableDatum *args, int limit, int skip,
+try_batch(SqlStatement *statement, const NullableDatum *args, int limit, int skip,
 		  uint64 (*take) (void), ErrorData **error)
 {
 	NullableDatum all[STATEMENT_MAX_ARGS];
-	Batch		batch = {.statement = statement, .args = all, .take = take};
+	RowBatch	batch = {.statement = statement, .args = all, .take = take};
 
 	for (int i = 0; i < statement->nargs - 2; i++)
 		all[i] = args[i];
-	all[statement->nargs - 2] = given(Int32GetDatum(limit));
-	all[statement->nargs - 1] = given(Int32GetDatum(skip));
+	all[statement->nargs - 2] = not_null(Int32GetDatum(limit));
+	all[statement->nargs - 1] = not_null(Int32GetDatum(skip));
 
-	if (try_work(run_whole, &batch, error))
+	if (try_in_subtransaction(run_whole, &batch, error))
 		return batch.rows;
-	if (concerns_all_rows(*error))
+	if (error_concerns_all_rows(*error))
 		ReThrowError(*error);
 	return -1;
 }
 
 /* One row at a time, over those that are broken. */
 static uint64
-run_one_by_one(Statement *statement, const NullableDatum *args, int limit, uint64 (*take) (void))
+run_one_by_one(SqlStatement *statement, const NullableDatum *args, int limit, uint64 (*take) (void))
 {
 	uint64		done = 0;
 	int			broken = 0;
@@ -170,7 +169,7 @@ run_one_by_one(Statement *statement, const NullableDatum *args, int limit, uint6
  * do with its result, and how many rows it is.
  */
 uint64
-run_batch(Statement *statement, const NullableDatum *args, int limit, uint64 (*take) (void))
+row_batch_run(SqlStatement *statement, const NullableDatum *args, int limit, uint64 (*take) (void))
 {
 	ErrorData  *error;
 	int64		rows = try_batch(statement, args, limit, 0, take, &error);

@@ -10,11 +10,11 @@
 
 #include "sqlfunc/statement.h"
 
-extern bool try_work(void (*work) (void *), void *what, ErrorData **error);
-extern uint64 run_batch(Statement *statement, const NullableDatum *args, int limit,
-						uint64 (*take) (void));
-extern bool concerns_all_rows(const ErrorData *error);
-extern char *broken_row_error(void);
-extern void forget_broken_rows(void);
+extern bool try_in_subtransaction(void (*work) (void *), void *what, ErrorData **error);
+extern uint64 row_batch_run(SqlStatement *statement, const NullableDatum *args, int limit,
+							uint64 (*take) (void));
+extern bool error_concerns_all_rows(const ErrorData *error);
+extern char *row_batch_error(void);
+extern void row_batch_clear_error(void);
 
 #endif

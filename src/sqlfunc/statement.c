@@ -23,7 +23,6 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-#include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
 
 static Oid
@@ -50,11 +49,11 @@ set_safe_path(void)
 }
 
 /*
- * An error needs no end_call: the end of the (sub)transaction puts the user,
+ * An error needs no repo_call_end: the end of the (sub)transaction puts the user,
  * the settings and SPI back.
  */
 void
-begin_call(RepoCall *call, FunctionCallInfo fcinfo)
+repo_call_begin(RepoCall *call, FunctionCallInfo fcinfo)
 {
 	GetUserIdAndSecContext(&call->caller, &call->caller_context);
 	SetUserIdAndSecContext(function_owner(fcinfo->flinfo->fn_oid),
@@ -65,15 +64,15 @@ begin_call(RepoCall *call, FunctionCallInfo fcinfo)
 
 /* For those that make SQL of their own, or go through a cursor. */
 void
-begin_call_with_path(RepoCall *call, FunctionCallInfo fcinfo)
+repo_call_begin_with_path(RepoCall *call, FunctionCallInfo fcinfo)
 {
-	begin_call(call, fcinfo);
+	repo_call_begin(call, fcinfo);
 	call->guc_level = NewGUCNestLevel();
 	set_safe_path();
 }
 
 void
-end_call(RepoCall *call)
+repo_call_end(RepoCall *call)
 {
 	SPI_finish();
 
@@ -88,7 +87,7 @@ end_call(RepoCall *call)
  * plan does not depend on the values, and planning must not be paid per call.
  */
 static SPIPlanPtr
-saved_plan(Statement *statement)
+saved_plan(SqlStatement *statement)
 {
 	if (statement->plan == NULL)
 	{
@@ -119,7 +118,7 @@ set_for_planning(const char *setting)
  * for the tables as they are then.
  */
 void
-forget_plan(Statement *statement)
+statement_forget_plan(SqlStatement *statement)
 {
 	if (statement->plan != NULL)
 		SPI_freeplan(statement->plan);
@@ -133,7 +132,7 @@ forget_plan(Statement *statement)
  * the server would compile it, which takes longer than to run it.
  */
 static int
-begin_planning(const Statement *statement)
+begin_planning(const SqlStatement *statement)
 {
 	int			guc_level;
 
@@ -141,7 +140,7 @@ begin_planning(const Statement *statement)
 		return 0;
 	guc_level = NewGUCNestLevel();
 	set_for_planning("jit");
-	if (!statement->whole_table)
+	if ((statement->flags & STMT_WHOLE_TABLE) == 0)
 	{
 		set_for_planning("enable_seqscan");
 		set_for_planning("enable_bitmapscan");
@@ -158,7 +157,7 @@ end_planning(int guc_level)
 
 /* SPI wants values and nulls apart. */
 static void
-split_args(const Statement *statement, const NullableDatum *args,
+split_args(const SqlStatement *statement, const NullableDatum *args,
 		   Datum *values, char *nulls)
 {
 	for (int i = 0; i < statement->nargs; i++)
@@ -169,7 +168,7 @@ split_args(const Statement *statement, const NullableDatum *args,
 }
 
 static uint64
-run_with(Statement *statement, const NullableDatum *args, Snapshot snapshot)
+run_with(SqlStatement *statement, const NullableDatum *args, Snapshot snapshot)
 {
 	Datum		values[STATEMENT_MAX_ARGS];
 	char		nulls[STATEMENT_MAX_ARGS];
@@ -181,7 +180,7 @@ run_with(Statement *statement, const NullableDatum *args, Snapshot snapshot)
 	split_args(statement, args, values, nulls);
 	guc_level = begin_planning(statement);
 	result = SPI_execute_snapshot(saved_plan(statement), values, nulls, snapshot,
-								  InvalidSnapshot, statement->reads, true, 0);
+								  InvalidSnapshot, (statement->flags & STMT_READ_ONLY) != 0, true, 0);
 	end_planning(guc_level);
 	AtEOXact_GUC(true, path_level);
 	if (result < 0)
@@ -194,10 +193,10 @@ run_with(Statement *statement, const NullableDatum *args, Snapshot snapshot)
 
 /*
  * Run a statement; returns how many rows it gave or changed.  The rows are in
- * SPI_tuptable until the next statement or end_call.
+ * SPI_tuptable until the next statement or repo_call_end.
  */
 uint64
-run_statement(Statement *statement, const NullableDatum *args)
+statement_run(SqlStatement *statement, const NullableDatum *args)
 {
 	return run_with(statement, args, InvalidSnapshot);
 }
@@ -207,7 +206,7 @@ run_statement(Statement *statement, const NullableDatum *args)
  * decisions that are taken with a lock held.
  */
 uint64
-run_latest(Statement *statement, const NullableDatum *args)
+statement_run_latest(SqlStatement *statement, const NullableDatum *args)
 {
 	return run_with(statement, args, GetLatestSnapshot());
 }
@@ -217,7 +216,7 @@ run_latest(Statement *statement, const NullableDatum *args)
  * one snapshot for the whole transaction it would find the same for ever.
  */
 void
-look_again(void)
+check_can_retry(void)
 {
 	CHECK_FOR_INTERRUPTS();
 	if (IsolationUsesXactSnapshot())
@@ -230,7 +229,7 @@ look_again(void)
  * A portal over the statement's rows, in a call that has a safe search_path.
  */
 Portal
-open_portal(Statement *statement, const NullableDatum *args)
+statement_open_portal(SqlStatement *statement, const NullableDatum *args)
 {
 	Datum		values[STATEMENT_MAX_ARGS];
 	char		nulls[STATEMENT_MAX_ARGS];
@@ -239,7 +238,7 @@ open_portal(Statement *statement, const NullableDatum *args)
 
 	split_args(statement, args, values, nulls);
 	guc_level = begin_planning(statement);
-	portal = SPI_cursor_open(NULL, saved_plan(statement), values, nulls, statement->reads);
+	portal = SPI_cursor_open(NULL, saved_plan(statement), values, nulls, (statement->flags & STMT_READ_ONLY) != 0);
 	end_planning(guc_level);
 	return portal;
 }

@@ -16,33 +16,33 @@
 
 #define STATEMENT_MAX_ARGS 10
 
-typedef struct Statement
+typedef struct SqlStatement
 {
 	const char *sql;
-	bool		reads;			/* as of the caller's snapshot */
-	bool		whole_table;	/* not a few rows by an index */
+	int			flags;			/* STMT_* */
 	int			nargs;
 	Oid			argtypes[STATEMENT_MAX_ARGS];
 	SPIPlanPtr	plan;			/* made by the first run in this backend */
-} Statement;
+} SqlStatement;
 
 /*
- * READS(name, sql, type oids...) and WRITES(...) define a static Statement.
- * READS_NOW is for writers that look first: it sees what others have committed
- * and what the caller's own query has done so far.  READS_ALL is for the few
- * that go through a whole table; all others go by an index, however small the
- * tables were when they were planned.
+ * STATEMENT(name, flags, sql, type oids...) defines a static SqlStatement.
+ *
+ * Without STMT_WHOLE_TABLE the plan goes by an index, however small the tables
+ * are when it is made.
  */
-#define STATEMENT(name, is_reading, is_whole, text, ...) \
-	static Statement name = { \
-		.sql = (text), .reads = (is_reading), .whole_table = (is_whole), \
+#define STMT_READ_WRITE		0x00	/* takes a new snapshot; may lock and
+									 * write rows */
+#define STMT_READ_ONLY		0x01	/* as SPI's read_only: sees what the
+									 * caller's query sees */
+#define STMT_WHOLE_TABLE	0x02	/* goes through a whole table */
+
+#define STATEMENT(name, statement_flags, text, ...) \
+	static SqlStatement name = { \
+		.sql = (text), .flags = (statement_flags), \
 		.nargs = sizeof((Oid[]) {__VA_ARGS__}) / sizeof(Oid), \
 		.argtypes = {__VA_ARGS__} \
 	}
-#define READS(name, ...) STATEMENT(name, true, false, __VA_ARGS__)
-#define READS_NOW(name, ...) STATEMENT(name, false, false, __VA_ARGS__)
-#define WRITES(name, ...) STATEMENT(name, false, false, __VA_ARGS__)
-#define READS_ALL(name, ...) STATEMENT(name, true, true, __VA_ARGS__)
 
 /* What a call changes for its duration, to be put back at its end */
 typedef struct RepoCall
@@ -52,13 +52,13 @@ typedef struct RepoCall
 	int			guc_level;		/* 0: no settings */
 } RepoCall;
 
-extern void begin_call(RepoCall *call, FunctionCallInfo fcinfo);
-extern void begin_call_with_path(RepoCall *call, FunctionCallInfo fcinfo);
-extern void end_call(RepoCall *call);
-extern void forget_plan(Statement *statement);
-extern uint64 run_statement(Statement *statement, const NullableDatum *args);
-extern uint64 run_latest(Statement *statement, const NullableDatum *args);
-extern Portal open_portal(Statement *statement, const NullableDatum *args);
-extern void look_again(void);
+extern void repo_call_begin(RepoCall *call, FunctionCallInfo fcinfo);
+extern void repo_call_begin_with_path(RepoCall *call, FunctionCallInfo fcinfo);
+extern void repo_call_end(RepoCall *call);
+extern void statement_forget_plan(SqlStatement *statement);
+extern uint64 statement_run(SqlStatement *statement, const NullableDatum *args);
+extern uint64 statement_run_latest(SqlStatement *statement, const NullableDatum *args);
+extern Portal statement_open_portal(SqlStatement *statement, const NullableDatum *args);
+extern void check_can_retry(void);
 
 #endif

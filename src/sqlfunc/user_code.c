@@ -29,9 +29,7 @@
 #include "utils/relcache.h"
 
 #include "common/compat.h"
-#include "sqlfunc/result.h"
 #include "sqlfunc/user_code.h"
-#include "xact/row_count.h"
 
 /* What is known of a table, until something is done to one of them */
 typedef struct KnownTable
@@ -48,46 +46,46 @@ static uint64 version = 1;
 
 /* Neither the server's own nor the repo's */
 static bool
-is_foreign(Oid function, void *schema)
+is_user_function(Oid function, void *schema)
 {
 	return function >= FirstNormalObjectId && get_func_namespace(function) != *(Oid *) schema;
 }
 
 static bool
-calls_foreign(Node *expression, void *schema)
+calls_user_function(Node *expression, void *schema)
 {
 	if (expression == NULL)
 		return false;
 	if (IsA(expression, CoerceToDomain))
 		return true;			/* its checks are not part of it */
-	if (check_functions_in_node(expression, is_foreign, schema))
+	if (check_functions_in_node(expression, is_user_function, schema))
 		return true;
-	return walk_expression(expression, calls_foreign, schema);
+	return walk_expression(expression, calls_user_function, schema);
 }
 
 static bool
-text_calls_foreign(char *expression, Oid schema)
+text_calls_user_function(char *expression, Oid schema)
 {
-	return calls_foreign(stringToNode(expression), &schema);
+	return calls_user_function(stringToNode(expression), &schema);
 }
 
 static bool
-constraint_is_foreign(Relation table)
+constraints_have_user_code(Relation table)
 {
 	TupleConstr *constraints = RelationGetDescr(table)->constr;
 
 	for (int i = 0; constraints != NULL && i < constraints->num_check; i++)
-		if (text_calls_foreign(constraints->check[i].ccbin, RelationGetNamespace(table)))
+		if (text_calls_user_function(constraints->check[i].ccbin, RelationGetNamespace(table)))
 			return true;
 	for (int i = 0; constraints != NULL && i < constraints->num_defval; i++)
-		if (text_calls_foreign(constraints->defval[i].adbin, RelationGetNamespace(table)))
+		if (text_calls_user_function(constraints->defval[i].adbin, RelationGetNamespace(table)))
 			return true;
 	return false;
 }
 
 /* A domain's checks are looked at by nobody here. */
 static bool
-column_is_foreign(Relation table)
+columns_have_user_code(Relation table)
 {
 	TupleDesc	columns = RelationGetDescr(table);
 
@@ -103,26 +101,26 @@ column_is_foreign(Relation table)
 
 /* Comparisons and what else an index does with values */
 static bool
-support_is_foreign(Relation index, Oid schema)
+index_support_has_user_code(Relation index, Oid schema)
 {
 	int			count = index->rd_indam->amsupport * IndexRelationGetNumberOfKeyAttributes(index);
 
 	for (int i = 0; i < count; i++)
-		if (OidIsValid(index->rd_support[i]) && is_foreign(index->rd_support[i], &schema))
+		if (OidIsValid(index->rd_support[i]) && is_user_function(index->rd_support[i], &schema))
 			return true;
 	return false;
 }
 
 static bool
-index_is_foreign(Relation index, Oid schema)
+index_has_user_code(Relation index, Oid schema)
 {
-	return index->rd_index->indisexclusion || support_is_foreign(index, schema) ||
-		calls_foreign((Node *) RelationGetIndexExpressions(index), &schema) ||
-		calls_foreign((Node *) RelationGetIndexPredicate(index), &schema);
+	return index->rd_index->indisexclusion || index_support_has_user_code(index, schema) ||
+		calls_user_function((Node *) RelationGetIndexExpressions(index), &schema) ||
+		calls_user_function((Node *) RelationGetIndexPredicate(index), &schema);
 }
 
 static bool
-any_index_is_foreign(Relation table)
+indexes_have_user_code(Relation table)
 {
 	List	   *indexes = RelationGetIndexList(table);
 	bool		found = false;
@@ -132,7 +130,7 @@ any_index_is_foreign(Relation table)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
-		found = found || index_is_foreign(index, RelationGetNamespace(table));
+		found = found || index_has_user_code(index, RelationGetNamespace(table));
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
@@ -141,7 +139,7 @@ any_index_is_foreign(Relation table)
 
 /* Does the foreign key write into the table that refers to this one? */
 static bool
-goes_on(Oid function)
+foreign_key_writes(Oid function)
 {
 	switch (function)
 	{
@@ -158,11 +156,11 @@ goes_on(Oid function)
 }
 
 static bool
-one_trigger_is_foreign(const Trigger *trigger, Oid schema)
+trigger_has_user_code(const Trigger *trigger, Oid schema)
 {
-	return is_foreign(trigger->tgfoid, &schema) ||
-		(trigger->tgqual != NULL && text_calls_foreign(trigger->tgqual, schema)) ||
-		(goes_on(trigger->tgfoid) && has_foreign_code(trigger->tgconstrrelid));
+	return is_user_function(trigger->tgfoid, &schema) ||
+		(trigger->tgqual != NULL && text_calls_user_function(trigger->tgqual, schema)) ||
+		(foreign_key_writes(trigger->tgfoid) && table_has_user_code(trigger->tgconstrrelid));
 }
 
 /*
@@ -171,13 +169,13 @@ one_trigger_is_foreign(const Trigger *trigger, Oid schema)
  * done to the table, and to look things up is to hear it.
  */
 static bool
-trigger_is_foreign(Relation table)
+triggers_have_user_code(Relation table)
 {
 	TriggerDesc *triggers = CopyTriggerDesc(table->trigdesc);
 	bool		found = false;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-		found = found || one_trigger_is_foreign(&triggers->triggers[i], RelationGetNamespace(table));
+		found = found || trigger_has_user_code(&triggers->triggers[i], RelationGetNamespace(table));
 	FreeTriggerDesc(triggers);
 	return found;
 }
@@ -190,7 +188,7 @@ is_plain_table(Form_pg_class form)
 }
 
 static bool
-look_at(Oid oid)
+inspect_table(Oid oid)
 {
 	Relation	table = table_open(oid, AccessShareLock);
 	bool		found = true;
@@ -198,11 +196,12 @@ look_at(Oid oid)
 	if (RelationGetNamespace(table) == get_namespace_oid("pictrepo", true))
 	{
 		if (table->rd_rel->relkind == RELKIND_VIEW)
-			found = trigger_is_foreign(table);	/* its own rule is in the plan */
+			found = triggers_have_user_code(table); /* its own rule is in the
+													 * plan */
 		else
-			found = !is_plain_table(table->rd_rel) || trigger_is_foreign(table) ||
-				column_is_foreign(table) || constraint_is_foreign(table) ||
-				any_index_is_foreign(table);
+			found = !is_plain_table(table->rd_rel) || triggers_have_user_code(table) ||
+				columns_have_user_code(table) || constraints_have_user_code(table) ||
+				indexes_have_user_code(table);
 	}
 	table_close(table, AccessShareLock);
 	return found;
@@ -232,7 +231,7 @@ make_known_tables(void)
  * look is looked at once more by the next call.
  */
 bool
-has_foreign_code(Oid table)
+table_has_user_code(Oid table)
 {
 	KnownTable *known;
 	uint64		before = version;
@@ -246,9 +245,10 @@ has_foreign_code(Oid table)
 	known = hash_search(known_tables, &table, HASH_ENTER, &existed);
 	if (existed && known->version == version)
 		return known->foreign;
-	known->foreign = true;		/* where tables refer to each other in a circle */
+	known->foreign = true;		/* where tables refer to each other in a
+								 * circle */
 	known->version = version;
-	found = look_at(table);
+	found = inspect_table(table);
 	known = hash_search(known_tables, &table, HASH_ENTER, NULL);
 	known->foreign = found;
 	known->version = before;
@@ -257,7 +257,7 @@ has_foreign_code(Oid table)
 
 /* What was looked up in the catalog is good as long as this is the same. */
 uint64
-tables_version(void)
+user_code_version(void)
 {
 	return version;
 }

@@ -8,7 +8,7 @@
 #ifndef PICTREPO_USER_CODE_H
 #define PICTREPO_USER_CODE_H
 
-extern bool has_foreign_code(Oid table);
-extern uint64 tables_version(void);
+extern bool table_has_user_code(Oid table);
+extern uint64 user_code_version(void);
 
 #endif

@@ -24,7 +24,6 @@
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
-#include "xact/row_count.h"
 
 /* ----- what is written ----- */
 
@@ -47,96 +46,97 @@
 #define A_FEW_LINES 100
 #define A_FEW " LIMIT " CppAsString2(A_FEW_LINES)
 
-READS(first_line, "SELECT '{\"pictrepo\" : {\"version\" : " CppAsString2(LINES_VERSION) "}}'");
+STATEMENT(first_line, STMT_READ_ONLY,
+		  "SELECT '{\"pictrepo\" : {\"version\" : " CppAsString2(LINES_VERSION) "}}'");
 
-READS(image_lines,
-	  "SELECT json_build_object('image', json_build_object('hash', encode(h.hash, 'hex'),"
-	  " 'created_at', " TIME("h.created_at") ", 'identifier', h.identifier,"
-	  " 'motion_identifier', h.motion_identifier, 'blurhash', h.blurhash,"
-	  " 'details', " DETAILS_OF("h.identifier") ", 'motion_details', " DETAILS_OF("h.motion_identifier") ","
-	  " 'aliases', (SELECT coalesce(json_agg(json_build_object('alias', a.alias,"
-	  " 'delete_token', a.delete_token, 'created_at', " TIME("a.created_at") ","
-	  " 'accessed', " TIME("a.accessed") ", 'urls', " URLS_OF("a.alias") ") ORDER BY a.alias), '[]')"
-	  " FROM pictrepo.aliases a WHERE a.hash = h.hash),"
-	  " 'variants', (SELECT coalesce(json_agg(json_build_object('variant', v.variant,"
-	  " 'identifier', v.identifier, 'accessed', " TIME("v.accessed") ","
-	  " 'details', " DETAILS_OF("v.identifier") ")), '[]')"
-	  " FROM (SELECT * FROM pictrepo.variants WHERE hash = h.hash ORDER BY variant) v)))::text, h.created_at, h.hash"
-	  " FROM pictrepo.hashes h WHERE (h.created_at, h.hash) > ($1, $2)"
-	  " ORDER BY h.created_at, h.hash" A_FEW,
-	  TIMESTAMPTZOID, BYTEAOID);
+STATEMENT(image_lines, STMT_READ_ONLY,
+		  "SELECT json_build_object('image', json_build_object('hash', encode(h.hash, 'hex'),"
+		  " 'created_at', " TIME("h.created_at") ", 'identifier', h.identifier,"
+		  " 'motion_identifier', h.motion_identifier, 'blurhash', h.blurhash,"
+		  " 'details', " DETAILS_OF("h.identifier") ", 'motion_details', " DETAILS_OF("h.motion_identifier") ","
+		  " 'aliases', (SELECT coalesce(json_agg(json_build_object('alias', a.alias,"
+		  " 'delete_token', a.delete_token, 'created_at', " TIME("a.created_at") ","
+		  " 'accessed', " TIME("a.accessed") ", 'urls', " URLS_OF("a.alias") ") ORDER BY a.alias), '[]')"
+		  " FROM pictrepo.aliases a WHERE a.hash = h.hash),"
+		  " 'variants', (SELECT coalesce(json_agg(json_build_object('variant', v.variant,"
+		  " 'identifier', v.identifier, 'accessed', " TIME("v.accessed") ","
+		  " 'details', " DETAILS_OF("v.identifier") ")), '[]')"
+		  " FROM (SELECT * FROM pictrepo.variants WHERE hash = h.hash ORDER BY variant) v)))::text, h.created_at, h.hash"
+		  " FROM pictrepo.hashes h WHERE (h.created_at, h.hash) > ($1, $2)"
+		  " ORDER BY h.created_at, h.hash" A_FEW,
+		  TIMESTAMPTZOID, BYTEAOID);
 
 /* Those that no image has with it; each is looked for alone, by the indexes. */
-READS(details_lines,
-	  "SELECT json_build_object('details', json_build_object('identifier', d.identifier,"
-	  " 'details', d.details))::text, d.identifier"
-	  " FROM pictrepo.details d WHERE d.identifier > $1"
-	  " AND (SELECT true FROM pictrepo.hashes h WHERE h.identifier = d.identifier LIMIT 1) IS NULL"
-	  " AND (SELECT true FROM pictrepo.hashes h WHERE h.motion_identifier = d.identifier LIMIT 1) IS NULL"
-	  " AND (SELECT true FROM pictrepo.variants v WHERE v.identifier = d.identifier LIMIT 1) IS NULL"
-	  " ORDER BY d.identifier" A_FEW,
-	  TEXTOID);
+STATEMENT(details_lines, STMT_READ_ONLY,
+		  "SELECT json_build_object('details', json_build_object('identifier', d.identifier,"
+		  " 'details', d.details))::text, d.identifier"
+		  " FROM pictrepo.details d WHERE d.identifier > $1"
+		  " AND (SELECT true FROM pictrepo.hashes h WHERE h.identifier = d.identifier LIMIT 1) IS NULL"
+		  " AND (SELECT true FROM pictrepo.hashes h WHERE h.motion_identifier = d.identifier LIMIT 1) IS NULL"
+		  " AND (SELECT true FROM pictrepo.variants v WHERE v.identifier = d.identifier LIMIT 1) IS NULL"
+		  " ORDER BY d.identifier" A_FEW,
+		  TEXTOID);
 
-READS(setting_lines,
-	  "SELECT json_build_object('setting', json_build_object('key', key, 'value', encode(value, 'hex')))::text, key"
-	  " FROM pictrepo.settings WHERE key > $1 ORDER BY key" A_FEW,
-	  TEXTOID);
+STATEMENT(setting_lines, STMT_READ_ONLY,
+		  "SELECT json_build_object('setting', json_build_object('key', key, 'value', encode(value, 'hex')))::text, key"
+		  " FROM pictrepo.settings WHERE key > $1 ORDER BY key" A_FEW,
+		  TEXTOID);
 
-READS(migration_lines,
-	  "SELECT json_build_object('migration', json_build_object('old_identifier', old_identifier,"
-	  " 'new_identifier', new_identifier))::text, old_identifier"
-	  " FROM pictrepo.store_migrations WHERE old_identifier > $1 ORDER BY old_identifier" A_FEW,
-	  TEXTOID);
+STATEMENT(migration_lines, STMT_READ_ONLY,
+		  "SELECT json_build_object('migration', json_build_object('old_identifier', old_identifier,"
+		  " 'new_identifier', new_identifier))::text, old_identifier"
+		  " FROM pictrepo.store_migrations WHERE old_identifier > $1 ORDER BY old_identifier" A_FEW,
+		  TEXTOID);
 
 /* Any id may be the first one: $2 is NULL then. */
-READS(upload_lines,
-	  "SELECT json_build_object('upload', json_build_object('id', id,"
-	  " 'created_at', " TIME("created_at") ", 'result', result))::text, id, id"
-	  " FROM pictrepo.uploads WHERE id >= $1 AND id IS DISTINCT FROM $2 ORDER BY id" A_FEW,
-	  UUIDOID, UUIDOID);
+STATEMENT(upload_lines, STMT_READ_ONLY,
+		  "SELECT json_build_object('upload', json_build_object('id', id,"
+		  " 'created_at', " TIME("created_at") ", 'result', result))::text, id, id"
+		  " FROM pictrepo.uploads WHERE id >= $1 AND id IS DISTINCT FROM $2 ORDER BY id" A_FEW,
+		  UUIDOID, UUIDOID);
 
-READS(queue_lines,
-	  "SELECT json_build_object('queue', json_build_object('queue', queue, 'retries', retries,"
-	  " 'backoff', backoff::text, 'backoff_max', backoff_max::text,"
-	  " 'max_running', max_running, 'paused', paused))::text, queue"
-	  " FROM pictrepo.queues WHERE queue > $1 ORDER BY queue" A_FEW,
-	  TEXTOID);
+STATEMENT(queue_lines, STMT_READ_ONLY,
+		  "SELECT json_build_object('queue', json_build_object('queue', queue, 'retries', retries,"
+		  " 'backoff', backoff::text, 'backoff_max', backoff_max::text,"
+		  " 'max_running', max_running, 'paused', paused))::text, queue"
+		  " FROM pictrepo.queues WHERE queue > $1 ORDER BY queue" A_FEW,
+		  TEXTOID);
 
-READS(schedule_lines,
-	  "SELECT json_build_object('schedule', json_build_object('name', name, 'queue', queue, 'job', job,"
-	  " 'every', every::text, 'cron', cron, 'time_zone', time_zone, 'priority', priority, 'retry', retry,"
-	  " 'first_run', " TIME("first_run") ", 'next_run', " TIME("next_run") ","
-	  " 'last_run', " TIME("last_run") ", 'error', error))::text, name"
-	  " FROM pictrepo.schedules WHERE name > $1 ORDER BY name" A_FEW,
-	  TEXTOID);
+STATEMENT(schedule_lines, STMT_READ_ONLY,
+		  "SELECT json_build_object('schedule', json_build_object('name', name, 'queue', queue, 'job', job,"
+		  " 'every', every::text, 'cron', cron, 'time_zone', time_zone, 'priority', priority, 'retry', retry,"
+		  " 'first_run', " TIME("first_run") ", 'next_run', " TIME("next_run") ","
+		  " 'last_run', " TIME("last_run") ", 'error', error))::text, name"
+		  " FROM pictrepo.schedules WHERE name > $1 ORDER BY name" A_FEW,
+		  TEXTOID);
 
 /* Who runs it belongs to this server, and is left out. */
-READS(job_lines,
-	  "SELECT json_build_object('job', json_build_object('id', id, 'queue', queue, 'job', job,"
-	  " 'priority', priority, 'run_at', " TIME("run_at") ", 'queue_time', " TIME("queue_time") ","
-	  " 'attempt', attempt, 'retry', retry, 'unique_key', unique_key, 'upload', upload,"
-	  " 'error', error))::text, id, id"
-	  " FROM pictrepo.job_queue WHERE id >= $1 AND id IS DISTINCT FROM $2 ORDER BY id" A_FEW,
-	  UUIDOID, UUIDOID);
+STATEMENT(job_lines, STMT_READ_ONLY,
+		  "SELECT json_build_object('job', json_build_object('id', id, 'queue', queue, 'job', job,"
+		  " 'priority', priority, 'run_at', " TIME("run_at") ", 'queue_time', " TIME("queue_time") ","
+		  " 'attempt', attempt, 'retry', retry, 'unique_key', unique_key, 'upload', upload,"
+		  " 'error', error))::text, id, id"
+		  " FROM pictrepo.job_queue WHERE id >= $1 AND id IS DISTINCT FROM $2 ORDER BY id" A_FEW,
+		  UUIDOID, UUIDOID);
 
-READS(dead_job_lines,
-	  "SELECT json_build_object('dead_job', json_build_object('id', id, 'queue', queue, 'job', job,"
-	  " 'priority', priority, 'queue_time', " TIME("queue_time") ", 'died_at', " TIME("died_at") ","
-	  " 'attempt', attempt, 'unique_key', unique_key, 'upload', upload, 'error', error))::text, id, id"
-	  " FROM pictrepo.dead_jobs WHERE id >= $1 AND id IS DISTINCT FROM $2 ORDER BY id" A_FEW,
-	  UUIDOID, UUIDOID);
+STATEMENT(dead_job_lines, STMT_READ_ONLY,
+		  "SELECT json_build_object('dead_job', json_build_object('id', id, 'queue', queue, 'job', job,"
+		  " 'priority', priority, 'queue_time', " TIME("queue_time") ", 'died_at', " TIME("died_at") ","
+		  " 'attempt', attempt, 'unique_key', unique_key, 'upload', upload, 'error', error))::text, id, id"
+		  " FROM pictrepo.dead_jobs WHERE id >= $1 AND id IS DISTINCT FROM $2 ORDER BY id" A_FEW,
+		  UUIDOID, UUIDOID);
 
-READS(blocked_lines,
-	  "SELECT json_build_object('blocked', json_build_object('hash', encode(hash, 'hex'),"
-	  " 'blocked_at', " TIME("blocked_at") "))::text, hash"
-	  " FROM pictrepo.blocked WHERE hash > $1 ORDER BY hash" A_FEW,
-	  BYTEAOID);
+STATEMENT(blocked_lines, STMT_READ_ONLY,
+		  "SELECT json_build_object('blocked', json_build_object('hash', encode(hash, 'hex'),"
+		  " 'blocked_at', " TIME("blocked_at") "))::text, hash"
+		  " FROM pictrepo.blocked WHERE hash > $1 ORDER BY hash" A_FEW,
+		  BYTEAOID);
 
 /*
  * Blocks come last: what was stored before it was blocked is stored again.
  * Queues come before their jobs, so that nobody pops from one that is paused.
  */
-static Statement *const sources[] = {
+static SqlStatement *const sources[] = {
 	&first_line, &image_lines, &details_lines, &setting_lines, &migration_lines,
 	&upload_lines, &queue_lines, &schedule_lines, &dead_job_lines, &job_lines,
 	&blocked_lines
@@ -146,7 +146,7 @@ static Statement *const sources[] = {
 
 #define KEYS_MAX 2
 
-typedef struct Export
+typedef struct LineExport
 {
 	MemoryContext context;		/* of the lines at hand, and of the keys */
 	int			source;
@@ -154,7 +154,7 @@ typedef struct Export
 	Datum	   *lines;
 	uint64		count;
 	uint64		next;
-} Export;
+} LineExport;
 
 /* What is below everything that can be stored; for UUIDs see upload_lines. */
 static NullableDatum
@@ -163,17 +163,17 @@ lowest_key(Oid type, int n)
 	switch (type)
 	{
 		case TIMESTAMPTZOID:
-			return given(TimestampTzGetDatum(DT_NOBEGIN));
+			return not_null(TimestampTzGetDatum(DT_NOBEGIN));
 		case UUIDOID:
-			return n == 0 ? given(UUIDPGetDatum(palloc0(sizeof(pg_uuid_t)))) : NULL_ARG;
+			return n == 0 ? not_null(UUIDPGetDatum(palloc0(sizeof(pg_uuid_t)))) : NULL_ARG;
 		default:
-			return given(PointerGetDatum(cstring_to_text("")));
+			return not_null(PointerGetDatum(cstring_to_text("")));
 	}
 }
 
 /* In the context of the lines at hand. */
 static void
-begin_source(Export *export, int source)
+begin_source(LineExport *export, int source)
 {
 	export->source = source;
 	if (source == lengthof(sources))
@@ -204,7 +204,7 @@ clean_line(Datum line)
 
 /* What the statement gave, and from where to go on. */
 static void
-take_lines(Export *export, uint64 count)
+take_lines(LineExport *export, uint64 count)
 {
 	MemoryContext before = MemoryContextSwitchTo(export->context);
 	int			keys = sources[export->source]->nargs;
@@ -221,31 +221,31 @@ take_lines(Export *export, uint64 count)
 		{
 			Form_pg_attribute column = TupleDescAttr(SPI_tuptable->tupdesc, i + 1);
 
-			export->keys[i] = given(datumCopy(result_value(count - 1, i + 2).value,
-											  column->attbyval, column->attlen));
+			export->keys[i] = not_null(datumCopy(result_value(count - 1, i + 2).value,
+												 column->attbyval, column->attlen));
 		}
 	MemoryContextSwitchTo(before);
 }
 
 /* The next few lines of the source at hand, or of the ones after it. */
 static void
-fetch_lines(Export *export, FunctionCallInfo fcinfo)
+fetch_lines(LineExport *export, FunctionCallInfo fcinfo)
 {
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	(void) set_config_option("intervalstyle", "iso_8601", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	export->count = export->next = 0;
 	while (export->count == 0 && export->source < lengthof(sources))
 	{
-		uint64		count = run_statement(sources[export->source], export->keys);
+		uint64		count = statement_run(sources[export->source], export->keys);
 
 		/* the keys of this run go with its lines */
 		MemoryContextReset(export->context);
 		take_lines(export, count);
 	}
-	end_call(&call);
+	repo_call_end(&call);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_export);
@@ -259,17 +259,17 @@ Datum
 pictrepo_export(PG_FUNCTION_ARGS)
 {
 	FuncCallContext *funcctx;
-	Export	   *export;
+	LineExport *export;
 
 	if (SRF_IS_FIRSTCALL())
 	{
 		funcctx = SRF_FIRSTCALL_INIT();
-		export = MemoryContextAllocZero(funcctx->multi_call_memory_ctx, sizeof(Export));
+		export = MemoryContextAllocZero(funcctx->multi_call_memory_ctx, sizeof(LineExport));
 		export->context = AllocSetContextCreate(funcctx->multi_call_memory_ctx, "pictrepo export",
 												ALLOCSET_DEFAULT_SIZES);
 		funcctx->user_fctx = export;
 		for (int i = 0; i < lengthof(sources); i++)
-			forget_plan(sources[i]);
+			statement_forget_plan(sources[i]);
 	}
 	funcctx = SRF_PERCALL_SETUP();
 	export = funcctx->user_fctx;

@@ -46,7 +46,6 @@
 #include "sqlfunc/row_batch.h"
 #include "sqlfunc/statement.h"
 #include "xact/pending.h"
-#include "xact/row_count.h"
 
 /* bytes that a line may have; its jsonb must fit into memory with room to spare */
 #define LINE_MAX_BYTES (64 * 1024 * 1024)
@@ -61,75 +60,77 @@ static const char blocked[] = "blocked";
 
 /* $1 is the image, $2 its hash, $3 its aliases in their normal form. */
 
-WRITES(insert_hash,
-	   "INSERT INTO pictrepo.hashes (hash, identifier, motion_identifier, blurhash, created_at)"
-	   " VALUES ($2, $1 ->> 'identifier', $1 ->> 'motion_identifier', $1 ->> 'blurhash',"
-	   " coalesce(($1 ->> 'created_at')::timestamptz, now())) ON CONFLICT DO NOTHING",
-	   JSONBOID, BYTEAOID);
+STATEMENT(insert_hash, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.hashes (hash, identifier, motion_identifier, blurhash, created_at)"
+		  " VALUES ($2, $1 ->> 'identifier', $1 ->> 'motion_identifier', $1 ->> 'blurhash',"
+		  " coalesce(($1 ->> 'created_at')::timestamptz, now())) ON CONFLICT DO NOTHING",
+		  JSONBOID, BYTEAOID);
 
-WRITES(hold_hash,
-	   "SELECT identifier <> $1 ->> 'identifier'"
-	   " OR coalesce(motion_identifier <> $1 ->> 'motion_identifier', false)"
-	   " OR coalesce(blurhash <> $1 ->> 'blurhash', false),"
-	   " motion_identifier IS NULL AND $1 ->> 'motion_identifier' IS NOT NULL"
-	   " OR blurhash IS NULL AND $1 ->> 'blurhash' IS NOT NULL"
-	   " FROM pictrepo.hashes WHERE hash = $2 FOR KEY SHARE",
-	   JSONBOID, BYTEAOID);
+STATEMENT(hold_hash, STMT_READ_WRITE,
+		  "SELECT identifier <> $1 ->> 'identifier'"
+		  " OR coalesce(motion_identifier <> $1 ->> 'motion_identifier', false)"
+		  " OR coalesce(blurhash <> $1 ->> 'blurhash', false),"
+		  " motion_identifier IS NULL AND $1 ->> 'motion_identifier' IS NOT NULL"
+		  " OR blurhash IS NULL AND $1 ->> 'blurhash' IS NOT NULL"
+		  " FROM pictrepo.hashes WHERE hash = $2 FOR KEY SHARE",
+		  JSONBOID, BYTEAOID);
 
-WRITES(complete_hash,
-	   "UPDATE pictrepo.hashes SET"
-	   " motion_identifier = coalesce(motion_identifier, $1 ->> 'motion_identifier'),"
-	   " blurhash = coalesce(blurhash, $1 ->> 'blurhash') WHERE hash = $2",
-	   JSONBOID, BYTEAOID);
+STATEMENT(complete_hash, STMT_READ_WRITE,
+		  "UPDATE pictrepo.hashes SET"
+		  " motion_identifier = coalesce(motion_identifier, $1 ->> 'motion_identifier'),"
+		  " blurhash = coalesce(blurhash, $1 ->> 'blurhash') WHERE hash = $2",
+		  JSONBOID, BYTEAOID);
 
-READS(block_of_hash, "SELECT FROM pictrepo.blocked WHERE hash = $2", JSONBOID, BYTEAOID);
+STATEMENT(block_of_hash, STMT_READ_ONLY,
+		  "SELECT FROM pictrepo.blocked WHERE hash = $2", JSONBOID, BYTEAOID);
 
-WRITES(delete_hash, "DELETE FROM pictrepo.hashes WHERE hash = $2", JSONBOID, BYTEAOID);
+STATEMENT(delete_hash, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.hashes WHERE hash = $2", JSONBOID, BYTEAOID);
 
 #define GIVEN_ALIASES "ROWS FROM (jsonb_array_elements($1 -> 'aliases'), unnest($3)) AS given (value, alias)"
 
-WRITES(insert_aliases,
-	   "INSERT INTO pictrepo.aliases (alias, hash, delete_token, accessed, created_at)"
-	   " SELECT given.alias, $2, value ->> 'delete_token', (value ->> 'accessed')::timestamptz,"
-	   " coalesce((value ->> 'created_at')::timestamptz, now())"
-	   " FROM " GIVEN_ALIASES " ORDER BY given.alias COLLATE \"C\" ON CONFLICT DO NOTHING",
-	   JSONBOID, BYTEAOID, TEXTARRAYOID);
+STATEMENT(insert_aliases, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.aliases (alias, hash, delete_token, accessed, created_at)"
+		  " SELECT given.alias, $2, value ->> 'delete_token', (value ->> 'accessed')::timestamptz,"
+		  " coalesce((value ->> 'created_at')::timestamptz, now())"
+		  " FROM " GIVEN_ALIASES " ORDER BY given.alias COLLATE \"C\" ON CONFLICT DO NOTHING",
+		  JSONBOID, BYTEAOID, TEXTARRAYOID);
 
-READS(other_alias,
-	  "SELECT FROM " GIVEN_ALIASES " JOIN pictrepo.aliases a ON a.alias = given.alias"
-	  " WHERE a.hash <> $2 OR a.delete_token <> value ->> 'delete_token' LIMIT 1",
-	  JSONBOID, BYTEAOID, TEXTARRAYOID);
+STATEMENT(other_alias, STMT_READ_ONLY,
+		  "SELECT FROM " GIVEN_ALIASES " JOIN pictrepo.aliases a ON a.alias = given.alias"
+		  " WHERE a.hash <> $2 OR a.delete_token <> value ->> 'delete_token' LIMIT 1",
+		  JSONBOID, BYTEAOID, TEXTARRAYOID);
 
 #define GIVEN_URLS "jsonb_array_elements(nullif(given.value -> 'urls', 'null')) AS u (url)"
 
 /* Of an alias that is another image's they are not taken. */
-WRITES(insert_urls,
-	   "INSERT INTO pictrepo.proxies (digest, url, alias, accessed)"
-	   " SELECT pictrepo.url_digest(u.url ->> 'url'), u.url ->> 'url', a.alias,"
-	   " (u.url ->> 'accessed')::timestamptz"
-	   " FROM " GIVEN_ALIASES
-	   " JOIN pictrepo.aliases a ON a.alias = given.alias AND a.hash = $2,"
-	   " " GIVEN_URLS
-	   " ORDER BY 1 FOR KEY SHARE OF a ON CONFLICT DO NOTHING",
-	   JSONBOID, BYTEAOID, TEXTARRAYOID);
+STATEMENT(insert_urls, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.proxies (digest, url, alias, accessed)"
+		  " SELECT pictrepo.url_digest(u.url ->> 'url'), u.url ->> 'url', a.alias,"
+		  " (u.url ->> 'accessed')::timestamptz"
+		  " FROM " GIVEN_ALIASES
+		  " JOIN pictrepo.aliases a ON a.alias = given.alias AND a.hash = $2,"
+		  " " GIVEN_URLS
+		  " ORDER BY 1 FOR KEY SHARE OF a ON CONFLICT DO NOTHING",
+		  JSONBOID, BYTEAOID, TEXTARRAYOID);
 
-READS(other_url,
-	  "SELECT FROM " GIVEN_ALIASES ", " GIVEN_URLS ","
-	  " pictrepo.proxies p WHERE p.digest = pictrepo.url_digest(u.url ->> 'url') AND p.alias <> given.alias"
-	  " LIMIT 1",
-	  JSONBOID, BYTEAOID, TEXTARRAYOID);
+STATEMENT(other_url, STMT_READ_ONLY,
+		  "SELECT FROM " GIVEN_ALIASES ", " GIVEN_URLS ","
+		  " pictrepo.proxies p WHERE p.digest = pictrepo.url_digest(u.url ->> 'url') AND p.alias <> given.alias"
+		  " LIMIT 1",
+		  JSONBOID, BYTEAOID, TEXTARRAYOID);
 
-WRITES(insert_variants,
-	   "INSERT INTO pictrepo.variants (hash, variant, identifier, accessed)"
-	   " SELECT $2, v ->> 'variant', v ->> 'identifier', (v ->> 'accessed')::timestamptz"
-	   " FROM jsonb_array_elements($1 -> 'variants') AS v"
-	   " ORDER BY (v ->> 'variant') COLLATE \"C\" ON CONFLICT DO NOTHING",
-	   JSONBOID, BYTEAOID);
+STATEMENT(insert_variants, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.variants (hash, variant, identifier, accessed)"
+		  " SELECT $2, v ->> 'variant', v ->> 'identifier', (v ->> 'accessed')::timestamptz"
+		  " FROM jsonb_array_elements($1 -> 'variants') AS v"
+		  " ORDER BY (v ->> 'variant') COLLATE \"C\" ON CONFLICT DO NOTHING",
+		  JSONBOID, BYTEAOID);
 
-READS(other_variant,
-	  "SELECT FROM jsonb_array_elements($1 -> 'variants') AS g, pictrepo.variants v"
-	  " WHERE v.hash = $2 AND v.variant = g ->> 'variant' AND v.identifier <> g ->> 'identifier' LIMIT 1",
-	  JSONBOID, BYTEAOID);
+STATEMENT(other_variant, STMT_READ_ONLY,
+		  "SELECT FROM jsonb_array_elements($1 -> 'variants') AS g, pictrepo.variants v"
+		  " WHERE v.hash = $2 AND v.variant = g ->> 'variant' AND v.identifier <> g ->> 'identifier' LIMIT 1",
+		  JSONBOID, BYTEAOID);
 
 #define GIVEN_DETAILS \
 	"(SELECT $1 ->> 'identifier' AS identifier, $1 -> 'details' AS details" \
@@ -137,33 +138,33 @@ READS(other_variant,
 	" UNION ALL SELECT v ->> 'identifier', v -> 'details'" \
 	" FROM jsonb_array_elements(nullif($1 -> 'variants', 'null')) AS v) AS given"
 
-WRITES(insert_all_details,
-	   "INSERT INTO pictrepo.details (identifier, details)"
-	   " SELECT given.identifier, given.details FROM " GIVEN_DETAILS " WHERE given.details <> 'null'"
-	   " ORDER BY given.identifier COLLATE \"C\" ON CONFLICT DO NOTHING",
-	   JSONBOID);
+STATEMENT(insert_all_details, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.details (identifier, details)"
+		  " SELECT given.identifier, given.details FROM " GIVEN_DETAILS " WHERE given.details <> 'null'"
+		  " ORDER BY given.identifier COLLATE \"C\" ON CONFLICT DO NOTHING",
+		  JSONBOID);
 
 /* Only of the files that the image has here, which may be others */
-WRITES(insert_held_details,
-	   "INSERT INTO pictrepo.details (identifier, details)"
-	   " SELECT given.identifier, given.details FROM " GIVEN_DETAILS
-	   " WHERE given.details <> 'null' AND given.identifier IN"
-	   " (SELECT identifier FROM pictrepo.hashes WHERE hash = $2"
-	   " UNION ALL SELECT motion_identifier FROM pictrepo.hashes WHERE hash = $2"
-	   " UNION ALL SELECT identifier FROM pictrepo.variants WHERE hash = $2)"
-	   " ORDER BY given.identifier COLLATE \"C\" ON CONFLICT DO NOTHING",
-	   JSONBOID, BYTEAOID);
+STATEMENT(insert_held_details, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.details (identifier, details)"
+		  " SELECT given.identifier, given.details FROM " GIVEN_DETAILS
+		  " WHERE given.details <> 'null' AND given.identifier IN"
+		  " (SELECT identifier FROM pictrepo.hashes WHERE hash = $2"
+		  " UNION ALL SELECT motion_identifier FROM pictrepo.hashes WHERE hash = $2"
+		  " UNION ALL SELECT identifier FROM pictrepo.variants WHERE hash = $2)"
+		  " ORDER BY given.identifier COLLATE \"C\" ON CONFLICT DO NOTHING",
+		  JSONBOID, BYTEAOID);
 
-READS(other_image_details,
-	  "SELECT FROM " GIVEN_DETAILS ", pictrepo.details d"
-	  " WHERE d.identifier = given.identifier AND given.details <> 'null' AND d.details <> given.details LIMIT 1",
-	  JSONBOID, BYTEAOID);
+STATEMENT(other_image_details, STMT_READ_ONLY,
+		  "SELECT FROM " GIVEN_DETAILS ", pictrepo.details d"
+		  " WHERE d.identifier = given.identifier AND given.details <> 'null' AND d.details <> given.details LIMIT 1",
+		  JSONBOID, BYTEAOID);
 
-READS(values_of_image,
-	  "SELECT decode($1 ->> 'hash', 'hex'),"
-	  " ARRAY(SELECT a ->> 'alias' FROM jsonb_array_elements(nullif($1 -> 'aliases', 'null'))"
-	  " WITH ORDINALITY AS listed (a, place) ORDER BY place)",
-	  JSONBOID);
+STATEMENT(values_of_image, STMT_READ_ONLY,
+		  "SELECT decode($1 ->> 'hash', 'hex'),"
+		  " ARRAY(SELECT a ->> 'alias' FROM jsonb_array_elements(nullif($1 -> 'aliases', 'null'))"
+		  " WITH ORDINALITY AS listed (a, place) ORDER BY place)",
+		  JSONBOID);
 
 static NullableDatum
 normal_aliases(NullableDatum aliases)
@@ -174,38 +175,38 @@ normal_aliases(NullableDatum aliases)
 	deconstruct_array(DatumGetArrayTypeP(aliases.value), TEXTOID, -1, false, TYPALIGN_INT,
 					  &elements, NULL, &count);
 	for (int i = 0; i < count; i++)
-		elements[i] = PointerGetDatum(normal_alias(DatumGetTextPP(elements[i])));
-	return given(PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)));
+		elements[i] = PointerGetDatum(alias_normalize(DatumGetTextPP(elements[i])));
+	return not_null(PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)));
 }
 
 /* What has become of an image so far */
-typedef struct Merging
+typedef struct ImageMerge
 {
 	bool		created;
 	bool		changed;
 	bool		conflicts;
-} Merging;
+} ImageMerge;
 
 /* The hash is stored, by us or by somebody before, and stays until the end. */
 static void
-hold_image(const NullableDatum *args, Merging *merging)
+hold_image(const NullableDatum *args, ImageMerge *merging)
 {
 	bool		incomplete;
 
 	for (;;)
 	{
-		merging->created = run_statement(&insert_hash, args) > 0;
+		merging->created = statement_run(&insert_hash, args) > 0;
 		if (merging->created)
 			return;
-		if (run_statement(&hold_hash, args) > 0)
+		if (statement_run(&hold_hash, args) > 0)
 			break;
 		/* it was there a moment ago, and is gone */
-		look_again();
+		check_can_retry();
 	}
 	merging->conflicts = DatumGetBool(result_value(0, 1).value);
 	incomplete = DatumGetBool(result_value(0, 2).value);
-	if (incomplete && run_latest(&block_of_hash, args) == 0)
-		merging->changed = run_statement(&complete_hash, args) > 0;
+	if (incomplete && statement_run_latest(&block_of_hash, args) == 0)
+		merging->changed = statement_run(&complete_hash, args) > 0;
 }
 
 /*
@@ -213,43 +214,43 @@ hold_image(const NullableDatum *args, Merging *merging)
  * and something else perhaps.
  */
 static uint64
-add_missing(Statement *insert, Statement *other, const NullableDatum *args, uint64 rows, Merging *merging)
+add_missing(SqlStatement *insert, SqlStatement *other, const NullableDatum *args, uint64 rows, ImageMerge *merging)
 {
 	uint64		added;
 
 	if (rows == 0)
 		return 0;
-	added = run_statement(insert, args);
+	added = statement_run(insert, args);
 	if (added > 0)
 		merging->changed = true;
-	if (added < rows && run_latest(other, args) > 0)
+	if (added < rows && statement_run_latest(other, args) > 0)
 		merging->conflicts = true;
 	return added;
 }
 
 static const char *
-import_image(const Line *line, NullableDatum image)
+import_image(const ExportLine *line, NullableDatum image)
 {
-	Merging		merging = {false};
+	ImageMerge	merging = {false};
 	NullableDatum args[3] = {image};
 	uint64		aliases;
 
-	run_statement(&values_of_image, &image);
-	args[1] = kept_value(0, 1);
-	args[2] = normal_aliases(kept_value(0, 2));
+	statement_run(&values_of_image, &image);
+	args[1] = result_value_copy(0, 1);
+	args[2] = normal_aliases(result_value_copy(0, 2));
 
 	hold_image(args, &merging);
-	if (run_latest(&block_of_hash, args) > 0)
+	if (statement_run_latest(&block_of_hash, args) > 0)
 	{
 		if (merging.created)
-			run_statement(&delete_hash, args);
+			statement_run(&delete_hash, args);
 		return blocked;
 	}
 	aliases = add_missing(&insert_aliases, &other_alias, args, line->aliases, &merging);
 	if (merging.created && line->aliases > 0 && aliases == 0)
 	{
 		/* nobody could ask for it or delete it */
-		run_statement(&delete_hash, args);
+		statement_run(&delete_hash, args);
 		return conflict;
 	}
 	add_missing(&insert_urls, &other_url, args, line->urls, &merging);
@@ -267,112 +268,114 @@ import_image(const Line *line, NullableDatum image)
 
 /* $1 is what the line says. */
 
-WRITES(insert_details,
-	   "INSERT INTO pictrepo.details (identifier, details) VALUES ($1 ->> 'identifier', $1 -> 'details')"
-	   " ON CONFLICT DO NOTHING",
-	   JSONBOID);
+STATEMENT(insert_details, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.details (identifier, details) VALUES ($1 ->> 'identifier', $1 -> 'details')"
+		  " ON CONFLICT DO NOTHING",
+		  JSONBOID);
 
-READS(same_details,
-	  "SELECT FROM pictrepo.details WHERE identifier = $1 ->> 'identifier' AND details = $1 -> 'details'",
-	  JSONBOID);
+STATEMENT(same_details, STMT_READ_ONLY,
+		  "SELECT FROM pictrepo.details WHERE identifier = $1 ->> 'identifier' AND details = $1 -> 'details'",
+		  JSONBOID);
 
-WRITES(insert_setting,
-	   "INSERT INTO pictrepo.settings (key, value) VALUES ($1 ->> 'key', decode($1 ->> 'value', 'hex'))"
-	   " ON CONFLICT DO NOTHING",
-	   JSONBOID);
+STATEMENT(insert_setting, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.settings (key, value) VALUES ($1 ->> 'key', decode($1 ->> 'value', 'hex'))"
+		  " ON CONFLICT DO NOTHING",
+		  JSONBOID);
 
-READS(same_setting,
-	  "SELECT FROM pictrepo.settings WHERE key = $1 ->> 'key' AND value = decode($1 ->> 'value', 'hex')",
-	  JSONBOID);
+STATEMENT(same_setting, STMT_READ_ONLY,
+		  "SELECT FROM pictrepo.settings WHERE key = $1 ->> 'key' AND value = decode($1 ->> 'value', 'hex')",
+		  JSONBOID);
 
-WRITES(insert_migration,
-	   "INSERT INTO pictrepo.store_migrations (old_identifier, new_identifier)"
-	   " VALUES ($1 ->> 'old_identifier', $1 ->> 'new_identifier') ON CONFLICT DO NOTHING",
-	   JSONBOID);
+STATEMENT(insert_migration, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.store_migrations (old_identifier, new_identifier)"
+		  " VALUES ($1 ->> 'old_identifier', $1 ->> 'new_identifier') ON CONFLICT DO NOTHING",
+		  JSONBOID);
 
-READS(same_migration,
-	  "SELECT FROM pictrepo.store_migrations WHERE old_identifier = $1 ->> 'old_identifier'"
-	  " AND new_identifier = $1 ->> 'new_identifier'",
-	  JSONBOID);
+STATEMENT(same_migration, STMT_READ_ONLY,
+		  "SELECT FROM pictrepo.store_migrations WHERE old_identifier = $1 ->> 'old_identifier'"
+		  " AND new_identifier = $1 ->> 'new_identifier'",
+		  JSONBOID);
 
 /* An upload and a job go on: whatever has become of one here, it is the same. */
-WRITES(insert_upload,
-	   "INSERT INTO pictrepo.uploads (id, created_at, result) VALUES (($1 ->> 'id')::uuid,"
-	   " coalesce(($1 ->> 'created_at')::timestamptz, now()), nullif($1 -> 'result', 'null'))"
-	   " ON CONFLICT DO NOTHING",
-	   JSONBOID);
+STATEMENT(insert_upload, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.uploads (id, created_at, result) VALUES (($1 ->> 'id')::uuid,"
+		  " coalesce(($1 ->> 'created_at')::timestamptz, now()), nullif($1 -> 'result', 'null'))"
+		  " ON CONFLICT DO NOTHING",
+		  JSONBOID);
 
-READS(same_upload, "SELECT FROM pictrepo.uploads WHERE id = ($1 ->> 'id')::uuid", JSONBOID);
+STATEMENT(same_upload, STMT_READ_ONLY,
+		  "SELECT FROM pictrepo.uploads WHERE id = ($1 ->> 'id')::uuid", JSONBOID);
 
-WRITES(insert_queue,
-	   "INSERT INTO pictrepo.queues (queue, retries, backoff, backoff_max, max_running, paused)"
-	   " VALUES ($1 ->> 'queue', ($1 ->> 'retries')::int, ($1 ->> 'backoff')::interval,"
-	   " ($1 ->> 'backoff_max')::interval, ($1 ->> 'max_running')::int,"
-	   " coalesce(($1 ->> 'paused')::bool, false)) ON CONFLICT DO NOTHING",
-	   JSONBOID);
+STATEMENT(insert_queue, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.queues (queue, retries, backoff, backoff_max, max_running, paused)"
+		  " VALUES ($1 ->> 'queue', ($1 ->> 'retries')::int, ($1 ->> 'backoff')::interval,"
+		  " ($1 ->> 'backoff_max')::interval, ($1 ->> 'max_running')::int,"
+		  " coalesce(($1 ->> 'paused')::bool, false)) ON CONFLICT DO NOTHING",
+		  JSONBOID);
 
-READS(same_queue,
-	  "SELECT FROM pictrepo.queues WHERE queue = $1 ->> 'queue' AND"
-	  " (retries, backoff, backoff_max, max_running, paused) IS NOT DISTINCT FROM"
-	  " (($1 ->> 'retries')::int, ($1 ->> 'backoff')::interval, ($1 ->> 'backoff_max')::interval,"
-	  " ($1 ->> 'max_running')::int, coalesce(($1 ->> 'paused')::bool, false))",
-	  JSONBOID);
+STATEMENT(same_queue, STMT_READ_ONLY,
+		  "SELECT FROM pictrepo.queues WHERE queue = $1 ->> 'queue' AND"
+		  " (retries, backoff, backoff_max, max_running, paused) IS NOT DISTINCT FROM"
+		  " (($1 ->> 'retries')::int, ($1 ->> 'backoff')::interval, ($1 ->> 'backoff_max')::interval,"
+		  " ($1 ->> 'max_running')::int, coalesce(($1 ->> 'paused')::bool, false))",
+		  JSONBOID);
 
-WRITES(insert_schedule,
-	   "INSERT INTO pictrepo.schedules (name, queue, job, every, cron, time_zone, priority, retry,"
-	   " first_run, next_run, last_run, error)"
-	   " VALUES ($1 ->> 'name', $1 ->> 'queue', $1 -> 'job', ($1 ->> 'every')::interval, $1 ->> 'cron',"
-	   " $1 ->> 'time_zone', coalesce(($1 ->> 'priority')::int, 0), ($1 ->> 'retry')::int,"
-	   " ($1 ->> 'first_run')::timestamptz, ($1 ->> 'next_run')::timestamptz,"
-	   " ($1 ->> 'last_run')::timestamptz, $1 ->> 'error') ON CONFLICT DO NOTHING",
-	   JSONBOID);
+STATEMENT(insert_schedule, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.schedules (name, queue, job, every, cron, time_zone, priority, retry,"
+		  " first_run, next_run, last_run, error)"
+		  " VALUES ($1 ->> 'name', $1 ->> 'queue', $1 -> 'job', ($1 ->> 'every')::interval, $1 ->> 'cron',"
+		  " $1 ->> 'time_zone', coalesce(($1 ->> 'priority')::int, 0), ($1 ->> 'retry')::int,"
+		  " ($1 ->> 'first_run')::timestamptz, ($1 ->> 'next_run')::timestamptz,"
+		  " ($1 ->> 'last_run')::timestamptz, $1 ->> 'error') ON CONFLICT DO NOTHING",
+		  JSONBOID);
 
-READS(same_schedule,
-	  "SELECT FROM pictrepo.schedules WHERE name = $1 ->> 'name' AND"
-	  " (queue, job, every, cron, time_zone, priority, retry) IS NOT DISTINCT FROM"
-	  " ($1 ->> 'queue', $1 -> 'job', ($1 ->> 'every')::interval, $1 ->> 'cron', $1 ->> 'time_zone',"
-	  " coalesce(($1 ->> 'priority')::int, 0), ($1 ->> 'retry')::int)",
-	  JSONBOID);
+STATEMENT(same_schedule, STMT_READ_ONLY,
+		  "SELECT FROM pictrepo.schedules WHERE name = $1 ->> 'name' AND"
+		  " (queue, job, every, cron, time_zone, priority, retry) IS NOT DISTINCT FROM"
+		  " ($1 ->> 'queue', $1 -> 'job', ($1 ->> 'every')::interval, $1 ->> 'cron', $1 ->> 'time_zone',"
+		  " coalesce(($1 ->> 'priority')::int, 0), ($1 ->> 'retry')::int)",
+		  JSONBOID);
 
-WRITES(insert_job,
-	   "INSERT INTO pictrepo.job_queue (id, queue, job, priority, run_at, queue_time, attempt, retry,"
-	   " unique_key, upload, error)"
-	   " SELECT ($1 ->> 'id')::uuid, $1 ->> 'queue', $1 -> 'job', coalesce(($1 ->> 'priority')::int, 0),"
-	   " coalesce(($1 ->> 'run_at')::timestamptz, now()), coalesce(($1 ->> 'queue_time')::timestamptz, now()),"
-	   " coalesce(($1 ->> 'attempt')::int, 0), coalesce(($1 ->> 'retry')::int, 5),"
-	   " $1 ->> 'unique_key', ($1 ->> 'upload')::uuid, $1 ->> 'error'"
-	   " WHERE NOT EXISTS (SELECT FROM pictrepo.dead_jobs WHERE id = ($1 ->> 'id')::uuid)"
-	   " ON CONFLICT DO NOTHING",
-	   JSONBOID);
+STATEMENT(insert_job, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.job_queue (id, queue, job, priority, run_at, queue_time, attempt, retry,"
+		  " unique_key, upload, error)"
+		  " SELECT ($1 ->> 'id')::uuid, $1 ->> 'queue', $1 -> 'job', coalesce(($1 ->> 'priority')::int, 0),"
+		  " coalesce(($1 ->> 'run_at')::timestamptz, now()), coalesce(($1 ->> 'queue_time')::timestamptz, now()),"
+		  " coalesce(($1 ->> 'attempt')::int, 0), coalesce(($1 ->> 'retry')::int, 5),"
+		  " $1 ->> 'unique_key', ($1 ->> 'upload')::uuid, $1 ->> 'error'"
+		  " WHERE NOT EXISTS (SELECT FROM pictrepo.dead_jobs WHERE id = ($1 ->> 'id')::uuid)"
+		  " ON CONFLICT DO NOTHING",
+		  JSONBOID);
 
-WRITES(insert_dead_job,
-	   "INSERT INTO pictrepo.dead_jobs (id, queue, job, priority, queue_time, died_at, attempt,"
-	   " unique_key, upload, error)"
-	   " SELECT ($1 ->> 'id')::uuid, $1 ->> 'queue', $1 -> 'job', coalesce(($1 ->> 'priority')::int, 0),"
-	   " coalesce(($1 ->> 'queue_time')::timestamptz, now()), coalesce(($1 ->> 'died_at')::timestamptz, now()),"
-	   " coalesce(($1 ->> 'attempt')::int, 0), $1 ->> 'unique_key', ($1 ->> 'upload')::uuid, $1 ->> 'error'"
-	   " WHERE NOT EXISTS (SELECT FROM pictrepo.job_queue WHERE id = ($1 ->> 'id')::uuid)"
-	   " ON CONFLICT DO NOTHING",
-	   JSONBOID);
+STATEMENT(insert_dead_job, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.dead_jobs (id, queue, job, priority, queue_time, died_at, attempt,"
+		  " unique_key, upload, error)"
+		  " SELECT ($1 ->> 'id')::uuid, $1 ->> 'queue', $1 -> 'job', coalesce(($1 ->> 'priority')::int, 0),"
+		  " coalesce(($1 ->> 'queue_time')::timestamptz, now()), coalesce(($1 ->> 'died_at')::timestamptz, now()),"
+		  " coalesce(($1 ->> 'attempt')::int, 0), $1 ->> 'unique_key', ($1 ->> 'upload')::uuid, $1 ->> 'error'"
+		  " WHERE NOT EXISTS (SELECT FROM pictrepo.job_queue WHERE id = ($1 ->> 'id')::uuid)"
+		  " ON CONFLICT DO NOTHING",
+		  JSONBOID);
 
 /* Where it is not, another one has its unique key. */
-READS(same_job,
-	  "SELECT FROM pictrepo.job_queue WHERE id = ($1 ->> 'id')::uuid"
-	  " UNION ALL SELECT FROM pictrepo.dead_jobs WHERE id = ($1 ->> 'id')::uuid",
-	  JSONBOID);
+STATEMENT(same_job, STMT_READ_ONLY,
+		  "SELECT FROM pictrepo.job_queue WHERE id = ($1 ->> 'id')::uuid"
+		  " UNION ALL SELECT FROM pictrepo.dead_jobs WHERE id = ($1 ->> 'id')::uuid",
+		  JSONBOID);
 
-WRITES(insert_block,
-	   "INSERT INTO pictrepo.blocked (hash, blocked_at) VALUES (decode($1 ->> 'hash', 'hex'),"
-	   " coalesce(($1 ->> 'blocked_at')::timestamptz, now())) ON CONFLICT DO NOTHING",
-	   JSONBOID);
+STATEMENT(insert_block, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.blocked (hash, blocked_at) VALUES (decode($1 ->> 'hash', 'hex'),"
+		  " coalesce(($1 ->> 'blocked_at')::timestamptz, now())) ON CONFLICT DO NOTHING",
+		  JSONBOID);
 
-READS(same_block, "SELECT FROM pictrepo.blocked WHERE hash = decode($1 ->> 'hash', 'hex')", JSONBOID);
+STATEMENT(same_block, STMT_READ_ONLY,
+		  "SELECT FROM pictrepo.blocked WHERE hash = decode($1 ->> 'hash', 'hex')", JSONBOID);
 
 /* What is stored in one step, and how to tell whether it is here already */
 static const struct
 {
-	Statement  *insert;
-	Statement  *same;
+	SqlStatement *insert;
+	SqlStatement *same;
 }			simple_kinds[LINE_KINDS] = {
 	[LINE_DETAILS] = {&insert_details, &same_details},
 	[LINE_SETTING] = {&insert_setting, &same_setting},
@@ -386,15 +389,15 @@ static const struct
 };
 
 static const char *
-import_simple(const Line *line, NullableDatum content)
+import_simple(const ExportLine *line, NullableDatum content)
 {
-	if (run_statement(simple_kinds[line->kind].insert, &content) > 0)
+	if (statement_run(simple_kinds[line->kind].insert, &content) > 0)
 	{
-		if (line->kind == LINE_SCHEDULE && my_database() != NULL)
-			note_attention(ATTEND_SCHEDULE);
+		if (line->kind == LINE_SCHEDULE && my_database_slot() != NULL)
+			pending_worker_request(WORKER_REQ_SCHEDULES);
 		return stored;
 	}
-	return run_latest(simple_kinds[line->kind].same, &content) > 0 ? exists : conflict;
+	return statement_run_latest(simple_kinds[line->kind].same, &content) > 0 ? exists : conflict;
 }
 
 /* ----- reading ----- */
@@ -432,7 +435,7 @@ check_length(const LineArgument *argument, Datum line)
  * has not.
  */
 static char *
-server_message(DocumentError *error)
+server_message(JsonCheckError *error)
 {
 	if (GetDatabaseEncoding() != PG_UTF8)
 		for (char *byte = error->message; *byte != '\0'; byte++)
@@ -442,11 +445,11 @@ server_message(DocumentError *error)
 }
 
 static void
-read_with_json_c(const LineArgument *argument, const LineSource *source, Line *line)
+read_with_json_c(const LineArgument *argument, const ExportLineSource *source, ExportLine *line)
 {
-	DocumentError error;
+	JsonCheckError error;
 
-	if (!check_line(source, line, &error))
+	if (!line_check(source, line, &error))
 		bad_line(argument,
 				 error.malformed ? ERRCODE_INVALID_TEXT_REPRESENTATION :
 				 error.too_long ? ERRCODE_STRING_DATA_RIGHT_TRUNCATION :
@@ -529,11 +532,11 @@ wrapped_line(const LineArgument *argument, const char *wrapping)
  * out of its wrapping.
  */
 static char *
-checked_line(const LineArgument *argument, Datum value, Line *line)
+checked_line(const LineArgument *argument, Datum value, ExportLine *line)
 {
 	char	   *bytes;
 	char	   *utf8;
-	LineSource	source = {
+	ExportLineSource source = {
 		.count_characters = GetDatabaseEncoding() != PG_UTF8 && GetDatabaseEncoding() != PG_SQL_ASCII
 	};
 
@@ -557,35 +560,36 @@ checked_line(const LineArgument *argument, Datum value, Line *line)
 }
 
 /* The largest of the documents that come with it. */
-READS(largest_document,
-	  "SELECT max(pg_column_size(document)) FROM (SELECT $1 -> 'details' AS document"
-	  " UNION ALL SELECT $1 -> 'motion_details' UNION ALL SELECT $1 -> 'job' UNION ALL SELECT $1 -> 'result'"
-	  " UNION ALL SELECT v -> 'details' FROM jsonb_array_elements("
-	  "CASE jsonb_typeof($1 -> 'variants') WHEN 'array' THEN $1 -> 'variants' END) AS v) AS documents",
-	  JSONBOID);
+STATEMENT(largest_document, STMT_READ_ONLY,
+		  "SELECT max(pg_column_size(document)) FROM (SELECT $1 -> 'details' AS document"
+		  " UNION ALL SELECT $1 -> 'motion_details' UNION ALL SELECT $1 -> 'job' UNION ALL SELECT $1 -> 'result'"
+		  " UNION ALL SELECT v -> 'details' FROM jsonb_array_elements("
+		  "CASE jsonb_typeof($1 -> 'variants') WHEN 'array' THEN $1 -> 'variants' END) AS v) AS documents",
+		  JSONBOID);
 
 /* Where the whole is small enough, the parts are. */
 static void
 check_documents(const LineArgument *argument, NullableDatum content)
 {
-	Size		most = (Size) max_document_size * 1024 + VARHDRSZ;
+	Size		most = (Size) guc_max_document_size * 1024 + VARHDRSZ;
 	NullableDatum largest;
 
 	if (VARSIZE_ANY(DatumGetPointer(content.value)) <= most)
 		return;
-	run_statement(&largest_document, &content);
+	statement_run(&largest_document, &content);
 	largest = result_value(0, 1);
 	if (!largest.isnull && DatumGetInt32(largest.value) > most)
 		ereport(ERROR,
 				errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 				errmsg("argument \"%s\" is too long", argument_name(argument->fcinfo, argument->n)),
 				errdetail("It has a document of %d bytes as jsonb, at most %d kB are allowed.",
-						  DatumGetInt32(largest.value) - VARHDRSZ, max_document_size),
+						  DatumGetInt32(largest.value) - VARHDRSZ, guc_max_document_size),
 				errhint("The limit is the setting \"pictrepo.max_document_size\"."));
 }
 
 /* One that does not run any more says why, and may be anything. */
-READS(cron_of_schedule, "SELECT $1 ->> 'cron' WHERE $1 ->> 'error' IS NULL", JSONBOID);
+STATEMENT(cron_of_schedule, STMT_READ_ONLY,
+		  "SELECT $1 ->> 'cron' WHERE $1 ->> 'error' IS NULL", JSONBOID);
 
 static void
 check_cron(const LineArgument *argument, NullableDatum schedule)
@@ -594,12 +598,12 @@ check_cron(const LineArgument *argument, NullableDatum schedule)
 	Cron		cron;
 	const char *error;
 
-	if (run_statement(&cron_of_schedule, &schedule) == 0)
+	if (statement_run(&cron_of_schedule, &schedule) == 0)
 		return;
 	rule = result_value(0, 1);
 	if (rule.isnull)
 		return;
-	error = parse_cron(TextDatumGetCString(rule.value), &cron);
+	error = cron_parse(TextDatumGetCString(rule.value), &cron);
 	if (error != NULL)
 		bad_line(argument, ERRCODE_INVALID_PARAMETER_VALUE, error);
 }
@@ -607,7 +611,7 @@ check_cron(const LineArgument *argument, NullableDatum schedule)
 /* ----- a line ----- */
 
 static const char *
-store_line(const Line *line, NullableDatum content)
+store_line(const ExportLine *line, NullableDatum content)
 {
 	return line->kind == LINE_IMAGE ? import_image(line, content) : import_simple(line, content);
 }
@@ -618,7 +622,7 @@ import_line(const LineArgument *argument, Datum value)
 {
 	MemoryContext context = CurrentMemoryContext;
 	const char *volatile outcome = NULL;
-	Line		line;
+	ExportLine	line;
 	char	   *bytes;
 	JsonbValue	parsed;
 	NullableDatum content;
@@ -627,7 +631,7 @@ import_line(const LineArgument *argument, Datum value)
 	parse_line(argument, bytes, line_kind_name(line.kind), &parsed);
 	if (line.kind == LINE_HEADER)
 		return exists;
-	content = given(JsonbPGetDatum(JsonbValueToJsonb(&parsed)));
+	content = not_null(JsonbPGetDatum(JsonbValueToJsonb(&parsed)));
 	check_documents(argument, content);
 	if (line.kind == LINE_SCHEDULE)
 		check_cron(argument, content);
@@ -660,16 +664,16 @@ pictrepo_import(PG_FUNCTION_ARGS)
 	const char *outcome;
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	outcome = import_line(&argument, line);
-	end_call(&call);
+	repo_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(outcome));
 }
 
 /* ----- many lines ----- */
 
 /* The lines of a call, and what became of each */
-typedef struct Lines
+typedef struct ImportLines
 {
 	LineArgument argument;
 	int			count;
@@ -678,15 +682,15 @@ typedef struct Lines
 	const char **outcomes;
 	const char *progress;		/* what is being done */
 	MemoryContext one_line;		/* what a line takes */
-} Lines;
+} ImportLines;
 
 static void
-import_one(Lines *lines, int i)
+import_one(ImportLines *lines, int i)
 {
 	MemoryContext before = MemoryContextSwitchTo(lines->one_line);
 
 	CHECK_FOR_INTERRUPTS();
-	report_progress(lines->progress, i, lines->count);
+	progress_report(lines->progress, i, lines->count);
 	if (lines->nulls[i])
 		ereport(ERROR,
 				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -703,14 +707,14 @@ concerns_all_lines(const ErrorData *error)
 {
 	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
 
-	return concerns_all_rows(error) ||
+	return error_concerns_all_rows(error) ||
 		category == ERRCODE_INVALID_TRANSACTION_STATE ||
 		category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION;
 }
 
 /* Import lines in a subtransaction; NULL, or why none of them is stored. */
 static ErrorData *
-try_lines(Lines *lines, int first, int count)
+try_lines(ImportLines *lines, int first, int count)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -770,7 +774,7 @@ PG_FUNCTION_INFO_V1(pictrepo_import_lines);
 Datum
 pictrepo_import_lines(PG_FUNCTION_ARGS)
 {
-	Lines		lines = {.argument = {fcinfo, 0}, .progress = "lines"};
+	ImportLines lines = {.argument = {fcinfo, 0}, .progress = "lines"};
 	int64		first = DatumGetInt64(any_argument(fcinfo, 1).value);
 	int64		last;
 	bool		all;
@@ -782,8 +786,8 @@ pictrepo_import_lines(PG_FUNCTION_ARGS)
 	lines.outcomes = palloc0_array(const char *, lines.count + 1);
 	lines.one_line = AllocSetContextCreate(CurrentMemoryContext, "pictrepo line",
 										   ALLOCSET_DEFAULT_SIZES);
-	begin_rows(fcinfo);
-	begin_call(&call, fcinfo);
+	rows_begin(fcinfo);
+	repo_call_begin(&call, fcinfo);
 
 	/* all in one step is cheaper, and mostly nothing is wrong */
 	all = try_lines(&lines, 0, lines.count) == NULL;
@@ -794,8 +798,8 @@ pictrepo_import_lines(PG_FUNCTION_ARGS)
 
 		give_line(fcinfo, first + i, lines.outcomes[i], error);
 	}
-	end_call(&call);
-	end_progress();
+	repo_call_end(&call);
+	progress_end();
 	MemoryContextDelete(lines.one_line);
 	PG_RETURN_NULL();
 }

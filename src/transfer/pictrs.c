@@ -47,7 +47,6 @@
 #include "sqlfunc/row_batch.h"
 #include "sqlfunc/statement.h"
 #include "transfer/pictrs.h"
-#include "xact/row_count.h"
 
 /* most rows in a batch, and bytes after which it is long enough anyway */
 #define BATCH_MAX 100000
@@ -117,7 +116,7 @@ listed_columns(const PictrsTable *table)
 /* ----- whose rights ----- */
 
 /*
- * As begin_call, but with the caller's own rights: a search_path that makes
+ * As repo_call_begin, but with the caller's own rights: a search_path that makes
  * our SQL mean what it says, and plans that go by the key, whatever is known
  * of the table.  A trigger of the caller's may SET ROLE; that is the caller's.
  */
@@ -144,30 +143,30 @@ end_foreign(int guc_level)
 }
 
 /* One side or the other */
-typedef struct Side
+typedef struct TransferSide
 {
 	bool		is_pictrs;
 	int			guc_level;
 	RepoCall	call;
-} Side;
+} TransferSide;
 
 static void
-begin_side(Transfer *transfer, Side *side, bool is_pictrs)
+begin_side(Transfer *transfer, TransferSide *side, bool is_pictrs)
 {
 	side->is_pictrs = is_pictrs;
 	if (is_pictrs)
 		side->guc_level = begin_foreign();
 	else
-		begin_call_with_path(&side->call, transfer->fcinfo);
+		repo_call_begin_with_path(&side->call, transfer->fcinfo);
 }
 
 static void
-end_side(Side *side)
+end_side(TransferSide *side)
 {
 	if (side->is_pictrs)
 		end_foreign(side->guc_level);
 	else
-		end_call(&side->call);
+		repo_call_end(&side->call);
 }
 
 /* Within a side of pict-rs's: run a statement without arguments. */
@@ -242,7 +241,7 @@ check_pictrs_tables(Transfer *transfer)
 
 /* Clipped, so that whoever reads the errors sees more than one url. */
 static void
-note_bad(Batch *batch, int64 place, const char *key, const char *message)
+note_bad(TransferBatch *batch, int64 place, const char *key, const char *message)
 {
 	int			length = pg_mbcharcliplen(key, strlen(key), KEY_SHOWN);
 
@@ -283,12 +282,12 @@ message_for(const ErrorData *error)
 static void
 begin_batch(Transfer *transfer)
 {
-	Batch	   *batch = &transfer->batch;
+	TransferBatch	   *batch = &transfer->batch;
 	MemoryContext before;
 
 	MemoryContextReset(transfer->batch_memory);
 	before = MemoryContextSwitchTo(transfer->batch_memory);
-	memset(batch, 0, sizeof(Batch));
+	memset(batch, 0, sizeof(TransferBatch));
 	batch->reached = NULL_ARG;
 	batch->width = transfer->kind->columns(transfer, batch->types);
 	batch->rows = palloc(sizeof(*batch->rows) * transfer->batch_size);
@@ -302,7 +301,7 @@ begin_batch(Transfer *transfer)
 
 /* A value of the last result, for the time of the batch, whatever becomes of its table. */
 static NullableDatum
-taken_value(Batch *batch, uint64 row, int column)
+taken_value(TransferBatch *batch, uint64 row, int column)
 {
 	NullableDatum value = result_value(row, column);
 	Form_pg_attribute attribute = TupleDescAttr(SPI_tuptable->tupdesc, column - 1);
@@ -323,7 +322,7 @@ taken_value(Batch *batch, uint64 row, int column)
 static void
 take_row(Transfer *transfer, uint64 row)
 {
-	Batch	   *batch = &transfer->batch;
+	TransferBatch	   *batch = &transfer->batch;
 	int			columns = SPI_tuptable->tupdesc->natts - 2;
 	NullableDatum *values = batch->rows[batch->count];
 	NullableDatum key = taken_value(batch, row, columns + 2);
@@ -351,8 +350,8 @@ read_batch(Transfer *transfer)
 {
 	Oid			type = TEXTARRAYOID;
 	char		null = transfer->reached.isnull ? 'n' : ' ';
-	Batch	   *batch = &transfer->batch;
-	Side		side;
+	TransferBatch	   *batch = &transfer->batch;
+	TransferSide		side;
 	Portal		portal;
 	uint64		fetched;
 	MemoryContext before;
@@ -382,19 +381,19 @@ read_batch(Transfer *transfer)
 /* ----- writing a batch ----- */
 
 /* Some of a batch's rows */
-typedef struct Part
+typedef struct TransferPart
 {
 	Transfer   *transfer;
 	int			first;
 	int			count;
 	uint64		stored;
-} Part;
+} TransferPart;
 
 /* A column of these rows, as an array. */
 static NullableDatum
-column_of_part(Part *part, int column)
+column_of_part(TransferPart *part, int column)
 {
-	Batch	   *batch = &part->transfer->batch;
+	TransferBatch	   *batch = &part->transfer->batch;
 	Datum	   *values = palloc_array(Datum, part->count);
 	bool	   *nulls = palloc_array(bool, part->count);
 	int			lower = 1;
@@ -409,14 +408,14 @@ column_of_part(Part *part, int column)
 		nulls[i] = batch->rows[part->first + i][column].isnull;
 	}
 	get_typlenbyvalalign(type, &length, &by_value, &align);
-	return given(PointerGetDatum(construct_md_array(values, nulls, 1, &part->count, &lower,
+	return not_null(PointerGetDatum(construct_md_array(values, nulls, 1, &part->count, &lower,
 													type, length, by_value, align)));
 }
 
 static void
 write_part(void *what)
 {
-	Part	   *part = what;
+	TransferPart	   *part = what;
 	NullableDatum arrays[PICTRS_COLUMNS];
 
 	/* gone with the subtransaction, should it fail */
@@ -430,11 +429,11 @@ write_part(void *what)
 static uint64
 write_rows(Transfer *transfer, int first, int count)
 {
-	Part		part = {.transfer = transfer, .first = first, .count = count};
-	Batch	   *batch = &transfer->batch;
+	TransferPart		part = {.transfer = transfer, .first = first, .count = count};
+	TransferBatch	   *batch = &transfer->batch;
 	ErrorData  *error;
 
-	if (count == 0 || try_work(write_part, &part, &error))
+	if (count == 0 || try_in_subtransaction(write_part, &part, &error))
 		return part.stored;
 	if (!is_about_row(error))
 		ReThrowError(error);
@@ -453,7 +452,7 @@ write_batch(Transfer *transfer)
 {
 	MemoryContext before;
 	uint64		stored;
-	Side		side;
+	TransferSide		side;
 
 	begin_side(transfer, &side, !transfer->kind->reads_pictrs);
 	before = MemoryContextSwitchTo(transfer->batch_memory);
@@ -465,47 +464,47 @@ write_batch(Transfer *transfer)
 
 /* ----- how far it is ----- */
 
-WRITES(forget_transfer,
-	   "DELETE FROM pictrepo.transfers WHERE direction = $1 AND schema = $2",
-	   TEXTOID, TEXTOID);
+STATEMENT(forget_transfer, STMT_READ_WRITE,
+		  "DELETE FROM pictrepo.transfers WHERE direction = $1 AND schema = $2",
+		  TEXTOID, TEXTOID);
 
-WRITES(note_start,
-	   "INSERT INTO pictrepo.transfers (direction, schema, relation, source_rows) VALUES ($1, $2, $3, $4)",
-	   TEXTOID, TEXTOID, TEXTOID, INT8OID);
+STATEMENT(note_start, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.transfers (direction, schema, relation, source_rows) VALUES ($1, $2, $3, $4)",
+		  TEXTOID, TEXTOID, TEXTOID, INT8OID);
 
-READS_NOW(is_unfinished,
+STATEMENT(is_unfinished, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.transfers WHERE direction = $1 AND schema = $2 AND finished IS NULL",
 		  TEXTOID, TEXTOID);
 
-READS_NOW(state_of_table,
+STATEMENT(state_of_table, STMT_READ_WRITE,
 		  "SELECT reached, rows_read, source_rows, finished IS NULL FROM pictrepo.transfers"
 		  " WHERE direction = $1 AND schema = $2 AND relation = $3",
 		  TEXTOID, TEXTOID, TEXTOID);
 
-WRITES(note_batch,
-	   "UPDATE pictrepo.transfers SET rows_read = rows_read + $4, stored = stored + $5,"
-	   " bad = bad + $6, present = present + $4 - $5 - $6, reached = coalesce($7, reached),"
-	   " updated = clock_timestamp()"
-	   " WHERE direction = $1 AND schema = $2 AND relation = $3 AND finished IS NULL",
-	   TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTARRAYOID);
+STATEMENT(note_batch, STMT_READ_WRITE,
+		  "UPDATE pictrepo.transfers SET rows_read = rows_read + $4, stored = stored + $5,"
+		  " bad = bad + $6, present = present + $4 - $5 - $6, reached = coalesce($7, reached),"
+		  " updated = clock_timestamp()"
+		  " WHERE direction = $1 AND schema = $2 AND relation = $3 AND finished IS NULL",
+		  TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTARRAYOID);
 
-WRITES(note_bad_rows,
-	   "INSERT INTO pictrepo.transfer_errors (direction, schema, relation, place, key, message)"
-	   " SELECT $1, $2, $3, place, key, message"
-	   " FROM unnest($4, $5, $6) AS bad (place, key, message)",
-	   TEXTOID, TEXTOID, TEXTOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
+STATEMENT(note_bad_rows, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.transfer_errors (direction, schema, relation, place, key, message)"
+		  " SELECT $1, $2, $3, place, key, message"
+		  " FROM unnest($4, $5, $6) AS bad (place, key, message)",
+		  TEXTOID, TEXTOID, TEXTOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
 
-WRITES(note_end,
-	   "UPDATE pictrepo.transfers SET finished = clock_timestamp()"
-	   " WHERE direction = $1 AND schema = $2 AND relation = $3",
-	   TEXTOID, TEXTOID, TEXTOID);
+STATEMENT(note_end, STMT_READ_WRITE,
+		  "UPDATE pictrepo.transfers SET finished = clock_timestamp()"
+		  " WHERE direction = $1 AND schema = $2 AND relation = $3",
+		  TEXTOID, TEXTOID, TEXTOID);
 
-WRITES(note_counts,
-	   "UPDATE pictrepo.transfers SET source_rows = $4, target_rows = $5"
-	   " WHERE direction = $1 AND schema = $2 AND relation = $3",
-	   TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID);
+STATEMENT(note_counts, STMT_READ_WRITE,
+		  "UPDATE pictrepo.transfers SET source_rows = $4, target_rows = $5"
+		  " WHERE direction = $1 AND schema = $2 AND relation = $3",
+		  TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID);
 
-READS_NOW(sum_of_transfer,
+STATEMENT(sum_of_transfer, STMT_READ_WRITE,
 		  "SELECT sum(stored)::bigint, sum(present)::bigint, sum(bad)::bigint,"
 		  " bool_and(source_rows = rows_read AND target_rows >= stored + present)"
 		  " FROM pictrepo.transfers WHERE direction = $1 AND schema = $2",
@@ -513,10 +512,10 @@ READS_NOW(sum_of_transfer,
 
 /* The first arguments of all these */
 #define TRANSFER_ARGS(transfer) \
-	given(CStringGetTextDatum((transfer)->kind->direction)), \
-	given(CStringGetTextDatum((transfer)->schema))
+	not_null(CStringGetTextDatum((transfer)->kind->direction)), \
+	not_null(CStringGetTextDatum((transfer)->schema))
 #define TABLE_ARGS(transfer) \
-	TRANSFER_ARGS(transfer), given(CStringGetTextDatum(current_table(transfer)->name))
+	TRANSFER_ARGS(transfer), not_null(CStringGetTextDatum(current_table(transfer)->name))
 
 /* All rows of the current table, on a side of the two. */
 static int64
@@ -524,7 +523,7 @@ count_rows(Transfer *transfer, bool in_pictrs)
 {
 	const PictrsTable *table = current_table(transfer);
 	int64		count;
-	Side		side;
+	TransferSide		side;
 
 	begin_side(transfer, &side, in_pictrs);
 	if (in_pictrs)
@@ -549,9 +548,9 @@ begin_transfer(Transfer *transfer, bool resume)
 	RepoCall	call;
 	bool		unfinished;
 
-	begin_call(&call, transfer->fcinfo);
-	unfinished = run_statement(&is_unfinished, ARGS(TRANSFER_ARGS(transfer))) > 0;
-	end_call(&call);
+	repo_call_begin(&call, transfer->fcinfo);
+	unfinished = statement_run(&is_unfinished, ARGS(TRANSFER_ARGS(transfer))) > 0;
+	repo_call_end(&call);
 	if (resume && unfinished)
 		return;
 	for (int i = 0; i < PICTRS_TABLES; i++)
@@ -559,15 +558,15 @@ begin_transfer(Transfer *transfer, bool resume)
 		transfer->table = i;
 		counts[i] = count_rows(transfer, transfer->kind->reads_pictrs);
 	}
-	begin_call(&call, transfer->fcinfo);
-	run_statement(&forget_transfer, ARGS(TRANSFER_ARGS(transfer)));
+	repo_call_begin(&call, transfer->fcinfo);
+	statement_run(&forget_transfer, ARGS(TRANSFER_ARGS(transfer)));
 	for (int i = 0; i < PICTRS_TABLES; i++)
 	{
 		transfer->table = i;
-		run_statement(&note_start,
-					  ARGS(TABLE_ARGS(transfer), given(Int64GetDatum(counts[i]))));
+		statement_run(&note_start,
+					  ARGS(TABLE_ARGS(transfer), not_null(Int64GetDatum(counts[i]))));
 	}
-	end_call(&call);
+	repo_call_end(&call);
 }
 
 static void
@@ -600,16 +599,16 @@ begin_table(Transfer *transfer)
 	RepoCall	call;
 	bool		unfinished;
 
-	begin_call(&call, transfer->fcinfo);
-	if (run_statement(&state_of_table, ARGS(TABLE_ARGS(transfer))) == 0)
+	repo_call_begin(&call, transfer->fcinfo);
+	if (statement_run(&state_of_table, ARGS(TABLE_ARGS(transfer))) == 0)
 		refuse_forgotten(transfer);
 	remember_reached(transfer, result_value(0, 1));
 	transfer->rows_read = DatumGetInt64(result_value(0, 2).value);
 	unfinished = DatumGetBool(result_value(0, 4).value);
 	if (unfinished)
-		report_progress(current_table(transfer)->name, transfer->rows_read,
+		progress_report(current_table(transfer)->name, transfer->rows_read,
 						DatumGetInt64(result_value(0, 3).value));
-	end_call(&call);
+	repo_call_end(&call);
 	return unfinished;
 }
 
@@ -621,28 +620,28 @@ array_of(Datum *values, int count, Oid type)
 	char		align;
 
 	get_typlenbyvalalign(type, &length, &by_value, &align);
-	return given(PointerGetDatum(construct_array(values, count, type, length, by_value, align)));
+	return not_null(PointerGetDatum(construct_array(values, count, type, length, by_value, align)));
 }
 
 static void
 note_progress(Transfer *transfer, uint64 stored)
 {
-	Batch	   *batch = &transfer->batch;
+	TransferBatch	   *batch = &transfer->batch;
 	RepoCall	call;
 
-	begin_call(&call, transfer->fcinfo);
-	if (run_statement(&note_batch,
-					  ARGS(TABLE_ARGS(transfer), given(Int64GetDatum(batch->read)),
-						   given(Int64GetDatum((int64) stored)), given(Int64GetDatum(batch->bad)),
+	repo_call_begin(&call, transfer->fcinfo);
+	if (statement_run(&note_batch,
+					  ARGS(TABLE_ARGS(transfer), not_null(Int64GetDatum(batch->read)),
+						   not_null(Int64GetDatum((int64) stored)), not_null(Int64GetDatum(batch->bad)),
 						   batch->reached)) == 0)
 		refuse_forgotten(transfer);
 	if (batch->bad > 0)
-		run_statement(&note_bad_rows,
+		statement_run(&note_bad_rows,
 					  ARGS(TABLE_ARGS(transfer),
 						   array_of(batch->bad_places, batch->bad, INT8OID),
 						   array_of(batch->bad_keys, batch->bad, TEXTOID),
 						   array_of(batch->bad_messages, batch->bad, TEXTOID)));
-	end_call(&call);
+	repo_call_end(&call);
 }
 
 static void
@@ -650,9 +649,9 @@ finish_table(Transfer *transfer)
 {
 	RepoCall	call;
 
-	begin_call(&call, transfer->fcinfo);
-	run_statement(&note_end, ARGS(TABLE_ARGS(transfer)));
-	end_call(&call);
+	repo_call_begin(&call, transfer->fcinfo);
+	statement_run(&note_end, ARGS(TABLE_ARGS(transfer)));
+	repo_call_end(&call);
 }
 
 /* After the last table, in its transaction: count both sides of all. */
@@ -665,11 +664,11 @@ compare_counts(Transfer *transfer)
 		int64		target_rows = count_rows(transfer, !transfer->kind->reads_pictrs);
 		RepoCall	call;
 
-		begin_call(&call, transfer->fcinfo);
-		run_statement(&note_counts,
-					  ARGS(TABLE_ARGS(transfer), given(Int64GetDatum(source_rows)),
-						   given(Int64GetDatum(target_rows))));
-		end_call(&call);
+		repo_call_begin(&call, transfer->fcinfo);
+		statement_run(&note_counts,
+					  ARGS(TABLE_ARGS(transfer), not_null(Int64GetDatum(source_rows)),
+						   not_null(Int64GetDatum(target_rows))));
+		repo_call_end(&call);
 	}
 }
 
@@ -787,11 +786,11 @@ answer(Transfer *transfer)
 	NullableDatum columns[4];
 	RepoCall	call;
 
-	begin_call(&call, transfer->fcinfo);
-	run_statement(&sum_of_transfer, ARGS(TRANSFER_ARGS(transfer)));
+	repo_call_begin(&call, transfer->fcinfo);
+	statement_run(&sum_of_transfer, ARGS(TRANSFER_ARGS(transfer)));
 	for (int i = 0; i < lengthof(columns); i++)
-		columns[i] = kept_value(0, i + 1);
-	end_call(&call);
+		columns[i] = result_value_copy(0, i + 1);
+	repo_call_end(&call);
 	return form_row(transfer->fcinfo, columns);
 }
 
@@ -821,7 +820,7 @@ run_transfer(FunctionCallInfo fcinfo, const TransferKind *kind)
 		transfer.table++;
 	result = answer(&transfer);
 	unlock_transfer(&transfer);
-	end_progress();
+	progress_end();
 	MemoryContextDelete(transfer.batch_memory);
 	return result;
 }

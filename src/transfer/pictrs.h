@@ -32,7 +32,8 @@ typedef enum PictrsTableId
 typedef struct PictrsColumn
 {
 	const char *name;			/* NULL: there are no more */
-	Oid			type;			/* TEXTOID: varchar as well; ANYENUMOID: any enum */
+	Oid			type;			/* TEXTOID: varchar as well; ANYENUMOID: any
+								 * enum */
 } PictrsColumn;
 
 typedef struct PictrsTable
@@ -45,7 +46,7 @@ typedef struct PictrsTable
 extern const PictrsTable pictrs_tables[PICTRS_TABLES];
 
 /* Rows on their way from one table to the other */
-typedef struct Batch
+typedef struct TransferBatch
 {
 	int			width;			/* columns that are written */
 	Oid			types[PICTRS_COLUMNS];
@@ -62,7 +63,7 @@ typedef struct Batch
 	Datum	   *bad_keys;
 	Datum	   *bad_messages;
 	int			bad;
-} Batch;
+} TransferBatch;
 
 typedef struct Transfer
 {
@@ -77,7 +78,7 @@ typedef struct Transfer
 	int64		rows_read;		/* of this table, so far */
 	MemoryContext memory;		/* of the whole call */
 	MemoryContext batch_memory;
-	Batch		batch;
+	TransferBatch batch;
 } Transfer;
 
 /*

@@ -20,9 +20,7 @@
 #include "utils/syscache.h"
 
 #include "sqlfunc/args.h"
-#include "sqlfunc/result.h"
 #include "transfer/pictrs.h"
-#include "xact/row_count.h"
 
 /* %1$s is the schema, quoted. */
 static const char *const creations[PICTRS_TABLES] = {

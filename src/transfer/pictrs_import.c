@@ -25,7 +25,6 @@
 #include "common/uuid.h"
 #include "json/json_check.h"
 #include "sqlfunc/args.h"
-#include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
 #include "transfer/pictrs.h"
 
@@ -67,7 +66,7 @@ bytes_of_base64(const char *base64)
 	bytea	   *bytes = palloc(VARHDRSZ + size);
 
 	length = pg_b64_decode(base64, length, (void *) VARDATA(bytes), size);
-	if (length < 0 || strcmp(to_base64(VARDATA(bytes), length), base64) != 0)
+	if (length < 0 || strcmp(base64_encode_cstring(VARDATA(bytes), length), base64) != 0)
 		return NULL;
 	SET_VARSIZE(bytes, VARHDRSZ + length);
 	return bytes;
@@ -119,7 +118,7 @@ take_alias(NullableDatum *value, int most)
 
 	if (why != NULL)
 		return why;
-	normal = normal_alias(alias);
+	normal = alias_normalize(alias);
 	if (VARSIZE_ANY_EXHDR(normal) != VARSIZE_ANY_EXHDR(alias) ||
 		memcmp(VARDATA_ANY(normal), VARDATA_ANY(alias), VARSIZE_ANY_EXHDR(alias)) != 0)
 		return psprintf("it is not in its normal form, \"%s\", under which it would be looked for",
@@ -132,18 +131,18 @@ take_document(NullableDatum *value, int most)
 {
 	Size		size = VARSIZE_ANY_EXHDR(DatumGetPointer(value->value));
 
-	if (size > (Size) max_document_size * 1024)
-		return psprintf("it has %zu bytes as jsonb, at most %d kB are allowed", size, max_document_size);
+	if (size > (Size) guc_max_document_size * 1024)
+		return psprintf("it has %zu bytes as jsonb, at most %d kB are allowed", size, guc_max_document_size);
 	return NULL;
 }
 
 static const char *
-take_checked(NullableDatum *value, DocumentCheck check)
+take_checked(NullableDatum *value, JsonCheck check)
 {
 	const char *why = take_document(value, 0);
-	DocumentError error;
+	JsonCheckError error;
 
-	if (why != NULL || passes_check(value->value, check, &error))
+	if (why != NULL || document_passes(value->value, check, &error))
 		return why;
 	return pstrdup(error.message);
 }
@@ -190,7 +189,7 @@ take_job(NullableDatum *row)
 	else if (row[6].isnull)
 		return "heartbeat: a running job has none";
 	else if (worker->isnull)
-		*worker = given(UUIDPGetDatum(&nobody));
+		*worker = not_null(UUIDPGetDatum(&nobody));
 	return NULL;
 }
 
@@ -207,79 +206,79 @@ take_claim(NullableDatum *row)
 		hash = bytes_of_base64(pnstrdup(key, PICTRS_HASH_TEXT));
 	if (hash == NULL)
 		return "key: it does not begin with a hash in base64";
-	row[0] = given(PointerGetDatum(hash));
-	row[1] = given(CStringGetTextDatum(key + PICTRS_HASH_TEXT));
+	row[0] = not_null(PointerGetDatum(hash));
+	row[1] = not_null(CStringGetTextDatum(key + PICTRS_HASH_TEXT));
 	why = take_text(&row[1], VARIANT_MAX);
 	if (why != NULL)
 		return psprintf("key: of the variant, %s", why);
-	row[2] = given(UUIDPGetDatum(&nobody));
+	row[2] = not_null(UUIDPGetDatum(&nobody));
 	row[3] = heartbeat;
 	return NULL;
 }
 
 /* ----- tables ----- */
 
-WRITES(import_hashes,
-	   "INSERT INTO pictrepo.hashes (hash, identifier, motion_identifier, created_at, blurhash)"
-	   " SELECT * FROM unnest($1, $2, $3, $4, $5) ON CONFLICT (hash) DO NOTHING",
-	   BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID);
+STATEMENT(import_hashes, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.hashes (hash, identifier, motion_identifier, created_at, blurhash)"
+		  " SELECT * FROM unnest($1, $2, $3, $4, $5) ON CONFLICT (hash) DO NOTHING",
+		  BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID);
 
-WRITES(import_variants,
-	   "INSERT INTO pictrepo.variants (id, hash, variant, identifier, accessed)"
-	   " SELECT * FROM unnest($1, $2, $3, $4, $5) ON CONFLICT (hash, variant) DO NOTHING",
-	   UUIDARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID);
+STATEMENT(import_variants, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.variants (id, hash, variant, identifier, accessed)"
+		  " SELECT * FROM unnest($1, $2, $3, $4, $5) ON CONFLICT (hash, variant) DO NOTHING",
+		  UUIDARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID);
 
 /* When they were made pict-rs does not say; hardly before their content came. */
-WRITES(import_aliases,
-	   "INSERT INTO pictrepo.aliases (alias, hash, delete_token, created_at)"
-	   " SELECT a.alias, a.hash, a.token,"
-	   " coalesce((SELECT h.created_at FROM pictrepo.hashes h WHERE h.hash = a.hash), now())"
-	   " FROM unnest($1, $2, $3) AS a (alias, hash, token) ON CONFLICT (alias) DO NOTHING",
-	   TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID);
+STATEMENT(import_aliases, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.aliases (alias, hash, delete_token, created_at)"
+		  " SELECT a.alias, a.hash, a.token,"
+		  " coalesce((SELECT h.created_at FROM pictrepo.hashes h WHERE h.hash = a.hash), now())"
+		  " FROM unnest($1, $2, $3) AS a (alias, hash, token) ON CONFLICT (alias) DO NOTHING",
+		  TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID);
 
-WRITES(import_proxies,
-	   "INSERT INTO pictrepo.proxies (digest, url, alias, accessed)"
-	   " SELECT pictrepo.url_digest(p.url), p.url, p.alias, p.accessed"
-	   " FROM unnest($1, $2, $3) AS p (url, alias, accessed) ON CONFLICT (digest) DO NOTHING",
-	   TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID);
+STATEMENT(import_proxies, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.proxies (digest, url, alias, accessed)"
+		  " SELECT pictrepo.url_digest(p.url), p.url, p.alias, p.accessed"
+		  " FROM unnest($1, $2, $3) AS p (url, alias, accessed) ON CONFLICT (digest) DO NOTHING",
+		  TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID);
 
-WRITES(import_details,
-	   "INSERT INTO pictrepo.details (identifier, details)"
-	   " SELECT * FROM unnest($1, $2) ON CONFLICT (identifier) DO NOTHING",
-	   TEXTARRAYOID, JSONBARRAYOID);
+STATEMENT(import_details, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.details (identifier, details)"
+		  " SELECT * FROM unnest($1, $2) ON CONFLICT (identifier) DO NOTHING",
+		  TEXTARRAYOID, JSONBARRAYOID);
 
-WRITES(import_settings,
-	   "INSERT INTO pictrepo.settings (key, value)"
-	   " SELECT * FROM unnest($1, $2) ON CONFLICT (key) DO NOTHING",
-	   TEXTARRAYOID, BYTEAARRAYOID);
+STATEMENT(import_settings, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.settings (key, value)"
+		  " SELECT * FROM unnest($1, $2) ON CONFLICT (key) DO NOTHING",
+		  TEXTARRAYOID, BYTEAARRAYOID);
 
-WRITES(import_store_migrations,
-	   "INSERT INTO pictrepo.store_migrations (old_identifier, new_identifier)"
-	   " SELECT * FROM unnest($1, $2) ON CONFLICT (old_identifier) DO NOTHING",
-	   TEXTARRAYOID, TEXTARRAYOID);
+STATEMENT(import_store_migrations, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.store_migrations (old_identifier, new_identifier)"
+		  " SELECT * FROM unnest($1, $2) ON CONFLICT (old_identifier) DO NOTHING",
+		  TEXTARRAYOID, TEXTARRAYOID);
 
-WRITES(import_uploads,
-	   "INSERT INTO pictrepo.uploads (id, result, created_at)"
-	   " SELECT * FROM unnest($1, $2, $3) ON CONFLICT (id) DO NOTHING",
-	   UUIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID);
+STATEMENT(import_uploads, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.uploads (id, result, created_at)"
+		  " SELECT * FROM unnest($1, $2, $3) ON CONFLICT (id) DO NOTHING",
+		  UUIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID);
 
 /* pict-rs takes the oldest job first, and none waits for its time. */
-WRITES(import_jobs,
-	   "INSERT INTO pictrepo.job_queue (id, queue, job, worker, status, queue_time, run_at,"
-	   " heartbeat, unique_key, retry, attempt)"
-	   " SELECT j.id, j.queue, j.job, j.worker, j.status::pictrepo.job_status, j.queue_time,"
-	   " least(j.queue_time, clock_timestamp()), j.heartbeat, j.unique_key, j.retry,"
-	   " CASE j.status WHEN 'running' THEN 1 ELSE 0 END"
-	   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-	   " AS j (id, queue, job, worker, status, queue_time, heartbeat, unique_key, retry)"
-	   " ON CONFLICT (id) DO NOTHING",
-	   UUIDARRAYOID, TEXTARRAYOID, JSONBARRAYOID, UUIDARRAYOID, TEXTARRAYOID,
-	   TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID);
+STATEMENT(import_jobs, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.job_queue (id, queue, job, worker, status, queue_time, run_at,"
+		  " heartbeat, unique_key, retry, attempt)"
+		  " SELECT j.id, j.queue, j.job, j.worker, j.status::pictrepo.job_status, j.queue_time,"
+		  " least(j.queue_time, clock_timestamp()), j.heartbeat, j.unique_key, j.retry,"
+		  " CASE j.status WHEN 'running' THEN 1 ELSE 0 END"
+		  " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+		  " AS j (id, queue, job, worker, status, queue_time, heartbeat, unique_key, retry)"
+		  " ON CONFLICT (id) DO NOTHING",
+		  UUIDARRAYOID, TEXTARRAYOID, JSONBARRAYOID, UUIDARRAYOID, TEXTARRAYOID,
+		  TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID);
 
-WRITES(import_claims,
-	   "INSERT INTO pictrepo.variant_claims (hash, variant, worker, heartbeat)"
-	   " SELECT * FROM unnest($1, $2, $3, $4) ON CONFLICT (hash, variant) DO NOTHING",
-	   BYTEAARRAYOID, TEXTARRAYOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID);
+STATEMENT(import_claims, STMT_READ_WRITE,
+		  "INSERT INTO pictrepo.variant_claims (hash, variant, worker, heartbeat)"
+		  " SELECT * FROM unnest($1, $2, $3, $4) ON CONFLICT (hash, variant) DO NOTHING",
+		  BYTEAARRAYOID, TEXTARRAYOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID);
 
 typedef struct ImportColumn
 {
@@ -290,7 +289,7 @@ typedef struct ImportColumn
 
 typedef struct ImportTable
 {
-	Statement  *insert;
+	SqlStatement  *insert;
 	const char *(*take) (NullableDatum *row);	/* after the columns; may be NULL */
 	ImportColumn columns[PICTRS_COLUMNS];	/* as pictrs_tables has them */
 } ImportTable;
@@ -363,7 +362,7 @@ query_batch(Transfer *transfer)
 static int
 written_columns(Transfer *transfer, Oid *types)
 {
-	const Statement *insert = import_tables[transfer->table].insert;
+	const SqlStatement *insert = import_tables[transfer->table].insert;
 
 	for (int i = 0; i < insert->nargs; i++)
 		types[i] = get_element_type(insert->argtypes[i]);
@@ -399,7 +398,7 @@ store_rows(Transfer *transfer, const NullableDatum *arrays)
 	if (transfer->table == PICTRS_VARIANTS)
 		(void) set_config_option("pictrepo.notify", "off", PGC_SUSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
-	return run_statement(import_tables[transfer->table].insert, arrays);
+	return statement_run(import_tables[transfer->table].insert, arrays);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_import_pictrs);

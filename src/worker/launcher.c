@@ -42,7 +42,6 @@
 #include "shmem/reset.h"
 #include "shmem/shmem.h"
 #include "shmem/worker_slot.h"
-#include "sqlfunc/result.h"
 #include "worker/worker.h"
 #include "xact/heartbeat.h"
 
@@ -89,35 +88,35 @@ complain_once(void)
 
 /* Is it time for a worker in a database whose state is known? */
 static bool
-wants_worker(DatabaseState *database, TimestampTz now)
+wants_worker(DatabaseSlot *database, TimestampTz now)
 {
 	bool		wants;
 
-	SpinLockAcquire(&shared->mutex);
+	SpinLockAcquire(&shmem->mutex);
 	if (database->worker_state == WORKER_STARTING &&
 		database->worker_next_try + STARTING_LASTS < now)
 		database->worker_state = WORKER_NONE;
 	wants = database->worker_state == WORKER_NONE &&
 		database->worker_next_try <= now && database->held_until <= now;
-	SpinLockRelease(&shared->mutex);
+	SpinLockRelease(&shmem->mutex);
 	return wants;
 }
 
 static void
-change_state(DatabaseState *database, WorkerState from, WorkerState to, TimestampTz next_try)
+change_state(DatabaseSlot *database, WorkerState from, WorkerState to, TimestampTz next_try)
 {
-	SpinLockAcquire(&shared->mutex);
+	SpinLockAcquire(&shmem->mutex);
 	if (database->worker_state == from)
 	{
 		database->worker_state = to;
 		database->worker_next_try = next_try;
 	}
-	SpinLockRelease(&shared->mutex);
+	SpinLockRelease(&shmem->mutex);
 }
 
 /* The worker may have come and gone before the launcher goes on. */
 static bool
-start_known_worker(DatabaseState *database, TimestampTz now)
+start_known_worker(DatabaseSlot *database, TimestampTz now)
 {
 	bool		starts;
 
@@ -132,7 +131,7 @@ static void
 tend_database(Oid oid)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	DatabaseState *database = find_database(oid);
+	DatabaseSlot *database = database_slot_find(oid);
 	MemoryContext context;
 	bool		starts;
 
@@ -181,8 +180,8 @@ known_databases(void)
 	List	   *known = NIL;
 
 	for (int i = 0; i < DATABASES_MAX; i++)
-		if (OidIsValid(shared->databases[i].database))
-			known = lappend_oid(known, shared->databases[i].database);
+		if (OidIsValid(shmem->databases[i].database))
+			known = lappend_oid(known, shmem->databases[i].database);
 	return known;
 }
 
@@ -201,8 +200,8 @@ forget_dropped(const List *known, const List *all)
 
 		if (list_member_oid(all, oid))
 			continue;
-		end_all_pulses(oid);
-		forget_database(oid, true);
+		heartbeat_remove_all(oid);
+		database_slot_reset(oid, true);
 		list_free(seen);
 		seen = NIL;
 	}
@@ -237,7 +236,7 @@ milliseconds_to_next_try(void)
 
 	for (int i = 0; i < DATABASES_MAX; i++)
 	{
-		DatabaseState *database = &shared->databases[i];
+		DatabaseSlot *database = &shmem->databases[i];
 
 		if (OidIsValid(database->database) && database->worker_state == WORKER_NONE)
 			pause = Min(pause, 100 + TimestampDifferenceMilliseconds(now,
@@ -251,9 +250,9 @@ milliseconds_to_next_try(void)
 static void
 leave(int code, Datum unused)
 {
-	SpinLockAcquire(&shared->mutex);
-	shared->launcher_latch = NULL;
-	SpinLockRelease(&shared->mutex);
+	SpinLockAcquire(&shmem->mutex);
+	shmem->launcher_latch = NULL;
+	SpinLockRelease(&shmem->mutex);
 }
 
 static uint32
@@ -277,9 +276,9 @@ pictrepo_launcher_main(Datum arg)
 	pgstat_report_appname("pictrepo launcher");
 
 	before_shmem_exit(leave, (Datum) 0);
-	SpinLockAcquire(&shared->mutex);
-	shared->launcher_latch = MyLatch;
-	SpinLockRelease(&shared->mutex);
+	SpinLockAcquire(&shmem->mutex);
+	shmem->launcher_latch = MyLatch;
+	SpinLockRelease(&shmem->mutex);
 
 	for (;;)
 	{
@@ -298,7 +297,7 @@ pictrepo_launcher_main(Datum arg)
 
 /* From _PG_init, in the postmaster. */
 void
-define_launcher(void)
+launcher_register(void)
 {
 	BackgroundWorker worker = {
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
@@ -327,13 +326,13 @@ PG_FUNCTION_INFO_V1(pictrepo_start_worker);
 Datum
 pictrepo_start_worker(PG_FUNCTION_ARGS)
 {
-	DatabaseState *database = my_database();
+	DatabaseSlot *database = my_database_slot();
 
 	PreventCommandDuringRecovery("pictrepo.start_worker()");
-	if (database != NULL && worker_runs(database))
+	if (database != NULL && worker_running(database))
 		PG_RETURN_BOOL(false);
-	if (database_has_no_room())
-		report_no_room(ERROR);
+	if (database_slots_full())
+		report_no_database_slot(ERROR);
 	if (!start_worker(MyDatabaseId))
 		ereport(ERROR,
 				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

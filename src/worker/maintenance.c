@@ -42,32 +42,32 @@
 static uint64
 reap_everywhere(void)
 {
-	return reap_jobs(NULL_ARG);
+	return reap_silent_workers(NULL_ARG);
 }
 
 static uint64
-rescue_everywhere(void)
+reap_sessions_everywhere(void)
 {
-	return rescue_jobs(NULL_ARG);
+	return reap_ended_sessions(NULL_ARG);
 }
 
-const Duty	duties[DUTIES] = {
-	[DUTY_RESCUE] = {"rescue", &reap_interval, ATTEND_SESSIONS, rescue_everywhere},
-	[DUTY_PULSES] = {"pulses", &reap_interval, 0, reap_silent_pulses},
-	[DUTY_REAP] = {"reap", &reap_interval, 0, reap_everywhere},
-	[DUTY_NOTIFY] = {"notify", &sweep_interval, ATTEND_NOTICES, send_notices, .worker_only = true},
-	[DUTY_SCHEDULES] = {"schedules", &schedule_interval, ATTEND_SCHEDULE, push_due_jobs, next_due_schedule},
-	[DUTY_UPLOADS] = {"uploads", &upload_interval, 0, end_uploads},
-	[DUTY_CLAIMS] = {"claims", &claim_interval, 0, expire_variant_claims},
-	[DUTY_DEAD_JOBS] = {"dead jobs", &dead_job_interval, 0, prune_dead_jobs},
-	[DUTY_VARIANTS] = {
-		"variants", &variant_interval, 0, expire_old_variants, .batch = SMALL_BATCH
+const MaintenanceTask maintenance_tasks[MAINTENANCE_TASKS] = {
+	[TASK_REAP_SESSIONS] = {"rescue", &guc_reap_interval, WORKER_REQ_SESSIONS, reap_sessions_everywhere},
+	[TASK_REAP_HEARTBEATS] = {"pulses", &guc_reap_interval, 0, reap_silent_heartbeats},
+	[TASK_REAP] = {"reap", &guc_reap_interval, 0, reap_everywhere},
+	[TASK_NOTIFY] = {"notify", &guc_sweep_interval, WORKER_REQ_NOTIFY, notify_send, .worker_only = true},
+	[TASK_SCHEDULES] = {"schedules", &guc_schedule_interval, WORKER_REQ_SCHEDULES, schedules_run, schedules_next_run},
+	[TASK_UPLOADS] = {"uploads", &guc_upload_interval, 0, end_uploads},
+	[TASK_VARIANT_CLAIMS] = {"claims", &guc_claim_interval, 0, expire_variant_claims},
+	[TASK_DEAD_JOBS] = {"dead jobs", &guc_dead_job_interval, 0, prune_dead_jobs},
+	[TASK_VARIANTS] = {
+		"variants", &guc_variant_interval, 0, expire_old_variants, .batch = TASK_SMALL_BATCH
 	},
-	[DUTY_PROXIES] = {
-		"proxies", &proxy_interval, 0, expire_old_proxies, .batch = SMALL_BATCH
+	[TASK_PROXIES] = {
+		"proxies", &guc_proxy_interval, 0, expire_old_proxies, .batch = TASK_SMALL_BATCH
 	},
-	[DUTY_SAMPLES] = {"samples", &sample_interval, 0, take_sample},
-	[DUTY_SWEEP] = {"sweep", &sweep_interval, 0, sweep_queues},
+	[TASK_SAMPLES] = {"samples", &guc_sample_interval, 0, take_sample},
+	[TASK_SWEEP] = {"sweep", &guc_sweep_interval, 0, sweep_queues},
 };
 
 /*
@@ -77,8 +77,8 @@ const Duty	duties[DUTIES] = {
 #define WORKER_LOCK_TIMEOUT "500ms"
 #define WORKER_DEADLOCK_TIMEOUT "10ms"
 
-static TimestampTz next_run[DUTIES];
-static TimestampTz last_run[DUTIES];
+static TimestampTz next_run[MAINTENANCE_TASKS];
+static TimestampTz last_run[MAINTENANCE_TASKS];
 
 /* ----- one run ----- */
 
@@ -98,7 +98,7 @@ hold_extension(void)
 }
 
 static void
-set_for_duty(const char *setting, const char *value)
+set_for_task(const char *setting, const char *value)
 {
 	(void) set_config_option(setting, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
 							 false);
@@ -106,18 +106,18 @@ set_for_duty(const char *setting, const char *value)
 
 /* False: there is nothing to work on, for now at least. */
 static bool
-begin_duty(const Duty *duty)
+begin_task(const MaintenanceTask *duty)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (!hold_extension() || !keep_restores_away())
+	if (!hold_extension() || !restore_guard_keep_away())
 	{
 		CommitTransactionCommand();
 		return false;
 	}
-	set_for_duty("search_path", "pg_catalog, pg_temp");
-	set_for_duty("lock_timeout", WORKER_LOCK_TIMEOUT);
-	set_for_duty("deadlock_timeout", WORKER_DEADLOCK_TIMEOUT);
+	set_for_task("search_path", "pg_catalog, pg_temp");
+	set_for_task("lock_timeout", WORKER_LOCK_TIMEOUT);
+	set_for_task("deadlock_timeout", WORKER_DEADLOCK_TIMEOUT);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, psprintf("pictrepo: %s", duty->name));
@@ -125,7 +125,7 @@ begin_duty(const Duty *duty)
 }
 
 static void
-end_duty(void)
+end_task(void)
 {
 	SPI_finish();
 	PopActiveSnapshot();
@@ -136,7 +136,7 @@ end_duty(void)
 
 /* The error goes to the log and into text. */
 static void
-fail_duty(MemoryContext context, char *message, int size)
+fail_task(MemoryContext context, char *message, int size)
 {
 	ErrorData  *error;
 
@@ -153,13 +153,13 @@ fail_duty(MemoryContext context, char *message, int size)
 static void
 record_run(int number, TimestampTz start, uint64 rows, const char *error)
 {
-	DatabaseState *database = my_database();
-	DutyState  *state;
+	DatabaseSlot *database = my_database_slot();
+	MaintenanceTaskState *state;
 
 	if (database == NULL)
 		return;
-	state = &database->duties[number];
-	SpinLockAcquire(&shared->mutex);
+	state = &database->maintenance_tasks[number];
+	SpinLockAcquire(&shmem->mutex);
 	state->last_run = start;
 	state->duration = GetCurrentTimestamp() - start;
 	state->rows += rows;
@@ -167,20 +167,20 @@ record_run(int number, TimestampTz start, uint64 rows, const char *error)
 	if (error[0] != '\0')
 		state->errors++;
 	strlcpy(state->error, error, sizeof(state->error));
-	SpinLockRelease(&shared->mutex);
+	SpinLockRelease(&shmem->mutex);
 }
 
 /* A duty without an interval is done when it is told to, and looks now and then. */
 static TimestampTz
-interval_of(const Duty *duty)
+interval_of(const MaintenanceTask *duty)
 {
 	return *duty->interval > 0 ? *duty->interval * INT64CONST(1000) : USECS_PER_HOUR;
 }
 
 static bool
-has_more_to_do(const Duty *duty, uint64 rows)
+has_more_to_do(const MaintenanceTask *duty, uint64 rows)
 {
-	return rows >= (duty->batch != 0 ? duty->batch : DUTY_BATCH);
+	return rows >= (duty->batch != 0 ? duty->batch : TASK_BATCH);
 }
 
 /*
@@ -192,39 +192,39 @@ end_of_pause(TimestampTz start)
 {
 	TimestampTz end = GetCurrentTimestamp();
 
-	return end + (end - start) * DUTY_SHARE;
+	return end + (end - start) * TASK_SHARE;
 }
 
 static void
-run_duty(int number)
+run_task(int number)
 {
-	const Duty *duty = &duties[number];
+	const MaintenanceTask *duty = &maintenance_tasks[number];
 	MemoryContext context = CurrentMemoryContext;
 	TimestampTz start = GetCurrentTimestamp();
 	volatile TimestampTz next = start + interval_of(duty);
 	volatile uint64 rows = 0;
 	volatile bool ran = false;
-	char		error[sizeof(((DutyState *) NULL)->error)] = "";
+	char		error[sizeof(((MaintenanceTaskState *) NULL)->error)] = "";
 
 	PG_TRY();
 	{
-		if (begin_duty(duty))
+		if (begin_task(duty))
 		{
-			forget_broken_rows();
+			row_batch_clear_error();
 			rows = duty->run();
-			INJECT_AFTER_DUTY(number);
+			INJECT_AFTER_TASK(number);
 			if (has_more_to_do(duty, rows))
 				next = start;
 			if (duty->next)
 				next = Min(next, duty->next());
-			end_duty();
+			end_task();
 			ran = true;
 			INJECT(worker_committed);
 		}
 	}
 	PG_CATCH();
 	{
-		fail_duty(context, error, sizeof(error));
+		fail_task(context, error, sizeof(error));
 		rows = 0;
 	}
 	PG_END_TRY();
@@ -232,15 +232,15 @@ run_duty(int number)
 	last_run[number] = start;
 
 	/* what it was called for is still to be done */
-	if (!ran && duty->attention != 0)
+	if (!ran && duty->requests != 0)
 		next = start + USECS_PER_SEC;
 	else if (error[0] != '\0')
 		next = Max(next, start + USECS_PER_SEC);
 	else if (duty->next == NULL && !has_more_to_do(duty, rows))
 		next = Max(next, end_of_pause(start));
 	next_run[number] = next;
-	if (error[0] == '\0' && broken_row_error() != NULL)
-		strlcpy(error, broken_row_error(), sizeof(error));
+	if (error[0] == '\0' && row_batch_error() != NULL)
+		strlcpy(error, row_batch_error(), sizeof(error));
 	record_run(number, start, rows, error);
 }
 
@@ -248,53 +248,53 @@ run_duty(int number)
 
 /* What was asked for is due now. */
 void
-call_duties(uint32 attention)
+maintenance_request(uint32 requests)
 {
-	for (int i = 0; i < DUTIES; i++)
-		if (duties[i].attention & attention)
+	for (int i = 0; i < MAINTENANCE_TASKS; i++)
+		if (maintenance_tasks[i].requests & requests)
 			next_run[i] = 0;
 
 	/* rounds of notifications keep their distance */
-	if (next_run[DUTY_NOTIFY] == 0)
-		next_run[DUTY_NOTIFY] = last_run[DUTY_NOTIFY] + notify_interval * INT64CONST(1000);
+	if (next_run[TASK_NOTIFY] == 0)
+		next_run[TASK_NOTIFY] = last_run[TASK_NOTIFY] + guc_notify_interval * INT64CONST(1000);
 }
 
 void
-do_what_is_due(void)
+maintenance_run_due(void)
 {
-	for (int i = 0; i < DUTIES; i++)
+	for (int i = 0; i < MAINTENANCE_TASKS; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (next_run[i] <= GetCurrentTimestamp())
-			run_duty(i);
+			run_task(i);
 	}
-	if (my_database() != NULL)
-		pg_atomic_write_u64(&my_database()->worker_seen, GetCurrentTimestamp());
+	if (my_database_slot() != NULL)
+		pg_atomic_write_u64(&my_database_slot()->worker_seen, GetCurrentTimestamp());
 }
 
 long
-milliseconds_to_next(void)
+maintenance_sleep_time(void)
 {
 	TimestampTz next = DT_NOEND;
 
-	for (int i = 0; i < DUTIES; i++)
+	for (int i = 0; i < MAINTENANCE_TASKS; i++)
 		next = Min(next, next_run[i]);
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
 }
 
 /* New intervals hold from now on. */
 void
-heed_new_intervals(void)
+maintenance_new_intervals(void)
 {
-	for (int i = 0; i < DUTIES; i++)
-		next_run[i] = Min(next_run[i], GetCurrentTimestamp() + interval_of(&duties[i]));
+	for (int i = 0; i < MAINTENANCE_TASKS; i++)
+		next_run[i] = Min(next_run[i], GetCurrentTimestamp() + interval_of(&maintenance_tasks[i]));
 }
 
 /* ----- SQL ----- */
 
 /* NULL is all of them that are not for the worker alone. */
 static bool
-duty_is_wanted(const Duty *duty, const char *name)
+task_is_wanted(const MaintenanceTask *duty, const char *name)
 {
 	return !duty->worker_only && (name == NULL || strcmp(name, duty->name) == 0);
 }
@@ -315,16 +315,16 @@ pictrepo_run_maintenance(PG_FUNCTION_ARGS)
 	uint64		rows = 0;
 	RepoCall	call;
 
-	begin_call(&call, fcinfo);
-	for (int i = 0; i < DUTIES; i++)
-		if (duty_is_wanted(&duties[i], name))
+	repo_call_begin(&call, fcinfo);
+	for (int i = 0; i < MAINTENANCE_TASKS; i++)
+		if (task_is_wanted(&maintenance_tasks[i], name))
 		{
-			report_progress(psprintf("duty %s", duties[i].name), i, DUTIES);
-			rows += duties[i].run();
+			progress_report(psprintf("duty %s", maintenance_tasks[i].name), i, MAINTENANCE_TASKS);
+			rows += maintenance_tasks[i].run();
 			wanted++;
 		}
-	end_call(&call);
-	end_progress();
+	repo_call_end(&call);
+	progress_end();
 	if (wanted == 0)
 		bad_argument(fcinfo, 0, psprintf("\"%s\" is not a duty that can be called for.", name),
 					 "View pictrepo.maintenance lists the duties.");
@@ -344,12 +344,12 @@ Datum
 pictrepo_maintenance_status(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	DatabaseState *database = my_database();
+	DatabaseSlot *database = my_database_slot();
 
-	begin_rows(fcinfo);
-	for (int i = 0; i < DUTIES; i++)
+	rows_begin(fcinfo);
+	for (int i = 0; i < MAINTENANCE_TASKS; i++)
 	{
-		DutyState	state = {0};
+		MaintenanceTaskState state = {0};
 		Datum		values[8] = {0};
 		bool		nulls[8] = {false};
 		Interval   *every = palloc0(sizeof(Interval));
@@ -357,15 +357,15 @@ pictrepo_maintenance_status(PG_FUNCTION_ARGS)
 
 		if (database != NULL)
 		{
-			SpinLockAcquire(&shared->mutex);
-			state = database->duties[i];
-			SpinLockRelease(&shared->mutex);
+			SpinLockAcquire(&shmem->mutex);
+			state = database->maintenance_tasks[i];
+			SpinLockRelease(&shmem->mutex);
 		}
-		every->time = *duties[i].interval * INT64CONST(1000);
+		every->time = *maintenance_tasks[i].interval * INT64CONST(1000);
 		duration->time = state.duration;
-		values[0] = CStringGetTextDatum(duties[i].name);
+		values[0] = CStringGetTextDatum(maintenance_tasks[i].name);
 		values[1] = IntervalPGetDatum(every);
-		nulls[1] = *duties[i].interval == 0;
+		nulls[1] = *maintenance_tasks[i].interval == 0;
 		values[2] = TimestampTzGetDatum(state.last_run);
 		values[3] = IntervalPGetDatum(duration);
 		nulls[2] = nulls[3] = state.last_run == 0;

@@ -12,22 +12,22 @@
 
 #include "common/maintenance_tasks.h"
 
-typedef struct Duty
+typedef struct MaintenanceTask
 {
 	const char *name;
 	int		   *interval;		/* ms */
-	unsigned	attention;		/* ATTEND_* flags that call for it at once */
+	unsigned	requests;		/* ATTEND_* flags that call for it at once */
 	uint64		(*run) (void);	/* in a transaction with SPI; rows done */
 	TimestampTz (*next) (void); /* after it: when it has to run, at the latest */
 	bool		worker_only;	/* nobody else may run it */
-	int			batch;			/* not 0: in place of DUTY_BATCH */
-} Duty;
+	int			batch;			/* not 0: in place of TASK_BATCH */
+} MaintenanceTask;
 
-extern const Duty duties[DUTIES];
+extern const MaintenanceTask maintenance_tasks[MAINTENANCE_TASKS];
 
-extern void call_duties(uint32 attention);
-extern void do_what_is_due(void);
-extern long milliseconds_to_next(void);
-extern void heed_new_intervals(void);
+extern void maintenance_request(uint32 requests);
+extern void maintenance_run_due(void);
+extern long maintenance_sleep_time(void);
+extern void maintenance_new_intervals(void);
 
 #endif

@@ -82,46 +82,46 @@ database_to_leave(Node *statement)
 }
 
 static void
-hold_worker(DatabaseState *database, TimestampTz until)
+hold_worker(DatabaseSlot *database, TimestampTz until)
 {
-	SpinLockAcquire(&shared->mutex);
+	SpinLockAcquire(&shmem->mutex);
 	database->held_until = until;
-	SpinLockRelease(&shared->mutex);
+	SpinLockRelease(&shmem->mutex);
 }
 
 /* The statement has ended, with its session perhaps. */
 static void
 let_worker_back(int code, Datum datum)
 {
-	DatabaseState *database = (DatabaseState *) DatumGetPointer(datum);
+	DatabaseSlot *database = (DatabaseSlot *) DatumGetPointer(datum);
 
 	hold_worker(database, 0);
-	pg_atomic_fetch_and_u32(&database->attention, ~ATTEND_STOP);
-	wake_launcher();
+	pg_atomic_fetch_and_u32(&database->requests, ~WORKER_REQ_STOP);
+	launcher_wake();
 }
 
 static void
-send_worker_away(DatabaseState *database)
+send_worker_away(DatabaseSlot *database)
 {
 	hold_worker(database, GetCurrentTimestamp() + HOLD_LASTS);
 	for (int waited = 0; waited < STOP_WAIT_MS; waited += 10)
 	{
-		if (database->worker_state != WORKER_RUNNING && database->worker_state != WORKER_STARTING)
+		if (database->worker_state !=WORKER_RUNNING && database->worker_state !=WORKER_STARTING)
 			break;
-		attend(database, ATTEND_STOP);
+		worker_request(database, WORKER_REQ_STOP);
 		pg_usleep(10 * 1000);
 		CHECK_FOR_INTERRUPTS();
 	}
 }
 
 /* What a statement means for workers once it has succeeded */
-typedef enum Meaning
+typedef enum StatementEffect
 {
-	MEANS_NOTHING,
-	MEANS_EXTENSION,			/* ours is there, or another version of it */
-	MEANS_EXTENSION_GONE,		/* if it was ours, the worker has to see that */
-	MEANS_DATABASE				/* there is one more */
-} Meaning;
+	EFFECT_NONE,
+	EFFECT_EXTENSION,			/* ours is there, or another version of it */
+	EFFECT_EXTENSION_GONE,		/* if it was ours, the worker has to see that */
+	EFFECT_DATABASE				/* there is one more */
+} StatementEffect;
 
 /* Does the statement bring the extension, or another version of it? */
 static bool
@@ -137,35 +137,35 @@ brings_extension(Node *statement)
 }
 
 /* Asked before: what runs the statement may free it. */
-static Meaning
-meaning_of(Node *statement)
+static StatementEffect
+effect_of_statement(Node *statement)
 {
 	if (brings_extension(statement))
-		return MEANS_EXTENSION;
+		return EFFECT_EXTENSION;
 	if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_EXTENSION)
-		return MEANS_EXTENSION_GONE;
-	return IsA(statement, CreatedbStmt) ? MEANS_DATABASE : MEANS_NOTHING;
+		return EFFECT_EXTENSION_GONE;
+	return IsA(statement, CreatedbStmt) ? EFFECT_DATABASE : EFFECT_NONE;
 }
 
 static void
-act_on(Meaning meaning)
+apply_effect(StatementEffect meaning)
 {
 	switch (meaning)
 	{
-		case MEANS_NOTHING:
+		case EFFECT_NONE:
 			break;
-		case MEANS_EXTENSION:
-			if (my_database() != NULL)
-				note_created();
+		case EFFECT_EXTENSION:
+			if (my_database_slot() != NULL)
+				pending_extension_created();
 			else
-				report_no_room(WARNING);
+				report_no_database_slot(WARNING);
 			break;
-		case MEANS_EXTENSION_GONE:
-			if (find_database(MyDatabaseId) != NULL && my_database() != NULL)
-				note_attention(ATTEND_SESSIONS);
+		case EFFECT_EXTENSION_GONE:
+			if (database_slot_find(MyDatabaseId) != NULL && my_database_slot() != NULL)
+				pending_worker_request(WORKER_REQ_SESSIONS);
 			break;
-		case MEANS_DATABASE:
-			wake_launcher();
+		case EFFECT_DATABASE:
+			launcher_wake();
 			break;
 	}
 }
@@ -185,21 +185,21 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			  DestReceiver *dest, QueryCompletion *qc)
 {
 	Node	   *statement = pstmt->utilityStmt;
-	Oid			oid = shared_engine() ? database_to_leave(statement) : InvalidOid;
-	DatabaseState *database = OidIsValid(oid) && oid != MyDatabaseId ? find_database(oid) : NULL;
-	Meaning		meaning = meaning_of(statement);
+	Oid			oid = shmem_usable() ? database_to_leave(statement) : InvalidOid;
+	DatabaseSlot *database = OidIsValid(oid) && oid != MyDatabaseId ? database_slot_find(oid) : NULL;
+	StatementEffect meaning = effect_of_statement(statement);
 
 	if (database == NULL)
 	{
-		bool		restores = shared_engine() && is_part_of_restore(statement);
+		bool		restores = shmem_usable() && restore_guard_recognizes(statement);
 
 		if (restores)
-			begin_restore();
+			restore_guard_enter();
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 		if (restores)
-			note_restored();
-		if (shared_engine() && IsTransactionState())
-			act_on(meaning);
+			restore_guard_touch();
+		if (shmem_usable() && IsTransactionState())
+			apply_effect(meaning);
 		return;
 	}
 
@@ -211,12 +211,12 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(let_worker_back, PointerGetDatum(database));
 	let_worker_back(0, PointerGetDatum(database));
-	act_on(meaning);
+	apply_effect(meaning);
 }
 
 /* From _PG_init, in the postmaster. */
 void
-define_utility_hook(void)
+utility_hook_install(void)
 {
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = watch_utility;

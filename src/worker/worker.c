@@ -37,7 +37,6 @@
 #include "shmem/database_slot.h"
 #include "shmem/shmem.h"
 #include "shmem/worker_slot.h"
-#include "sqlfunc/result.h"
 #include "worker/maintenance.h"
 #include "worker/worker.h"
 
@@ -58,57 +57,57 @@ static uint32 creations_seen;
  * before the next.
  */
 static void
-sign_off(int code, Datum unused)
+worker_end_callback(int code, Datum unused)
 {
-	DatabaseState *database = my_database();
+	DatabaseSlot *database = my_database_slot();
 
-	if (database->worker_state != WORKER_RUNNING || database->worker_pid != MyProcPid)
+	if (database->worker_state !=WORKER_RUNNING || database->worker_pid != MyProcPid)
 		return;
 	database->worker_next_try = GetCurrentTimestamp() +
 		(database->worker_failures > 1 ? USECS_PER_SEC << Min(database->worker_failures, 6) : 0);
-	set_worker_state(database, WORKER_NONE);
-	wake_launcher();
+	worker_slot_set(database, WORKER_NONE);
+	launcher_wake();
 }
 
 static void
-sign_on(void)
+worker_begin(void)
 {
-	DatabaseState *database = my_database();
+	DatabaseSlot *database = my_database_slot();
 
 	if (database == NULL)
 		return;
 	database->worker_failures++;
-	on_shmem_exit(sign_off, (Datum) 0);
-	set_worker_state(database, WORKER_RUNNING);
+	on_shmem_exit(worker_end_callback, (Datum) 0);
+	worker_slot_set(database, WORKER_RUNNING);
 }
 
 /* An end that is as it should be. */
 pg_noreturn static void
 retire(void)
 {
-	if (my_database() != NULL)
-		my_database()->worker_failures = 0;
+	if (my_database_slot() != NULL)
+		my_database_slot()->worker_failures = 0;
 	proc_exit(0);
 }
 
 /* The shared state, where there is one: only the extension makes it. */
-static DatabaseState *
+static DatabaseSlot *
 known_database(void)
 {
-	return shared_engine() ? find_database(MyDatabaseId) : NULL;
+	return shmem_usable() ? database_slot_find(MyDatabaseId) : NULL;
 }
 
 static void
 remember_creations(void)
 {
-	DatabaseState *database = known_database();
+	DatabaseSlot *database = known_database();
 
 	creations_seen = 0;
 	if (database == NULL)
 		return;
-	SpinLockAcquire(&shared->mutex);
+	SpinLockAcquire(&shmem->mutex);
 	creations_seen = database->creations;
-	SpinLockRelease(&shared->mutex);
+	SpinLockRelease(&shmem->mutex);
 }
 
 /*
@@ -119,20 +118,20 @@ remember_creations(void)
 static void
 note_unwanted(void)
 {
-	DatabaseState *database = known_database();
+	DatabaseSlot *database = known_database();
 
 	INJECT(worker_unwanted);
 	if (database == NULL)
 		return;
-	SpinLockAcquire(&shared->mutex);
+	SpinLockAcquire(&shmem->mutex);
 	if (database->creations == creations_seen &&
-		(database->worker_state != WORKER_RUNNING || database->worker_pid == MyProcPid))
+		(database->worker_state !=WORKER_RUNNING || database->worker_pid == MyProcPid))
 	{
 		database->worker_state = WORKER_UNWANTED;
 		database->worker_pid = 0;
 		database->worker_latch = NULL;
 	}
-	SpinLockRelease(&shared->mutex);
+	SpinLockRelease(&shmem->mutex);
 }
 
 /* One worker in a database, whoever starts it. */
@@ -189,7 +188,7 @@ schema_is_ours(void)
 }
 
 void
-report_no_room(int level)
+report_no_database_slot(int level)
 {
 	ereport(level,
 			errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -202,7 +201,7 @@ static void
 leave_for_want_of_room(void)
 {
 	StartTransactionCommand();
-	report_no_room(WARNING);
+	report_no_database_slot(WARNING);
 	CommitTransactionCommand();
 	proc_exit(0);
 }
@@ -210,17 +209,17 @@ leave_for_want_of_room(void)
 /* ----- the loop ----- */
 
 static void
-look_for_attention(void)
+take_requests(void)
 {
-	DatabaseState *database = my_database();
-	uint32		attention;
+	DatabaseSlot *database = my_database_slot();
+	uint32		requests;
 
 	if (database == NULL)
 		return;
-	attention = pg_atomic_exchange_u32(&database->attention, 0);
-	if (attention & ATTEND_STOP)
+	requests = pg_atomic_exchange_u32(&database->requests, 0);
+	if (requests & WORKER_REQ_STOP)
 		retire();
-	call_duties(attention);
+	maintenance_request(requests);
 }
 
 /* New intervals hold from now on. */
@@ -229,7 +228,7 @@ reload_settings(void)
 {
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
-	heed_new_intervals();
+	maintenance_new_intervals();
 }
 
 static uint32
@@ -254,12 +253,12 @@ work(void)
 			note_unwanted();
 			retire();
 		}
-		look_for_attention();
-		do_what_is_due();
-		if (my_database() != NULL && GetCurrentTimestamp() > start + PROBATION)
-			my_database()->worker_failures = 0;
+		take_requests();
+		maintenance_run_due();
+		if (my_database_slot() != NULL && GetCurrentTimestamp() > start + PROBATION)
+			my_database_slot()->worker_failures = 0;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 milliseconds_to_next(), idle_event());
+						 maintenance_sleep_time(), idle_event());
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
@@ -282,11 +281,11 @@ pictrepo_worker_main(Datum arg)
 		note_unwanted();
 		proc_exit(0);
 	}
-	if (database_has_no_room())
+	if (database_slots_full())
 		leave_for_want_of_room();
 	if (!is_the_only_one())
 		proc_exit(0);
-	sign_on();
+	worker_begin();
 	INJECT(worker_started);
 	work();
 }

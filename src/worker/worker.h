@@ -10,9 +10,9 @@
 
 #include "fmgr.h"
 
-extern void report_no_room(int level);
-extern void define_launcher(void);
-extern void define_utility_hook(void);
+extern void report_no_database_slot(int level);
+extern void launcher_register(void);
+extern void utility_hook_install(void);
 
 PGDLLEXPORT extern void pictrepo_launcher_main(Datum arg);
 PGDLLEXPORT extern void pictrepo_worker_main(Datum arg);

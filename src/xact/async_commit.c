@@ -19,7 +19,6 @@
 #include "utils/guc.h"
 
 #include "common/guc.h"
-#include "sqlfunc/result.h"
 #include "xact/async_commit.h"
 
 /* where the WAL of this transaction ended after the last losable write */
@@ -29,7 +28,7 @@ static XLogRecPtr losable_end = InvalidXLogRecPtr;
 static bool nothing_else = false;
 
 void
-begin_losable_write(void)
+async_commit_begin_write(void)
 {
 	/* what a page was tidied up by while reading needs no commit */
 	nothing_else = XactLastRecEnd == losable_end ||
@@ -37,23 +36,23 @@ begin_losable_write(void)
 }
 
 void
-end_losable_write(void)
+async_commit_end_write(void)
 {
 	if (nothing_else)
 		losable_end = XactLastRecEnd;
 }
 
 void
-lazy_commit_at_pre_commit(void)
+async_commit_pre_commit(void)
 {
 	if (losable_end != InvalidXLogRecPtr && XactLastRecEnd == losable_end &&
-		!synchronous_claims && synchronous_commit > SYNCHRONOUS_COMMIT_OFF)
+		!guc_synchronous_claims && synchronous_commit > SYNCHRONOUS_COMMIT_OFF)
 		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
 }
 
 void
-lazy_commit_at_end(void)
+async_commit_reset(void)
 {
 	losable_end = InvalidXLogRecPtr;
 	nothing_else = false;

@@ -8,11 +8,11 @@
 #ifndef PICTREPO_ASYNC_COMMIT_H
 #define PICTREPO_ASYNC_COMMIT_H
 
-extern void begin_losable_write(void);
-extern void end_losable_write(void);
+extern void async_commit_begin_write(void);
+extern void async_commit_end_write(void);
 
 /* From the transaction callback */
-extern void lazy_commit_at_pre_commit(void);
-extern void lazy_commit_at_end(void);
+extern void async_commit_pre_commit(void);
+extern void async_commit_reset(void);
 
 #endif

@@ -32,73 +32,71 @@
 
 #include "shmem/database_slot.h"
 #include "shmem/shmem.h"
-#include "sqlfunc/result.h"
 #include "xact/heartbeat.h"
 #include "xact/pending.h"
-#include "xact/row_count.h"
 
 /* An entry, by its job, with its partition locked. */
-typedef struct Found
+typedef struct LockedHeartbeat
 {
-	Pulse	   *pulse;
+	Heartbeat  *entry;
 	LWLock	   *lock;
-} Found;
+} LockedHeartbeat;
 
 uint64
-hash_of_queue(const text *name)
+queue_name_hash(const text *name)
 {
 	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(name),
 							   VARSIZE_ANY_EXHDR(name), 0);
 }
 
-static Found
-find_pulse(Oid database, const pg_uuid_t *job, HASHACTION action, LWLockMode mode)
+static LockedHeartbeat
+find_heartbeat(Oid database, const pg_uuid_t *job, HASHACTION action, LWLockMode mode)
 {
-	PulseKey	key;
+	HeartbeatKey key;
 	uint32		hash;
-	Found		found;
+	LockedHeartbeat found;
 
 	memset(&key, 0, sizeof(key));
 	key.database = database;
 	key.job = *job;
-	hash = get_hash_value(pulses, &key);
-	found.lock = shared->pulse_locks[hash % PULSE_PARTITIONS];
+	hash = get_hash_value(heartbeats, &key);
+	found.lock = shmem->heartbeat_locks[hash % HEARTBEAT_PARTITIONS];
 	LWLockAcquire(found.lock, mode);
-	found.pulse = hash_search_with_hash_value(pulses, &key, hash, action, NULL);
+	found.entry = hash_search_with_hash_value(heartbeats, &key, hash, action, NULL);
 	return found;
 }
 
 static bool
-is_of_claim(const Pulse *pulse, const Claim *claim)
+is_of_claim(const Heartbeat *entry, const Claim *claim)
 {
-	return memcmp(&pulse->worker, &claim->worker, UUID_LEN) == 0 &&
-		pulse->queue == claim->queue;
+	return memcmp(&entry->worker, &claim->worker, UUID_LEN) == 0 &&
+		entry->queue == claim->queue;
 }
 
 static bool
-enter_pulse(const Claim *claim)
+enter_heartbeat(const Claim *claim)
 {
-	Found		found = find_pulse(MyDatabaseId, &claim->job, HASH_ENTER_NULL, LW_EXCLUSIVE);
+	LockedHeartbeat found = find_heartbeat(MyDatabaseId, &claim->job, HASH_ENTER_NULL, LW_EXCLUSIVE);
 
-	if (found.pulse != NULL)
+	if (found.entry != NULL)
 	{
-		found.pulse->attempt = claim->attempt;
-		found.pulse->worker = claim->worker;
-		found.pulse->queue = claim->queue;
-		found.pulse->confirmed = false;
-		found.pulse->condemned = false;
-		pg_atomic_init_u64(&found.pulse->heartbeat, GetCurrentTimestamp());
+		found.entry->attempt = claim->attempt;
+		found.entry->worker = claim->worker;
+		found.entry->queue = claim->queue;
+		found.entry->active = false;
+		found.entry->suspended = false;
+		pg_atomic_init_u64(&found.entry->last_beat, GetCurrentTimestamp());
 	}
 	LWLockRelease(found.lock);
-	return found.pulse != NULL;
+	return found.entry != NULL;
 }
 
 /* This transaction claims a job. */
 void
-begin_pulse(const Claim *claim)
+heartbeat_claim(const Claim *claim)
 {
-	if (enter_pulse(claim))
-		note_pulse(&claim->job, claim->attempt, true);
+	if (enter_heartbeat(claim))
+		pending_heartbeat(&claim->job, claim->attempt, true);
 }
 
 /*
@@ -106,19 +104,19 @@ begin_pulse(const Claim *claim)
  * may end the claim without removing the entry.
  */
 bool
-beat_pulse(const Claim *claim)
+heartbeat_record(const Claim *claim)
 {
-	DatabaseState *database = my_database();
-	Found		found;
+	DatabaseSlot *database = my_database_slot();
+	LockedHeartbeat found;
 	bool		held;
 
 	if (database == NULL || pg_atomic_read_u32(&database->prepared) != 0)
 		return false;
-	found = find_pulse(MyDatabaseId, &claim->job, HASH_FIND, LW_SHARED);
-	held = found.pulse != NULL && found.pulse->confirmed && !found.pulse->condemned &&
-		is_of_claim(found.pulse, claim);
+	found = find_heartbeat(MyDatabaseId, &claim->job, HASH_FIND, LW_SHARED);
+	held = found.entry != NULL && found.entry->active && !found.entry->suspended &&
+		is_of_claim(found.entry, claim);
 	if (held)
-		pg_atomic_write_u64(&found.pulse->heartbeat, GetCurrentTimestamp());
+		pg_atomic_write_u64(&found.entry->last_beat, GetCurrentTimestamp());
 	LWLockRelease(found.lock);
 	return held;
 }
@@ -128,79 +126,79 @@ beat_pulse(const Claim *claim)
  * is none.  False: from now on, too, the row has to take the heartbeats.
  */
 bool
-announce_pulse(Claim *claim)
+heartbeat_announce(Claim *claim)
 {
-	DatabaseState *database = my_database();
-	Found		found;
+	DatabaseSlot *database = my_database_slot();
+	LockedHeartbeat found;
 	bool		exists;
 
 	if (database == NULL || pg_atomic_read_u32(&database->prepared) != 0)
 		return false;
-	found = find_pulse(MyDatabaseId, &claim->job, HASH_FIND, LW_SHARED);
-	exists = found.pulse != NULL;
+	found = find_heartbeat(MyDatabaseId, &claim->job, HASH_FIND, LW_SHARED);
+	exists = found.entry != NULL;
 	LWLockRelease(found.lock);
 	claim->attempt = -1;
-	return !exists && enter_pulse(claim);
+	return !exists && enter_heartbeat(claim);
 }
 
 /* After that. */
 void
-settle_pulse(const Claim *claim, bool held)
+heartbeat_settle(const Claim *claim, bool held)
 {
-	Found		found = find_pulse(MyDatabaseId, &claim->job, HASH_FIND, LW_EXCLUSIVE);
+	LockedHeartbeat found = find_heartbeat(MyDatabaseId, &claim->job, HASH_FIND, LW_EXCLUSIVE);
 
-	if (found.pulse != NULL && found.pulse->attempt == -1 && is_of_claim(found.pulse, claim))
+	if (found.entry != NULL && found.entry->attempt == -1 && is_of_claim(found.entry, claim))
 	{
 		if (held)
 		{
-			found.pulse->attempt = claim->attempt;
-			found.pulse->confirmed = true;
+			found.entry->attempt = claim->attempt;
+			found.entry->active = true;
 		}
 		else
-			hash_search(pulses, &found.pulse->key, HASH_REMOVE, NULL);
+			hash_search(heartbeats, &found.entry->key, HASH_REMOVE, NULL);
 	}
 	LWLockRelease(found.lock);
 }
 
 /* The last heartbeat of a job that runs. */
 bool
-read_pulse(const pg_uuid_t *job, TimestampTz *heartbeat)
+heartbeat_read(const pg_uuid_t *job, TimestampTz *heartbeat)
 {
-	Found		found;
+	LockedHeartbeat found;
 
-	if (my_database() == NULL)
+	if (my_database_slot() == NULL)
 		return false;
-	found = find_pulse(MyDatabaseId, job, HASH_FIND, LW_SHARED);
-	if (found.pulse != NULL && found.pulse->confirmed)
-		*heartbeat = (TimestampTz) pg_atomic_read_u64(&found.pulse->heartbeat);
+	found = find_heartbeat(MyDatabaseId, job, HASH_FIND, LW_SHARED);
+	if (found.entry != NULL && found.entry->active)
+		*heartbeat = (TimestampTz) pg_atomic_read_u64(&found.entry->last_beat);
 	LWLockRelease(found.lock);
-	return found.pulse != NULL && found.pulse->confirmed;
+	return found.entry != NULL && found.entry->active;
 }
 
 /* Jobs of this database without a heartbeat since then, as an array of uuid. */
 Datum
-silent_pulses(TimestampTz before)
+heartbeat_silent_jobs(TimestampTz before)
 {
 	ArrayBuildState *jobs = NULL;
 	HASH_SEQ_STATUS scan;
-	Pulse	   *pulse;
+	Heartbeat  *entry;
 
-	if (my_database() == NULL)
+	if (my_database_slot() == NULL)
 		return PointerGetDatum(construct_empty_array(UUIDOID));
-	for (int i = 0; i < PULSE_PARTITIONS; i++)
-		LWLockAcquire(shared->pulse_locks[i], LW_SHARED);
-	hash_seq_init(&scan, pulses);
-	while ((pulse = hash_seq_search(&scan)) != NULL)
-		if (pulse->key.database == MyDatabaseId &&
-			(TimestampTz) pg_atomic_read_u64(&pulse->heartbeat) < before)
+	for (int i = 0; i < HEARTBEAT_PARTITIONS; i++)
+		LWLockAcquire(shmem->heartbeat_locks[i], LW_SHARED);
+	hash_seq_init(&scan, heartbeats);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (entry->key.database == MyDatabaseId &&
+			(TimestampTz) pg_atomic_read_u64(&entry->last_beat) < before)
 		{
 			pg_uuid_t  *job = palloc(sizeof(pg_uuid_t));
 
-			*job = pulse->key.job;
+			*job = entry->key.job;
 			jobs = accumArrayResult(jobs, UUIDPGetDatum(job), false, UUIDOID, CurrentMemoryContext);
 		}
-	for (int i = 0; i < PULSE_PARTITIONS; i++)
-		LWLockRelease(shared->pulse_locks[i]);
+	for (int i = 0; i < HEARTBEAT_PARTITIONS; i++)
+		LWLockRelease(shmem->heartbeat_locks[i]);
 	if (jobs == NULL)
 		return PointerGetDatum(construct_empty_array(UUIDOID));
 	return makeArrayResult(jobs, CurrentMemoryContext);
@@ -208,7 +206,7 @@ silent_pulses(TimestampTz before)
 
 /* Before these jobs are taken away: from here on a heartbeat takes the row. */
 void
-condemn_pulses(Datum jobs, TimestampTz before)
+heartbeat_suspend(Datum jobs, TimestampTz before)
 {
 	Datum	   *ids;
 	int			count;
@@ -217,11 +215,11 @@ condemn_pulses(Datum jobs, TimestampTz before)
 					  &ids, NULL, &count);
 	for (int i = 0; i < count; i++)
 	{
-		Found		found = find_pulse(MyDatabaseId, DatumGetUUIDP(ids[i]), HASH_FIND, LW_EXCLUSIVE);
+		LockedHeartbeat found = find_heartbeat(MyDatabaseId, DatumGetUUIDP(ids[i]), HASH_FIND, LW_EXCLUSIVE);
 
-		if (found.pulse != NULL &&
-			(TimestampTz) pg_atomic_read_u64(&found.pulse->heartbeat) < before)
-			found.pulse->condemned = true;
+		if (found.entry != NULL &&
+			(TimestampTz) pg_atomic_read_u64(&found.entry->last_beat) < before)
+			found.entry->suspended = true;
 		LWLockRelease(found.lock);
 	}
 }
@@ -231,17 +229,17 @@ condemn_pulses(Datum jobs, TimestampTz before)
  * which keeps others from it.
  */
 void
-pardon_pulse(const Claim *claim)
+heartbeat_resume(const Claim *claim)
 {
-	Found		found;
+	LockedHeartbeat found;
 
-	if (my_database() == NULL)
+	if (my_database_slot() == NULL)
 		return;
-	found = find_pulse(MyDatabaseId, &claim->job, HASH_FIND, LW_EXCLUSIVE);
-	if (found.pulse != NULL && found.pulse->condemned && is_of_claim(found.pulse, claim))
+	found = find_heartbeat(MyDatabaseId, &claim->job, HASH_FIND, LW_EXCLUSIVE);
+	if (found.entry != NULL && found.entry->suspended && is_of_claim(found.entry, claim))
 	{
-		found.pulse->condemned = false;
-		pg_atomic_write_u64(&found.pulse->heartbeat, GetCurrentTimestamp());
+		found.entry->suspended = false;
+		pg_atomic_write_u64(&found.entry->last_beat, GetCurrentTimestamp());
 	}
 	LWLockRelease(found.lock);
 }
@@ -250,40 +248,40 @@ pardon_pulse(const Claim *claim)
 
 /* The claim is committed. */
 void
-confirm_pulse(const pg_uuid_t *job, int attempt)
+heartbeat_activate(const pg_uuid_t *job, int attempt)
 {
-	Found		found = find_pulse(MyDatabaseId, job, HASH_FIND, LW_EXCLUSIVE);
+	LockedHeartbeat found = find_heartbeat(MyDatabaseId, job, HASH_FIND, LW_EXCLUSIVE);
 
-	if (found.pulse != NULL && found.pulse->attempt == attempt)
-		found.pulse->confirmed = true;
+	if (found.entry != NULL && found.entry->attempt == attempt)
+		found.entry->active = true;
 	LWLockRelease(found.lock);
 }
 
 /* The claim has ended, or was rolled back; attempt -1: whichever it was. */
 void
-end_pulse(const pg_uuid_t *job, int attempt)
+heartbeat_remove(const pg_uuid_t *job, int attempt)
 {
-	Found		found = find_pulse(MyDatabaseId, job, HASH_FIND, LW_EXCLUSIVE);
+	LockedHeartbeat found = find_heartbeat(MyDatabaseId, job, HASH_FIND, LW_EXCLUSIVE);
 
-	if (found.pulse != NULL &&
-		(found.pulse->attempt == attempt || found.pulse->attempt == -1 || attempt == -1))
-		hash_search(pulses, &found.pulse->key, HASH_REMOVE, NULL);
+	if (found.entry != NULL &&
+		(found.entry->attempt == attempt || found.entry->attempt == -1 || attempt == -1))
+		hash_search(heartbeats, &found.entry->key, HASH_REMOVE, NULL);
 	LWLockRelease(found.lock);
 }
 
 /* All jobs of a database are gone. */
 void
-end_all_pulses(Oid database)
+heartbeat_remove_all(Oid database)
 {
 	HASH_SEQ_STATUS scan;
-	Pulse	   *pulse;
+	Heartbeat  *entry;
 
-	for (int i = 0; i < PULSE_PARTITIONS; i++)
-		LWLockAcquire(shared->pulse_locks[i], LW_EXCLUSIVE);
-	hash_seq_init(&scan, pulses);
-	while ((pulse = hash_seq_search(&scan)) != NULL)
-		if (pulse->key.database == database)
-			hash_search(pulses, &pulse->key, HASH_REMOVE, NULL);
-	for (int i = 0; i < PULSE_PARTITIONS; i++)
-		LWLockRelease(shared->pulse_locks[i]);
+	for (int i = 0; i < HEARTBEAT_PARTITIONS; i++)
+		LWLockAcquire(shmem->heartbeat_locks[i], LW_EXCLUSIVE);
+	hash_seq_init(&scan, heartbeats);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (entry->key.database == database)
+			hash_search(heartbeats, &entry->key, HASH_REMOVE, NULL);
+	for (int i = 0; i < HEARTBEAT_PARTITIONS; i++)
+		LWLockRelease(shmem->heartbeat_locks[i]);
 }

@@ -18,19 +18,19 @@ typedef struct Claim
 	int			attempt;
 } Claim;
 
-extern uint64 hash_of_queue(const text *name);
-extern void begin_pulse(const Claim *claim);
-extern bool beat_pulse(const Claim *claim);
-extern bool announce_pulse(Claim *claim);
-extern void settle_pulse(const Claim *claim, bool held);
-extern Datum silent_pulses(TimestampTz before);
-extern void condemn_pulses(Datum jobs, TimestampTz before);
-extern void pardon_pulse(const Claim *claim);
-extern bool read_pulse(const pg_uuid_t *job, TimestampTz *heartbeat);
+extern uint64 queue_name_hash(const text *name);
+extern void heartbeat_claim(const Claim *claim);
+extern bool heartbeat_record(const Claim *claim);
+extern bool heartbeat_announce(Claim *claim);
+extern void heartbeat_settle(const Claim *claim, bool held);
+extern Datum heartbeat_silent_jobs(TimestampTz before);
+extern void heartbeat_suspend(Datum jobs, TimestampTz before);
+extern void heartbeat_resume(const Claim *claim);
+extern bool heartbeat_read(const pg_uuid_t *job, TimestampTz *heartbeat);
 
 /* At the end of a transaction: cannot fail */
-extern void confirm_pulse(const pg_uuid_t *job, int attempt);
-extern void end_pulse(const pg_uuid_t *job, int attempt);
-extern void end_all_pulses(Oid database);
+extern void heartbeat_activate(const pg_uuid_t *job, int attempt);
+extern void heartbeat_remove(const pg_uuid_t *job, int attempt);
+extern void heartbeat_remove_all(Oid database);
 
 #endif

@@ -28,22 +28,21 @@
 #include "shmem/queue_slot.h"
 #include "shmem/shmem.h"
 #include "shmem/worker_slot.h"
-#include "sqlfunc/result.h"
 #include "xact/notify.h"
 #include "xact/pending.h"
 
 #define BASE64_LEN(bytes) (((bytes) + 2) / 3 * 4)
 
 /* The server takes payloads of less than 8000 bytes, pict-rs's limit is 7000. */
-StaticAssertDecl(BASE64_LEN(HASH_MAX) + VARIANT_MAX < Min(7000, NOTICE_LEN),
+StaticAssertDecl(BASE64_LEN(HASH_MAX) + VARIANT_MAX < Min(7000, NOTIFICATION_LEN),
 				 "a variant's key fits a notification");
 
 static bool
 worker_sends(void)
 {
-	DatabaseState *database = my_database();
+	DatabaseSlot *database = my_database_slot();
 
-	return notify_mode == NOTIFY_COALESCED && database != NULL && worker_runs(database);
+	return guc_notify_mode == NOTIFY_COALESCED && database != NULL && worker_running(database);
 }
 
 static char *
@@ -55,12 +54,12 @@ job_payload(const pg_uuid_t *job, const char *queue)
 
 /* A job became ready; queue: its state, if it has one. */
 void
-notify_job(QueueState *queue, const pg_uuid_t *job, const char *queue_name)
+notify_job(QueueSlot *queue, const pg_uuid_t *job, const char *queue_name)
 {
-	if (notify_mode == NOTIFY_OFF)
+	if (guc_notify_mode == NOTIFY_OFF)
 		return;
 	if (queue != NULL && worker_sends())
-		note_notice(queue, job);
+		pending_job_notification(queue, job);
 	else
 		Async_Notify("queue_status_channel", job_payload(job, queue_name));
 }
@@ -68,35 +67,35 @@ notify_job(QueueState *queue, const pg_uuid_t *job, const char *queue_name)
 /* ----- notes of other channels ----- */
 
 /* A free slot, taken; NULL: there is none. */
-static Notice *
+static Notification *
 take_slot(void)
 {
 	static int	last = 0;
-	Notice	   *notice = NULL;
+	Notification *notice = NULL;
 
-	SpinLockAcquire(&shared->mutex);
-	for (int i = 0; i < NOTICES_MAX && shared->notices_taken < NOTICES_MAX; i++)
+	SpinLockAcquire(&shmem->mutex);
+	for (int i = 0; i < NOTIFICATIONS_MAX && shmem->notifications_taken < NOTIFICATIONS_MAX; i++)
 	{
-		last = (last + 1) % NOTICES_MAX;
-		if (!OidIsValid(shared->notice_slots[last].database))
+		last = (last + 1) % NOTIFICATIONS_MAX;
+		if (!OidIsValid(shmem->notification_slots[last].database))
 		{
-			notice = &shared->notice_slots[last];
+			notice = &shmem->notification_slots[last];
 			notice->database = MyDatabaseId;
 			notice->ready = false;
-			shared->notices_taken++;
+			shmem->notifications_taken++;
 			break;
 		}
 	}
-	SpinLockRelease(&shared->mutex);
+	SpinLockRelease(&shmem->mutex);
 	return notice;
 }
 
 void
 notify(const char *channel, const char *payload)
 {
-	Notice	   *notice = NULL;
+	Notification *notice = NULL;
 
-	if (notify_mode == NOTIFY_OFF)
+	if (guc_notify_mode == NOTIFY_OFF)
 		return;
 	if (worker_sends())
 		notice = take_slot();
@@ -106,8 +105,8 @@ notify(const char *channel, const char *payload)
 		return;
 	}
 	strlcpy(notice->channel, channel, NAMEDATALEN);
-	strlcpy(notice->payload, payload, NOTICE_LEN);
-	note_notice_slot(notice);
+	strlcpy(notice->payload, payload, NOTIFICATION_LEN);
+	pending_notification(notice);
 }
 
 /* ----- sending, by the worker ----- */
@@ -116,36 +115,36 @@ notify(const char *channel, const char *payload)
  * What goes out with the transaction that is under way.  Its end, also that of a
  * session that is terminated, says whether it went.
  */
-static List *sent_queues = NIL; /* of QueueState, pinned */
-static List *sent_notices = NIL;	/* of Notice */
+static List *sent_queues = NIL; /* of QueueSlot, pinned */
+static List *sent_notifications = NIL;	/* of Notice */
 
 /* Queues of this database that have news; from now on it is no news. */
 static void
-take_queue_notices(void)
+take_queue_notifications(void)
 {
 	HASH_SEQ_STATUS scan;
-	QueueState *queue;
+	QueueSlot  *queue;
 
-	LWLockAcquire(shared->table_lock, LW_SHARED);
-	hash_seq_init(&scan, queue_states);
+	LWLockAcquire(shmem->table_lock, LW_SHARED);
+	hash_seq_init(&scan, queue_slots);
 	while ((queue = hash_seq_search(&scan)) != NULL)
-		if (queue->key.database == MyDatabaseId && queue->notice)
+		if (queue->key.database == MyDatabaseId && queue->notify_pending)
 		{
 			pg_atomic_fetch_add_u32(&queue->pins, 1);
 			sent_queues = lappend(sent_queues, queue);
 		}
-	LWLockRelease(shared->table_lock);
+	LWLockRelease(shmem->table_lock);
 }
 
 static void
-send_queue_notice(QueueState *queue)
+send_queue_notification(QueueSlot *queue)
 {
 	char		name[KEY_MAX + 1] = {0};
 	pg_uuid_t	job;
 
 	SpinLockAcquire(&queue->mutex);
-	queue->notice = false;
-	job = queue->notice_job;
+	queue->notify_pending = false;
+	job = queue->notify_job_id;
 	SpinLockRelease(&queue->mutex);
 	memcpy(name, queue->key.name, KEY_MAX);
 	Async_Notify("queue_status_channel", job_payload(&job, name));
@@ -154,76 +153,76 @@ send_queue_notice(QueueState *queue)
 static int
 compare_numbers(const ListCell *a, const ListCell *b)
 {
-	const Notice *x = lfirst(a);
-	const Notice *y = lfirst(b);
+	const Notification *x = lfirst(a);
+	const Notification *y = lfirst(b);
 
 	return (x->number > y->number) - (x->number < y->number);
 }
 
 /* Committed notes of this database; nobody else touches them. */
 static void
-take_notices(void)
+take_notifications(void)
 {
-	for (int i = 0; i < NOTICES_MAX && shared->notices_taken > 0; i++)
+	for (int i = 0; i < NOTIFICATIONS_MAX && shmem->notifications_taken > 0; i++)
 	{
-		Notice	   *notice = &shared->notice_slots[i];
+		Notification *notice = &shmem->notification_slots[i];
 
-		SpinLockAcquire(&shared->mutex);
+		SpinLockAcquire(&shmem->mutex);
 		if (notice->database != MyDatabaseId || !notice->ready)
 			notice = NULL;
-		SpinLockRelease(&shared->mutex);
+		SpinLockRelease(&shmem->mutex);
 		if (notice != NULL)
-			sent_notices = lappend(sent_notices, notice);
+			sent_notifications = lappend(sent_notifications, notice);
 	}
-	list_sort(sent_notices, compare_numbers);
+	list_sort(sent_notifications, compare_numbers);
 }
 
 /* What was not sent stays to be sent. */
 static void
-finish_queue_notices(bool sent)
+finish_queue_notifications(bool sent)
 {
 	ListCell   *cell;
 
 	foreach(cell, sent_queues)
 	{
-		QueueState *queue = lfirst(cell);
+		QueueSlot  *queue = lfirst(cell);
 
 		if (!sent)
 		{
 			SpinLockAcquire(&queue->mutex);
-			queue->notice = true;
+			queue->notify_pending = true;
 			SpinLockRelease(&queue->mutex);
 		}
-		unpin_queue(queue);
+		queue_slot_unpin(queue);
 	}
 	list_free(sent_queues);
 	sent_queues = NIL;
 }
 
 static void
-free_sent_notices(void)
+free_sent_notifications(void)
 {
 	ListCell   *cell;
 
-	SpinLockAcquire(&shared->mutex);
-	foreach(cell, sent_notices)
+	SpinLockAcquire(&shmem->mutex);
+	foreach(cell, sent_notifications)
 	{
-		((Notice *) lfirst(cell))->database = InvalidOid;
-		shared->notices_taken--;
+		((Notification *) lfirst(cell))->database = InvalidOid;
+		shmem->notifications_taken--;
 	}
-	SpinLockRelease(&shared->mutex);
+	SpinLockRelease(&shmem->mutex);
 }
 
 static void
-finish_notices(XactEvent event, void *arg)
+finish_notifications(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
 		return;
-	finish_queue_notices(event == XACT_EVENT_COMMIT);
-	if (event == XACT_EVENT_COMMIT && sent_notices != NIL)
-		free_sent_notices();
-	list_free(sent_notices);
-	sent_notices = NIL;
+	finish_queue_notifications(event == XACT_EVENT_COMMIT);
+	if (event == XACT_EVENT_COMMIT && sent_notifications != NIL)
+		free_sent_notifications();
+	list_free(sent_notifications);
+	sent_notifications = NIL;
 }
 
 /* Once per process: the server keeps the callback. */
@@ -233,31 +232,31 @@ watch_transactions(void)
 	static bool watching = false;
 
 	if (!watching)
-		RegisterXactCallback(finish_notices, NULL);
+		RegisterXactCallback(finish_notifications, NULL);
 	watching = true;
 }
 
 /* In a transaction of the worker: send what there is; how many. */
 uint64
-send_notices(void)
+notify_send(void)
 {
 	MemoryContext transaction;
 	ListCell   *cell;
 
-	if (my_database() == NULL)
+	if (my_database_slot() == NULL)
 		return 0;
 	transaction = MemoryContextSwitchTo(TopMemoryContext);
 	watch_transactions();
-	take_queue_notices();
-	take_notices();
+	take_queue_notifications();
+	take_notifications();
 	MemoryContextSwitchTo(transaction);
 	foreach(cell, sent_queues)
-		send_queue_notice(lfirst(cell));
-	foreach(cell, sent_notices)
+		send_queue_notification(lfirst(cell));
+	foreach(cell, sent_notifications)
 	{
-		Notice	   *notice = lfirst(cell);
+		Notification *notice = lfirst(cell);
 
 		Async_Notify(notice->channel, notice->payload);
 	}
-	return list_length(sent_queues) + list_length(sent_notices);
+	return list_length(sent_queues) + list_length(sent_notifications);
 }

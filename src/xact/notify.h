@@ -10,8 +10,8 @@
 
 #include "shmem/shmem.h"
 
-extern void notify_job(QueueState *queue, const pg_uuid_t *job, const char *queue_name);
+extern void notify_job(QueueSlot *queue, const pg_uuid_t *job, const char *queue_name);
 extern void notify(const char *channel, const char *payload);
-extern uint64 send_notices(void);
+extern uint64 notify_send(void);
 
 #endif

@@ -20,68 +20,66 @@
 #include "shmem/low_water_mark.h"
 #include "shmem/queue_slot.h"
 #include "shmem/shmem.h"
-#include "sqlfunc/result.h"
 #include "xact/pending.h"
-#include "xact/row_count.h"
 
-Changes    *changes = NULL;
+PendingChanges *pending = NULL;
 
 /* ----- noting ----- */
 
 static void *
-change_memory(Size size)
+pending_alloc(Size size)
 {
 	return MemoryContextAllocZero(TopTransactionContext, size);
 }
 
 /* The changes of the current level. */
-static Changes *
-current_changes(void)
+static PendingChanges *
+pending_current_level(void)
 {
 	int			level = GetCurrentTransactionNestLevel();
 
-	if (changes == NULL || changes->level < level)
+	if (pending == NULL || pending->level < level)
 	{
-		Changes    *inner = change_memory(sizeof(Changes));
+		PendingChanges *inner = pending_alloc(sizeof(PendingChanges));
 
-		inner->outer = changes;
+		inner->outer = pending;
 		inner->level = level;
-		changes = inner;
+		pending = inner;
 	}
-	return changes;
+	return pending;
 }
 
 void
-note_tally(Tallied which, int64 difference)
+pending_row_count(CountedTable which, int64 difference)
 {
-	current_changes()->tallies[which] += difference;
+	pending_current_level()->row_counts[which] += difference;
 }
 
 /* All rows are gone, and with them what was noted of them. */
 void
-note_truncated(Tallied which)
+pending_truncate(CountedTable which)
 {
-	Changes    *current = current_changes();
+	PendingChanges *current = pending_current_level();
 
 	current->truncated[which] = true;
-	current->tallies[which] = 0;
-	if (which == TALLY_JOBS)
+	current->row_counts[which] = 0;
+	if (which == COUNTED_JOBS)
 	{
 		slist_iter	iter;
 
 		slist_foreach(iter, &current->queues)
-			slist_container(QueueChange, node, iter.cur)->length = 0;
+			slist_container(PendingQueue, node, iter.cur)->length = 0;
 	}
 }
 
-static QueueChange *
-find_queue_change(Changes *level, const QueueState *queue)
+static PendingQueue *
+find_pending_queue(PendingChanges *level, const QueueSlot *queue)
 {
 	slist_iter	iter;
 
 	slist_foreach(iter, &level->queues)
 	{
-		QueueChange *change = slist_container(QueueChange, node, iter.cur);
+		PendingQueue *change = slist_container(PendingQueue, node, iter.cur);
 
 		if (change->queue == queue)
 			return change;
@@ -89,14 +87,14 @@ find_queue_change(Changes *level, const QueueState *queue)
 	return NULL;
 }
 
-static QueueChange *
-find_queue_change_by_name(Changes *level, const QueueKey *key)
+static PendingQueue *
+find_pending_queue_by_key(PendingChanges *level, const QueueKey *key)
 {
 	slist_iter	iter;
 
 	slist_foreach(iter, &level->queues)
 	{
-		QueueChange *change = slist_container(QueueChange, node, iter.cur);
+		PendingQueue *change = slist_container(PendingQueue, node, iter.cur);
 
 		if (memcmp(&change->queue->key, key, sizeof(QueueKey)) == 0)
 			return change;
@@ -108,27 +106,27 @@ find_queue_change_by_name(Changes *level, const QueueKey *key)
  * The state of a queue that this transaction changes, kept until it ends; NULL
  * when there is no place for it.
  */
-QueueState *
-changing_queue(const text *name)
+QueueSlot *
+pending_queue(const text *name)
 {
-	Changes    *current;
-	QueueChange *change;
+	PendingChanges *current;
+	PendingQueue *change;
 	QueueKey	key;
 	int			length = VARSIZE_ANY_EXHDR(name);
 
-	if (my_database() == NULL || length > KEY_MAX)
+	if (my_database_slot() == NULL || length > KEY_MAX)
 		return NULL;
-	current = current_changes();
+	current = pending_current_level();
 	memset(&key, 0, sizeof(key));
 	key.database = MyDatabaseId;
 	memcpy(key.name, VARDATA_ANY(name), length);
-	change = find_queue_change_by_name(current, &key);
+	change = find_pending_queue_by_key(current, &key);
 	if (change == NULL)
 	{
-		change = change_memory(sizeof(QueueChange));
+		change = pending_alloc(sizeof(PendingQueue));
 		change->next_due = DT_NOEND;
 		change->came.complete = change->taken.complete = true;
-		change->queue = pin_queue(MyDatabaseId, VARDATA_ANY(name), length, true);
+		change->queue = queue_slot_pin(MyDatabaseId, VARDATA_ANY(name), length, true);
 		if (change->queue == NULL)
 			return NULL;
 		slist_push_head(&current->queues, &change->node);
@@ -136,133 +134,133 @@ changing_queue(const text *name)
 	return change->queue;
 }
 
-static QueueChange *
-queue_change(const QueueState *queue)
+static PendingQueue *
+pending_queue_entry(const QueueSlot *queue)
 {
-	return find_queue_change(changes, queue);
+	return find_pending_queue(pending, queue);
 }
 
 void
-note_length(QueueState *queue, int64 difference)
+pending_length(QueueSlot *queue, int64 difference)
 {
-	queue_change(queue)->length += difference;
+	pending_queue_entry(queue)->length += difference;
 }
 
 /* A job is ready, or will be when it is due. */
 void
-note_ready(QueueState *queue, const JobPosition *job)
+pending_ready(QueueSlot *queue, const JobPosition *job)
 {
-	QueueChange *change = queue_change(queue);
+	PendingQueue *change = pending_queue_entry(queue);
 
 	if (job->run_at <= GetCurrentTimestamp())
 		change->ready++;
 	else
 		change->next_due = Min(change->next_due, job->run_at);
-	add_level(&change->came, job);
+	ready_bounds_add(&change->came, job);
 }
 
 /* Jobs were claimed, of which none comes before this one. */
 void
-note_claimed(QueueState *queue, const JobPosition *first, int count)
+pending_claim(QueueSlot *queue, const JobPosition *first, int count)
 {
-	QueueChange *change = queue_change(queue);
+	PendingQueue *change = pending_queue_entry(queue);
 
 	change->claimed += count;
-	change->counts[COUNT_POPPED] += count;
-	add_level(&change->taken, first);
+	change->counters[COUNTER_POPPED] += count;
+	ready_bounds_add(&change->taken, first);
 }
 
 void
-note_freed(QueueState *queue)
+pending_job_stopped(QueueSlot *queue)
 {
-	queue_change(queue)->freed++;
+	pending_queue_entry(queue)->freed++;
 }
 
 void
-note_configured(QueueState *queue)
+pending_config_change(QueueSlot *queue)
 {
-	queue_change(queue)->configured = true;
+	pending_queue_entry(queue)->configured = true;
 }
 
 void
-note_counted(QueueState *queue, Counted what, int64 count)
+pending_counter(QueueSlot *queue, QueueCounter what, int64 count)
 {
-	queue_change(queue)->counts[what] += count;
+	pending_queue_entry(queue)->counters[what] += count;
 }
 
 void
-note_notice(QueueState *queue, const pg_uuid_t *job)
+pending_job_notification(QueueSlot *queue, const pg_uuid_t *job)
 {
-	QueueChange *change = queue_change(queue);
+	PendingQueue *change = pending_queue_entry(queue);
 
-	change->notice = true;
-	change->notice_job = *job;
+	change->notify_pending = true;
+	change->notify_job_id = *job;
 }
 
 void
-note_pulse(const pg_uuid_t *job, int attempt, bool begins)
+pending_heartbeat(const pg_uuid_t *job, int attempt, bool begins)
 {
-	Changes    *current = current_changes();
-	PulseChange *change = change_memory(sizeof(PulseChange));
+	PendingChanges *current = pending_current_level();
+	PendingHeartbeat *change = pending_alloc(sizeof(PendingHeartbeat));
 
 	change->job = *job;
 	change->attempt = attempt;
 	change->begins = begins;
-	slist_push_head(&current->pulses, &change->node);
+	slist_push_head(&current->heartbeats, &change->node);
 }
 
 void
-note_key(uint64 key)
+pending_wake_key(uint64 key)
 {
-	Changes    *current = current_changes();
-	KeyChange  *change = change_memory(sizeof(KeyChange));
+	PendingChanges *current = pending_current_level();
+	PendingKey *change = pending_alloc(sizeof(PendingKey));
 
 	change->key = key;
 	slist_push_head(&current->keys, &change->node);
 }
 
 void
-note_notice_slot(Notice *notice)
+pending_notification(Notification *notification)
 {
-	Changes    *current = current_changes();
-	NoticeChange *change = change_memory(sizeof(NoticeChange));
+	PendingChanges *current = pending_current_level();
+	PendingNotification *change = pending_alloc(sizeof(PendingNotification));
 
-	change->notice = notice;
-	slist_push_head(&current->notices, &change->node);
+	change->notification = notification;
+	slist_push_head(&current->notifications, &change->node);
 }
 
 void
-note_created(void)
+pending_extension_created(void)
 {
-	current_changes()->created = true;
+	pending_current_level()->created = true;
 }
 
 void
-note_attention(uint32 what)
+pending_worker_request(uint32 what)
 {
-	current_changes()->attention |= what;
+	pending_current_level()->requests |= what;
 }
 
 /* ----- what this transaction itself sees ----- */
 
 int64
-uncommitted_tally(Tallied which)
+pending_get_row_count(CountedTable which)
 {
 	int64		sum = 0;
 
-	for (Changes *level = changes; level != NULL; level = level->outer)
-		sum += level->tallies[which];
+	for (PendingChanges *level = pending; level != NULL; level = level->outer)
+		sum += level->row_counts[which];
 	return sum;
 }
 
 int64
-uncommitted_length(QueueState *queue)
+pending_get_length(QueueSlot *queue)
 {
 	int64		sum = 0;
 
-	for (Changes *level = changes; level != NULL; level = level->outer)
+	for (PendingChanges *level = pending; level != NULL; level = level->outer)
 	{
-		QueueChange *change = find_queue_change(level, queue);
+		PendingQueue *change = find_pending_queue(level, queue);
 
 		if (change != NULL)
 			sum += change->length;
@@ -272,11 +270,11 @@ uncommitted_length(QueueState *queue)
 
 /* Is the queue configured differently here than for others? */
 bool
-changes_configuration(const QueueState *queue)
+pending_changes_config(const QueueSlot *queue)
 {
-	for (Changes *level = changes; level != NULL; level = level->outer)
+	for (PendingChanges *level = pending; level != NULL; level = level->outer)
 	{
-		QueueChange *change = find_queue_change(level, queue);
+		PendingQueue *change = find_pending_queue(level, queue);
 
 		if (change != NULL && change->configured)
 			return true;
@@ -285,12 +283,12 @@ changes_configuration(const QueueState *queue)
 }
 
 static void
-merge_bounds(Bounds *outer, const Bounds *inner)
+merge_bounds(ReadyBounds *outer, const ReadyBounds *inner)
 {
 	if (!inner->complete)
 		outer->complete = false;
 	for (int i = 0; i < inner->levels; i++)
-		add_level(outer, &inner->first[i]);
+		ready_bounds_add(outer, &inner->first[i]);
 }
 
 /*
@@ -298,11 +296,11 @@ merge_bounds(Bounds *outer, const Bounds *inner)
  * False: the bounds have no place for all of that.
  */
 bool
-add_uncommitted_ready(Bounds *bounds, const QueueState *queue)
+pending_add_ready_bounds(ReadyBounds *bounds, const QueueSlot *queue)
 {
-	for (Changes *level = changes; level != NULL; level = level->outer)
+	for (PendingChanges *level = pending; level != NULL; level = level->outer)
 	{
-		QueueChange *change = find_queue_change(level, queue);
+		PendingQueue *change = find_pending_queue(level, queue);
 
 		if (change != NULL)
 			merge_bounds(bounds, &change->came);
@@ -311,9 +309,9 @@ add_uncommitted_ready(Bounds *bounds, const QueueState *queue)
 }
 
 bool
-changes_truncated(Tallied which)
+pending_truncates(CountedTable which)
 {
-	for (Changes *level = changes; level != NULL; level = level->outer)
+	for (PendingChanges *level = pending; level != NULL; level = level->outer)
 		if (level->truncated[which])
 			return true;
 	return false;
@@ -322,7 +320,7 @@ changes_truncated(Tallied which)
 /* ----- subtransactions ----- */
 
 static void
-merge_queue_change(QueueChange *outer, const QueueChange *inner)
+merge_pending_queue(PendingQueue *outer, const PendingQueue *inner)
 {
 	outer->length += inner->length;
 	outer->ready += inner->ready;
@@ -332,34 +330,34 @@ merge_queue_change(QueueChange *outer, const QueueChange *inner)
 	outer->next_due = Min(outer->next_due, inner->next_due);
 	merge_bounds(&outer->came, &inner->came);
 	merge_bounds(&outer->taken, &inner->taken);
-	for (int i = 0; i < COUNTS; i++)
-		outer->counts[i] += inner->counts[i];
-	if (inner->notice)
+	for (int i = 0; i < QUEUE_COUNTERS; i++)
+		outer->counters[i] += inner->counters[i];
+	if (inner->notify_pending)
 	{
-		outer->notice = true;
-		outer->notice_job = inner->notice_job;
+		outer->notify_pending = true;
+		outer->notify_job_id = inner->notify_job_id;
 	}
 }
 
 static void
-merge_queues(Changes *outer, Changes *inner)
+merge_queues(PendingChanges *outer, PendingChanges *inner)
 {
 	slist_iter	each;
 	slist_mutable_iter iter;
 
-	if (inner->truncated[TALLY_JOBS])
+	if (inner->truncated[COUNTED_JOBS])
 		slist_foreach(each, &outer->queues)
-			slist_container(QueueChange, node, each.cur)->length = 0;
+			slist_container(PendingQueue, node, each.cur)->length = 0;
 	slist_foreach_modify(iter, &inner->queues)
 	{
-		QueueChange *change = slist_container(QueueChange, node, iter.cur);
-		QueueChange *same = find_queue_change(outer, change->queue);
+		PendingQueue *change = slist_container(PendingQueue, node, iter.cur);
+		PendingQueue *same = find_pending_queue(outer, change->queue);
 
 		slist_delete_current(&iter);
 		if (same != NULL)
 		{
-			merge_queue_change(same, change);
-			unpin_queue(change->queue);
+			merge_pending_queue(same, change);
+			queue_slot_unpin(change->queue);
 			pfree(change);
 		}
 		else
@@ -376,23 +374,23 @@ append(slist_head *outer, slist_head *inner)
 
 /* A subtransaction committed: its changes are those of the one around it. */
 void
-merge_changes(Changes *outer, Changes *inner)
+pending_merge(PendingChanges *outer, PendingChanges *inner)
 {
-	for (int t = 0; t < TALLIES; t++)
+	for (int t = 0; t < COUNTED_TABLES; t++)
 	{
 		if (inner->truncated[t])
 		{
 			outer->truncated[t] = true;
-			outer->tallies[t] = 0;
+			outer->row_counts[t] = 0;
 		}
-		outer->tallies[t] += inner->tallies[t];
+		outer->row_counts[t] += inner->row_counts[t];
 	}
 	outer->created |= inner->created;
-	outer->attention |= inner->attention;
+	outer->requests |= inner->requests;
 	merge_queues(outer, inner);
-	append(&outer->pulses, &inner->pulses);
+	append(&outer->heartbeats, &inner->heartbeats);
 	append(&outer->keys, &inner->keys);
-	append(&outer->notices, &inner->notices);
+	append(&outer->notifications, &inner->notifications);
 }
 
 /*
@@ -400,9 +398,9 @@ merge_changes(Changes *outer, Changes *inner)
  * which may have a million of them.  Nodes are the first of what they link.
  */
 void
-free_changes(Changes *level)
+pending_free(PendingChanges *level)
 {
-	slist_head *lists[] = {&level->queues, &level->pulses, &level->keys, &level->notices};
+	slist_head *lists[] = {&level->queues, &level->heartbeats, &level->keys, &level->notifications};
 
 	for (int i = 0; i < lengthof(lists); i++)
 		while (!slist_is_empty(lists[i]))

@@ -15,94 +15,95 @@
 
 #include "shmem/shmem.h"
 
-typedef struct QueueChange
+typedef struct PendingQueue
 {
 	slist_node	node;
-	QueueState *queue;			/* pinned */
+	QueueSlot  *queue;			/* pinned */
 	int64		length;
 	int64		ready;			/* jobs to wake somebody for */
-	int64		claimed;		/* jobs to wake somebody for if it is rolled back */
+	int64		claimed;		/* jobs to wake somebody for if it is rolled
+								 * back */
 	int64		freed;			/* jobs that no longer run */
 	bool		configured;
 	TimestampTz next_due;
-	Bounds		came;			/* where jobs became ready */
-	Bounds		taken;			/* where they will be again after a rollback */
-	int64		counts[COUNTS];
-	bool		notice;
-	pg_uuid_t	notice_job;
-} QueueChange;
+	ReadyBounds came;			/* where jobs became ready */
+	ReadyBounds taken;			/* where they will be again after a rollback */
+	int64		counters[QUEUE_COUNTERS];
+	bool		notify_pending;
+	pg_uuid_t	notify_job_id;
+} PendingQueue;
 
-typedef struct PulseChange
+typedef struct PendingHeartbeat
 {
 	slist_node	node;
 	pg_uuid_t	job;
 	int			attempt;
 	bool		begins;
-} PulseChange;
+} PendingHeartbeat;
 
-typedef struct KeyChange
+typedef struct PendingKey
 {
 	slist_node	node;
 	uint64		key;
-} KeyChange;
+} PendingKey;
 
-typedef struct NoticeChange
+typedef struct PendingNotification
 {
 	slist_node	node;
-	Notice	   *notice;
-} NoticeChange;
+	Notification *notification;
+} PendingNotification;
 
-typedef struct Changes
+typedef struct PendingChanges
 {
-	struct Changes *outer;
+	struct PendingChanges *outer;
 	int			level;			/* of nesting */
-	int64		tallies[TALLIES];
-	bool		truncated[TALLIES];
+	int64		row_counts[COUNTED_TABLES];
+	bool		truncated[COUNTED_TABLES];
 	bool		created;
-	uint32		attention;
+	uint32		requests;
 	slist_head	queues;
-	slist_head	pulses;
+	slist_head	heartbeats;
 	slist_head	keys;
-	slist_head	notices;
-} Changes;
+	slist_head	notifications;
+} PendingChanges;
 
 /* The innermost level; NULL: the transaction has changed nothing */
-extern Changes *changes;
+extern PendingChanges *pending;
 
 /* Rows that came and went */
-extern void note_tally(Tallied which, int64 difference);
-extern void note_truncated(Tallied which);
-extern int64 uncommitted_tally(Tallied which);
-extern int64 uncommitted_length(QueueState *queue);
-extern bool changes_truncated(Tallied which);
-extern bool changes_configuration(const QueueState *queue);
-extern bool add_uncommitted_ready(Bounds *bounds, const QueueState *queue);
+extern void pending_row_count(CountedTable which, int64 difference);
+extern void pending_truncate(CountedTable which);
+extern int64 pending_get_row_count(CountedTable which);
+extern int64 pending_get_length(QueueSlot *queue);
+extern bool pending_truncates(CountedTable which);
+extern bool pending_changes_config(const QueueSlot *queue);
+extern bool pending_add_ready_bounds(ReadyBounds *bounds, const QueueSlot *queue);
 
 /* Jobs; queues are pinned until the transaction ends */
-extern QueueState *changing_queue(const text *name);
-extern void note_length(QueueState *queue, int64 difference);
-extern void note_ready(QueueState *queue, const JobPosition *job);
-extern void note_claimed(QueueState *queue, const JobPosition *first, int count);
-extern void note_freed(QueueState *queue);
-extern void note_configured(QueueState *queue);
-extern void note_counted(QueueState *queue, Counted what, int64 count);
-extern void note_notice(QueueState *queue, const pg_uuid_t *job);
+extern QueueSlot *pending_queue(const text *name);
+extern void pending_length(QueueSlot *queue, int64 difference);
+extern void pending_ready(QueueSlot *queue, const JobPosition *job);
+extern void pending_claim(QueueSlot *queue, const JobPosition *first, int count);
+extern void pending_job_stopped(QueueSlot *queue);
+extern void pending_config_change(QueueSlot *queue);
+extern void pending_counter(QueueSlot *queue, QueueCounter what, int64 count);
+extern void pending_job_notification(QueueSlot *queue, const pg_uuid_t *job);
 
 /* Claims made and ended, see pulse.c */
-extern void note_pulse(const pg_uuid_t *job, int attempt, bool begins);
+extern void pending_heartbeat(const pg_uuid_t *job, int attempt, bool begins);
 
 /* Wake who waits for a key, see wakeup.c */
-extern void note_key(uint64 key);
+extern void pending_wake_key(uint64 key);
 
 /* A notification that the worker will send; takes the place over */
-extern void note_notice_slot(Notice *notice);
+extern void pending_notification(Notification *notice);
 
 /* The extension was created here, or one of its sessions' schedules changed */
-extern void note_created(void);
-extern void note_attention(uint32 what);
+extern void pending_extension_created(void);
+extern void pending_worker_request(uint32 what);
 
 /* For the end of a (sub)transaction */
-extern void merge_changes(Changes *outer, Changes *inner);
-extern void free_changes(Changes *level);
+extern void pending_merge(PendingChanges *outer, PendingChanges *inner);
+extern void pending_free(PendingChanges *level);
 
 #endif

@@ -42,7 +42,7 @@
 
 /* Would a count of our own, in this transaction, give the same? */
 static bool
-tally_applies(DatabaseState *database)
+row_count_applies(DatabaseSlot *database)
 {
 	return database != NULL && !IsolationUsesXactSnapshot() && !IsInParallelMode() &&
 		pg_atomic_read_u32(&database->prepared) == 0;
@@ -50,45 +50,45 @@ tally_applies(DatabaseState *database)
 
 /* What is committed, and what this transaction has done so far. */
 bool
-tally_value(Tallied which, int64 *value)
+row_count_get(CountedTable which, int64 *value)
 {
-	DatabaseState *database = my_database();
-	Tally	   *tally;
+	DatabaseSlot *database = my_database_slot();
+	RowCount   *row_count;
 	bool		known;
 
-	if (!tally_applies(database) || changes_truncated(which))
+	if (!row_count_applies(database) || pending_truncates(which))
 		return false;
-	tally = &database->tallies[which];
-	LWLockAcquire(tally->lock, LW_SHARED);
-	known = tally->state == TALLY_KNOWN;
-	*value = (int64) pg_atomic_read_u64(&tally->value);
-	LWLockRelease(tally->lock);
-	*value = Max(*value + uncommitted_tally(which), 0);
+	row_count = &database->row_counts[which];
+	LWLockAcquire(row_count->lock, LW_SHARED);
+	known = row_count->state == ROW_COUNT_KNOWN;
+	*value = (int64) pg_atomic_read_u64(&row_count->value);
+	LWLockRelease(row_count->lock);
+	*value = Max(*value + pending_get_row_count(which), 0);
 	return known;
 }
 
 bool
-tally_of_queue(NullableDatum queue, int64 *length)
+row_count_of_queue(NullableDatum queue, int64 *length)
 {
-	DatabaseState *database = my_database();
+	DatabaseSlot *database = my_database_slot();
 	text	   *name = DatumGetTextPP(queue.value);
-	QueueState *state;
-	Tally	   *tally;
+	QueueSlot  *state;
+	RowCount   *row_count;
 	bool		known;
 
-	if (!tally_applies(database) || changes_truncated(TALLY_JOBS))
+	if (!row_count_applies(database) || pending_truncates(COUNTED_JOBS))
 		return false;
-	tally = &database->tallies[TALLY_JOBS];
-	state = pin_queue(MyDatabaseId, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), false);
-	LWLockAcquire(tally->lock, LW_SHARED);
-	known = tally->state == TALLY_KNOWN &&
+	row_count = &database->row_counts[COUNTED_JOBS];
+	state = queue_slot_pin(MyDatabaseId, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), false);
+	LWLockAcquire(row_count->lock, LW_SHARED);
+	known = row_count->state == ROW_COUNT_KNOWN &&
 		(state != NULL ? !state->uncounted : pg_atomic_read_u32(&database->overflowed) == 0);
 	*length = state != NULL ? (int64) pg_atomic_read_u64(&state->length) : 0;
-	LWLockRelease(tally->lock);
+	LWLockRelease(row_count->lock);
 	if (state != NULL)
 	{
-		*length = Max(*length + uncommitted_length(state), 0);
-		unpin_queue(state);
+		*length = Max(*length + pending_get_length(state), 0);
+		queue_slot_unpin(state);
 	}
 	return known;
 }
@@ -100,23 +100,23 @@ tally_of_queue(NullableDatum queue, int64 *length)
  * committed?
  */
 static bool
-counted_snapshot_sees(const Tally *tally, FullTransactionId full_xid)
+counted_snapshot_sees(const RowCount *row_count, FullTransactionId full_xid)
 {
 	TransactionId xid = XidFromFullTransactionId(full_xid);
 	int			low = 0,
-				high = tally->xcnt;
+				high = row_count->xcnt;
 
-	if (FullTransactionIdFollowsOrEquals(full_xid, tally->xmax))
+	if (FullTransactionIdFollowsOrEquals(full_xid, row_count->xmax))
 		return false;
-	if (TransactionIdPrecedes(xid, tally->xmin))
+	if (TransactionIdPrecedes(xid, row_count->xmin))
 		return true;
 	while (low < high)
 	{
 		int			middle = (low + high) / 2;
 
-		if (tally->xip[middle] == xid)
+		if (row_count->xip[middle] == xid)
 			return false;
-		if (tally->xip[middle] < xid)
+		if (row_count->xip[middle] < xid)
 			low = middle + 1;
 		else
 			high = middle;
@@ -126,31 +126,31 @@ counted_snapshot_sees(const Tally *tally, FullTransactionId full_xid)
 
 /* Has the difference that a committed transaction made to be added? */
 bool
-tally_takes(const Tally *tally, FullTransactionId xid)
+row_count_takes(const RowCount *row_count, FullTransactionId xid)
 {
-	return tally->state != TALLY_UNKNOWN && !counted_snapshot_sees(tally, xid);
+	return row_count->state != ROW_COUNT_UNKNOWN && !counted_snapshot_sees(row_count, xid);
 }
 
 /* ----- prepared transactions ----- */
 
 void
-tally_prepared(DatabaseState *database)
+row_count_forget(DatabaseSlot *database)
 {
 	uint32		number = pg_atomic_add_fetch_u32(&database->preparations, 1);
 
 	pg_atomic_write_u32(&database->prepared, Max(number, 1));
-	for (int t = 0; t < TALLIES; t++)
+	for (int t = 0; t < COUNTED_TABLES; t++)
 	{
-		Tally	   *tally = &database->tallies[t];
+		RowCount   *row_count = &database->row_counts[t];
 
-		LWLockAcquire(tally->lock, LW_EXCLUSIVE);
-		tally->state = TALLY_UNKNOWN;
-		LWLockRelease(tally->lock);
+		LWLockAcquire(row_count->lock, LW_EXCLUSIVE);
+		row_count->state = ROW_COUNT_UNKNOWN;
+		LWLockRelease(row_count->lock);
 	}
 }
 
-READS(prepared_here,
-	  "SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database()");
+STATEMENT(prepared_here, STMT_READ_ONLY,
+		  "SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database()");
 
 /*
  * Is there a prepared transaction, of whatever kind, in this database?  Puts
@@ -158,16 +158,16 @@ READS(prepared_here,
  * another one came meanwhile.
  */
 bool
-prepared_transactions(DatabaseState *database)
+row_count_check_prepared(DatabaseSlot *database)
 {
 	uint32		mark = pg_atomic_read_u32(&database->prepared);
 	bool		found;
 
 	if (max_prepared_xacts == 0)
 		return false;
-	found = run_statement(&prepared_here, NULL) > 0;
+	found = statement_run(&prepared_here, NULL) > 0;
 	if (found && mark == 0)
-		tally_prepared(database);
+		row_count_forget(database);
 	if (!found && mark != 0)
 		pg_atomic_compare_exchange_u32(&database->prepared, &mark, 0);
 	return found;
@@ -200,18 +200,18 @@ static void
 clear_lengths(void)
 {
 	HASH_SEQ_STATUS scan;
-	QueueState *queue;
+	QueueSlot  *queue;
 
-	LWLockAcquire(shared->table_lock, LW_EXCLUSIVE);
-	hash_seq_init(&scan, queue_states);
+	LWLockAcquire(shmem->table_lock, LW_EXCLUSIVE);
+	hash_seq_init(&scan, queue_slots);
 	while ((queue = hash_seq_search(&scan)) != NULL)
 		if (queue->key.database == MyDatabaseId)
 		{
 			pg_atomic_write_u64(&queue->length, 0);
 			queue->uncounted = false;
 		}
-	pg_atomic_write_u32(&my_database()->overflowed, 0);
-	LWLockRelease(shared->table_lock);
+	pg_atomic_write_u32(&my_database_slot()->overflowed, 0);
+	LWLockRelease(shmem->table_lock);
 }
 
 /*
@@ -219,31 +219,31 @@ clear_lengths(void)
  * knows that it is not.  False: somebody else counts, or counts cannot be kept.
  */
 static bool
-begin_counting(Tallied which)
+begin_counting(CountedTable which)
 {
-	Tally	   *tally = &my_database()->tallies[which];
+	RowCount   *row_count = &my_database_slot()->row_counts[which];
 	Snapshot	snapshot;
 
-	LWLockAcquire(tally->lock, LW_EXCLUSIVE);
-	if (tally->state != TALLY_UNKNOWN || pg_atomic_read_u32(&my_database()->prepared) != 0)
+	LWLockAcquire(row_count->lock, LW_EXCLUSIVE);
+	if (row_count->state != ROW_COUNT_UNKNOWN || pg_atomic_read_u32(&my_database_slot()->prepared) != 0)
 	{
-		LWLockRelease(tally->lock);
+		LWLockRelease(row_count->lock);
 		return false;
 	}
 	/* first, as it may run out of memory, and nobody would end the counting */
 	PushActiveSnapshot(GetLatestSnapshot());
 	snapshot = GetActiveSnapshot();
-	tally->xmin = snapshot->xmin;
-	tally->xmax = full_transaction_id(snapshot->xmax);
-	tally->xcnt = snapshot->xcnt;
-	memcpy(tally->xip, snapshot->xip, snapshot->xcnt * sizeof(TransactionId));
-	qsort(tally->xip, tally->xcnt, sizeof(TransactionId), compare_xids);
-	pg_atomic_write_u64(&tally->value, 0);
-	if (which == TALLY_JOBS)
+	row_count->xmin = snapshot->xmin;
+	row_count->xmax = full_transaction_id(snapshot->xmax);
+	row_count->xcnt = snapshot->xcnt;
+	memcpy(row_count->xip, snapshot->xip, snapshot->xcnt * sizeof(TransactionId));
+	qsort(row_count->xip, row_count->xcnt, sizeof(TransactionId), compare_xids);
+	pg_atomic_write_u64(&row_count->value, 0);
+	if (which == COUNTED_JOBS)
 		clear_lengths();
-	tally->state = TALLY_COUNTING;
-	tally->counter = MyProcPid;
-	LWLockRelease(tally->lock);
+	row_count->state = ROW_COUNT_COUNTING;
+	row_count->counter = MyProcPid;
+	LWLockRelease(row_count->lock);
 	return true;
 }
 
@@ -251,23 +251,23 @@ begin_counting(Tallied which)
 static void
 give_up_counting(int code, Datum which)
 {
-	Tally	   *tally = &my_database()->tallies[DatumGetInt32(which)];
+	RowCount   *row_count = &my_database_slot()->row_counts[DatumGetInt32(which)];
 
-	LWLockAcquire(tally->lock, LW_EXCLUSIVE);
-	if (tally->state == TALLY_COUNTING && tally->counter == MyProcPid)
-		tally->state = TALLY_UNKNOWN;
-	LWLockRelease(tally->lock);
+	LWLockAcquire(row_count->lock, LW_EXCLUSIVE);
+	if (row_count->state == ROW_COUNT_COUNTING && row_count->counter == MyProcPid)
+		row_count->state = ROW_COUNT_UNKNOWN;
+	LWLockRelease(row_count->lock);
 }
 
 static void
 add_to_queue(text *name, int64 count)
 {
-	QueueState *queue = pin_queue(MyDatabaseId, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), true);
+	QueueSlot  *queue = queue_slot_pin(MyDatabaseId, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), true);
 
 	if (queue == NULL)
 		return;					/* its length is not kept */
 	pg_atomic_fetch_add_u64(&queue->length, count);
-	unpin_queue(queue);
+	queue_slot_unpin(queue);
 }
 
 /* Add up what the statement counted. */
@@ -282,10 +282,10 @@ counted_sum(void)
 }
 
 static void
-keep_counted(Tally *tally)
+keep_counted(RowCount *row_count)
 {
-	LWLockAcquire(tally->lock, LW_EXCLUSIVE);
-	if (tally->state == TALLY_COUNTING && tally->counter == MyProcPid)
+	LWLockAcquire(row_count->lock, LW_EXCLUSIVE);
+	if (row_count->state == ROW_COUNT_COUNTING && row_count->counter == MyProcPid)
 	{
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
@@ -295,19 +295,19 @@ keep_counted(Tally *tally)
 				add_to_queue(DatumGetTextPP(queue.value),
 							 DatumGetInt64(result_value(i, 2).value));
 		}
-		pg_atomic_fetch_add_u64(&tally->value, counted_sum());
-		tally->state = TALLY_KNOWN;
+		pg_atomic_fetch_add_u64(&row_count->value, counted_sum());
+		row_count->state = ROW_COUNT_KNOWN;
 	}
-	LWLockRelease(tally->lock);
+	LWLockRelease(row_count->lock);
 }
 
 static void
-count_and_keep(Tallied which, Statement *statement)
+count_and_keep(CountedTable which, SqlStatement *statement)
 {
 	PG_ENSURE_ERROR_CLEANUP(give_up_counting, Int32GetDatum(which));
 	{
-		run_statement(statement, NULL);
-		keep_counted(&my_database()->tallies[which]);
+		statement_run(statement, NULL);
+		keep_counted(&my_database_slot()->row_counts[which]);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(give_up_counting, Int32GetDatum(which));
 	PopActiveSnapshot();
@@ -318,15 +318,15 @@ count_and_keep(Tallied which, Statement *statement)
  * it wrote will be committed is not known yet.
  */
 int64
-count_tally(Tallied which, Statement *statement)
+row_count_scan(CountedTable which, SqlStatement *statement)
 {
-	DatabaseState *database = my_database();
+	DatabaseSlot *database = my_database_slot();
 
 	if (database != NULL && !IsolationUsesXactSnapshot() && !IsInParallelMode() &&
 		!TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
-		!prepared_transactions(database) && begin_counting(which))
+		!row_count_check_prepared(database) && begin_counting(which))
 		count_and_keep(which, statement);
 	else
-		run_statement(statement, NULL);
+		statement_run(statement, NULL);
 	return counted_sum();
 }

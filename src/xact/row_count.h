@@ -12,20 +12,20 @@
 #include "sqlfunc/statement.h"
 
 /* Reading; false: nobody knows, count() has to find out */
-extern bool tally_value(Tallied which, int64 *value);
-extern bool tally_of_queue(NullableDatum queue, int64 *length);
+extern bool row_count_get(CountedTable which, int64 *value);
+extern bool row_count_of_queue(NullableDatum queue, int64 *length);
 
 /*
  * Count, so that from now on it is known.  The statement gives one row per
  * queue, or a single one with NULL: (queue text, count bigint).
  */
-extern int64 count_tally(Tallied which, Statement *statement);
+extern int64 row_count_scan(CountedTable which, SqlStatement *statement);
 
 /* For the end of a transaction, under the tally's lock */
-extern bool tally_takes(const Tally *tally, FullTransactionId xid);
+extern bool row_count_takes(const RowCount *row_count, FullTransactionId xid);
 
 /* A transaction that changed something was prepared */
-extern void tally_prepared(DatabaseState *database);
-extern bool prepared_transactions(DatabaseState *database);
+extern void row_count_forget(DatabaseSlot *database);
+extern bool row_count_check_prepared(DatabaseSlot *database);
 
 #endif

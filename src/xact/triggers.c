@@ -29,7 +29,6 @@
 #include "shmem/restore_guard.h"
 #include "shmem/shmem.h"
 #include "shmem/wait_queue.h"
-#include "sqlfunc/result.h"
 #include "xact/notify.h"
 #include "xact/pending.h"
 #include "xact/triggers.h"
@@ -53,7 +52,7 @@ trigger_data(FunctionCallInfo fcinfo, bool rows_gone)
 				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("function \"%s\" must be called by a trigger of pictrepo",
 					   get_func_name(fcinfo->flinfo->fn_oid)));
-	watch_rows();
+	restore_guard_check_rows();
 	return trigger;
 }
 
@@ -98,7 +97,7 @@ row_value(const TriggerData *trigger, HeapTuple row, const char *column)
 
 /* ----- jobs ----- */
 
-typedef struct Job
+typedef struct JobRow
 {
 	text	   *queue;
 	JobPosition position;
@@ -108,7 +107,7 @@ typedef struct Job
 	NullableDatum unique_key;
 	bool		has_worker;		/* and a heartbeat */
 	TimestampTz heartbeat;
-} Job;
+} JobRow;
 
 /* Columns of job_queue, which is hot: their numbers are looked up once. */
 typedef struct JobColumns
@@ -169,14 +168,14 @@ job_columns(Relation relation)
 	return &columns;
 }
 
-static Job
+static JobRow
 job_of_row(const TriggerData *trigger, HeapTuple row)
 {
 	TupleDesc	tupdesc = RelationGetDescr(trigger->tg_relation);
 	const JobColumns *columns = job_columns(trigger->tg_relation);
 	Datum		heartbeat;
 	bool		isnull;
-	Job			job;
+	JobRow		job;
 
 #define COLUMN(name) column_value(tupdesc, row, columns->name)
 	job.queue = DatumGetTextPP(COLUMN(queue));
@@ -202,7 +201,7 @@ is_key(text *value)
 
 /* What a plain statement could get wrong.  CHECK constraints would be slower. */
 static void
-check_job(const Job *job)
+check_job(const JobRow *job)
 {
 	const char *wrong = NULL;
 
@@ -222,78 +221,78 @@ check_job(const Job *job)
 				errdetail_internal("%s", wrong));
 }
 
-static QueueState *
-queue_of_job(const Job *job)
+static QueueSlot *
+queue_of_job(const JobRow *job)
 {
-	return changing_queue(job->queue);
+	return pending_queue(job->queue);
 }
 
 static void
-job_came(const Job *job)
+job_came(const JobRow *job)
 {
-	QueueState *queue = queue_of_job(job);
+	QueueSlot  *queue = queue_of_job(job);
 
-	if (my_database() != NULL)
-		note_tally(TALLY_JOBS, 1);
+	if (my_database_slot() != NULL)
+		pending_row_count(COUNTED_JOBS, 1);
 	if (queue != NULL)
-		note_length(queue, 1);
+		pending_length(queue, 1);
 }
 
 static void
-job_was_pushed(const Job *job)
+job_was_pushed(const JobRow *job)
 {
-	QueueState *queue = queue_of_job(job);
+	QueueSlot  *queue = queue_of_job(job);
 
 	if (queue != NULL)
-		note_counted(queue, COUNT_PUSHED, 1);
+		pending_counter(queue, COUNTER_PUSHED, 1);
 }
 
 static void
-job_went(const Job *job)
+job_went(const JobRow *job)
 {
-	QueueState *queue = queue_of_job(job);
+	QueueSlot  *queue = queue_of_job(job);
 
-	if (my_database() != NULL)
-		note_tally(TALLY_JOBS, -1);
+	if (my_database_slot() != NULL)
+		pending_row_count(COUNTED_JOBS, -1);
 	if (queue != NULL)
-		note_length(queue, -1);
+		pending_length(queue, -1);
 }
 
 static void
-job_became_ready(const Job *job)
+job_became_ready(const JobRow *job)
 {
-	QueueState *queue = queue_of_job(job);
+	QueueSlot  *queue = queue_of_job(job);
 
 	if (queue != NULL)
-		note_ready(queue, &job->position);
+		pending_ready(queue, &job->position);
 	notify_job(queue, &job->position.id, text_to_cstring(job->queue));
 }
 
 /* A worker no longer has it: there is room for another one. */
 static void
-job_stopped(const Job *job)
+job_stopped(const JobRow *job)
 {
-	QueueState *queue = queue_of_job(job);
+	QueueSlot  *queue = queue_of_job(job);
 
-	if (my_database() != NULL)
-		note_pulse(&job->position.id, job->attempt, false);
+	if (my_database_slot() != NULL)
+		pending_heartbeat(&job->position.id, job->attempt, false);
 	if (queue != NULL)
-		note_freed(queue);
+		pending_job_stopped(queue);
 }
 
 /* The row's heartbeat is when the worker got it: later ones are in shared memory. */
 static void
-job_was_run(const Job *job)
+job_was_run(const JobRow *job)
 {
-	QueueState *queue = queue_of_job(job);
+	QueueSlot  *queue = queue_of_job(job);
 
 	if (queue != NULL && !TIMESTAMP_NOT_FINITE(job->heartbeat))
-		note_counted(queue, COUNT_RUN_TIME, Max(GetCurrentTimestamp() - job->heartbeat, 0));
+		pending_counter(queue, COUNTER_RUN_TIME, Max(GetCurrentTimestamp() - job->heartbeat, 0));
 }
 
 /* The queue knows of its claims already. */
 static bool
-is_claim(const Job *before, const Job *after)
+is_claim(const JobRow *before, const JobRow *after)
 {
 	return !before->running && after->running &&
 		DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
@@ -315,13 +314,13 @@ pictrepo_job_changed(PG_FUNCTION_ARGS)
 	TriggerData *trigger = trigger_data(fcinfo, true);
 	HeapTuple	old = old_row(trigger);
 	HeapTuple	new = new_row(trigger);
-	Job			before;
-	Job			after;
+	JobRow		before;
+	JobRow		after;
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
-		if (my_database() != NULL)
-			note_truncated(TALLY_JOBS);
+		if (my_database_slot() != NULL)
+			pending_truncate(COUNTED_JOBS);
 		TRIGGER_DONE;
 	}
 	if (new != NULL)
@@ -364,17 +363,17 @@ pictrepo_queue_changed(PG_FUNCTION_ARGS)
 	TriggerData *trigger = trigger_data(fcinfo, false);
 	HeapTuple	rows[] = {old_row(trigger), new_row(trigger)};
 
-	for (int i = 0; i < lengthof(rows) && my_database() != NULL; i++)
+	for (int i = 0; i < lengthof(rows) && my_database_slot() != NULL; i++)
 	{
 		text	   *name;
-		QueueState *queue;
+		QueueSlot  *queue;
 
 		if (rows[i] == NULL)
 			continue;
 		name = DatumGetTextPP(row_value(trigger, rows[i], "queue"));
-		queue = changing_queue(name);
+		queue = pending_queue(name);
 		if (queue != NULL)
-			note_configured(queue);
+			pending_config_change(queue);
 	}
 	TRIGGER_DONE;
 }
@@ -393,21 +392,21 @@ pictrepo_hash_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = trigger_data(fcinfo, true);
 
-	if (my_database() == NULL)
+	if (my_database_slot() == NULL)
 		TRIGGER_DONE;
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-		note_truncated(TALLY_HASHES);
+		pending_truncate(COUNTED_HASHES);
 	else
-		note_tally(TALLY_HASHES, new_row(trigger) != NULL ? 1 : -1);
+		pending_row_count(COUNTED_HASHES, new_row(trigger) != NULL ? 1 : -1);
 	TRIGGER_DONE;
 }
 
 /* ----- uploads ----- */
 
 uint64
-key_of_upload(Datum upload)
+upload_wait_key(Datum upload)
 {
-	return waiting_key('u', DatumGetUUIDP(upload), UUID_LEN, "", 0);
+	return wait_key('u', DatumGetUUIDP(upload), UUID_LEN, "", 0);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_upload_changed);
@@ -425,8 +424,8 @@ pictrepo_upload_changed(PG_FUNCTION_ARGS)
 	HeapTuple	new = new_row(trigger);
 	Datum		id = row_value(trigger, new != NULL ? new : old_row(trigger), "id");
 
-	if (my_database() != NULL)
-		note_key(key_of_upload(id));
+	if (my_database_slot() != NULL)
+		pending_wake_key(upload_wait_key(id));
 	if (new != NULL)
 		notify("upload_completion_channel", DatumGetCString(DirectFunctionCall1(uuid_out, id)));
 	TRIGGER_DONE;
@@ -435,12 +434,12 @@ pictrepo_upload_changed(PG_FUNCTION_ARGS)
 /* ----- variants ----- */
 
 uint64
-key_of_variant(Datum hash, Datum variant)
+variant_wait_key(Datum hash, Datum variant)
 {
 	bytea	   *h = DatumGetByteaPP(hash);
 	text	   *v = DatumGetTextPP(variant);
 
-	return waiting_key('v', VARDATA_ANY(h), VARSIZE_ANY_EXHDR(h), VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
+	return wait_key('v', VARDATA_ANY(h), VARSIZE_ANY_EXHDR(h), VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_variant_changed);
@@ -460,10 +459,10 @@ pictrepo_variant_changed(PG_FUNCTION_ARGS)
 	Datum		variant = row_value(trigger, row, "variant");
 	bytea	   *bytes = DatumGetByteaPP(hash);
 
-	if (my_database() != NULL)
-		note_key(key_of_variant(hash, variant));
+	if (my_database_slot() != NULL)
+		pending_wake_key(variant_wait_key(hash, variant));
 	notify("keyed_notification_channel",
-		   psprintf("%s%s", to_base64(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)),
+		   psprintf("%s%s", base64_encode_cstring(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)),
 					TextDatumGetCString(variant)));
 	TRIGGER_DONE;
 }

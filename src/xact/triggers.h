@@ -8,7 +8,7 @@
 #ifndef PICTREPO_TRIGGERS_H
 #define PICTREPO_TRIGGERS_H
 
-extern uint64 key_of_upload(Datum upload);
-extern uint64 key_of_variant(Datum hash, Datum variant);
+extern uint64 upload_wait_key(Datum upload);
+extern uint64 variant_wait_key(Datum hash, Datum variant);
 
 #endif

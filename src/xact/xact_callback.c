@@ -23,7 +23,6 @@
 #include "shmem/shmem.h"
 #include "shmem/wait_queue.h"
 #include "shmem/worker_slot.h"
-#include "sqlfunc/result.h"
 #include "xact/async_commit.h"
 #include "xact/heartbeat.h"
 #include "xact/pending.h"
@@ -33,7 +32,7 @@
 /* ----- commit ----- */
 
 static void
-set_length(QueueChange *change, bool truncated)
+set_length(PendingQueue *change, bool truncated)
 {
 	if (truncated)
 		pg_atomic_write_u64(&change->queue->length, change->length);
@@ -45,58 +44,58 @@ static void
 clear_lengths(void)
 {
 	HASH_SEQ_STATUS scan;
-	QueueState *queue;
+	QueueSlot  *queue;
 
-	LWLockAcquire(shared->table_lock, LW_SHARED);
-	hash_seq_init(&scan, queue_states);
+	LWLockAcquire(shmem->table_lock, LW_SHARED);
+	hash_seq_init(&scan, queue_slots);
 	while ((queue = hash_seq_search(&scan)) != NULL)
 		if (queue->key.database == MyDatabaseId)
 			pg_atomic_write_u64(&queue->length, 0);
-	LWLockRelease(shared->table_lock);
+	LWLockRelease(shmem->table_lock);
 }
 
 static void
-apply_tally(Changes *all, Tallied which, FullTransactionId xid)
+apply_row_count(PendingChanges *all, CountedTable which, FullTransactionId xid)
 {
-	Tally	   *tally = &my_database()->tallies[which];
+	RowCount   *row_count = &my_database_slot()->row_counts[which];
 	bool		truncated = all->truncated[which];
 	slist_iter	iter;
 
-	if (!truncated && all->tallies[which] == 0 &&
-		(which != TALLY_JOBS || slist_is_empty(&all->queues)))
+	if (!truncated && all->row_counts[which] == 0 &&
+		(which != COUNTED_JOBS || slist_is_empty(&all->queues)))
 		return;
-	LWLockAcquire(tally->lock, truncated ? LW_EXCLUSIVE : LW_SHARED);
-	if (tally_takes(tally, xid))
+	LWLockAcquire(row_count->lock, truncated ? LW_EXCLUSIVE : LW_SHARED);
+	if (row_count_takes(row_count, xid))
 	{
 		if (truncated)
-			pg_atomic_write_u64(&tally->value, all->tallies[which]);
+			pg_atomic_write_u64(&row_count->value, all->row_counts[which]);
 		else
-			pg_atomic_fetch_add_u64(&tally->value, all->tallies[which]);
-		if (which == TALLY_JOBS)
+			pg_atomic_fetch_add_u64(&row_count->value, all->row_counts[which]);
+		if (which == COUNTED_JOBS)
 		{
 			if (truncated)
 				clear_lengths();
 			slist_foreach(iter, &all->queues)
-				set_length(slist_container(QueueChange, node, iter.cur), truncated);
+				set_length(slist_container(PendingQueue, node, iter.cur), truncated);
 		}
 	}
-	LWLockRelease(tally->lock);
-	if (truncated && which == TALLY_JOBS)
-		end_all_pulses(MyDatabaseId);
+	LWLockRelease(row_count->lock);
+	if (truncated && which == COUNTED_JOBS)
+		heartbeat_remove_all(MyDatabaseId);
 }
 
 static void
-apply_queue_change(QueueChange *change)
+apply_pending_queue(PendingQueue *change)
 {
-	QueueState *queue = change->queue;
+	QueueSlot  *queue = change->queue;
 	bool		sooner;
 	int64		wake = change->ready;
 	bool		notice;
 
 	SpinLockAcquire(&queue->mutex);
-	lower_bounds(&queue->cursor, &change->came);
-	for (int i = 0; i < COUNTS; i++)
-		queue->counts[i] += change->counts[i];
+	low_water_marks_lower(&queue->low_water_marks, &change->came);
+	for (int i = 0; i < QUEUE_COUNTERS; i++)
+		queue->counters[i] += change->counters[i];
 	sooner = change->next_due < queue->next_due;
 	queue->next_due = Min(queue->next_due, change->next_due);
 	if (change->configured)
@@ -106,72 +105,72 @@ apply_queue_change(QueueChange *change)
 	}
 	if (queue->limited)
 		wake += change->freed;
-	notice = change->notice && !queue->notice;
-	if (change->notice)
+	notice = change->notify_pending && !queue->notify_pending;
+	if (change->notify_pending)
 	{
-		queue->notice = true;
-		queue->notice_job = change->notice_job;
+		queue->notify_pending = true;
+		queue->notify_job_id = change->notify_job_id;
 	}
 	SpinLockRelease(&queue->mutex);
 
 	if (change->configured)
-		wake_whole_queue(queue);
+		wake_all_queue_waiters(queue);
 	else
-		wake_queue(queue, wake);
+		wake_queue_waiters(queue, wake);
 	if (sooner)
 		wake_timekeeper(queue);
 	if (notice)
-		attend(my_database(), ATTEND_NOTICES);
+		worker_request(my_database_slot(), WORKER_REQ_NOTIFY);
 }
 
 static void
-publish_notices(Changes *all)
+publish_notifications(PendingChanges *all)
 {
 	slist_iter	iter;
 
-	if (slist_is_empty(&all->notices))
+	if (slist_is_empty(&all->notifications))
 		return;
-	SpinLockAcquire(&shared->mutex);
-	slist_foreach(iter, &all->notices)
+	SpinLockAcquire(&shmem->mutex);
+	slist_foreach(iter, &all->notifications)
 	{
-		Notice	   *notice = slist_container(NoticeChange, node, iter.cur)->notice;
+		Notification *notification = slist_container(PendingNotification, node, iter.cur)->notification;
 
-		notice->number = ++shared->notices;
-		notice->ready = true;
+		notification->number = ++shmem->notifications;
+		notification->ready = true;
 	}
-	SpinLockRelease(&shared->mutex);
-	attend(my_database(), ATTEND_NOTICES);
+	SpinLockRelease(&shmem->mutex);
+	worker_request(my_database_slot(), WORKER_REQ_NOTIFY);
 }
 
 static void
-apply_changes(Changes *all)
+apply_pending(PendingChanges *all)
 {
 	FullTransactionId xid = GetTopFullTransactionIdIfAny();
 	slist_iter	iter;
 
 	if (all->created)
-		forget_database(MyDatabaseId, false);
-	for (int t = 0; t < TALLIES; t++)
-		apply_tally(all, t, xid);
+		database_slot_reset(MyDatabaseId, false);
+	for (int t = 0; t < COUNTED_TABLES; t++)
+		apply_row_count(all, t, xid);
 	INJECT(commit_counted);
-	slist_foreach(iter, &all->pulses)
+	slist_foreach(iter, &all->heartbeats)
 	{
-		PulseChange *change = slist_container(PulseChange, node, iter.cur);
+		PendingHeartbeat *change = slist_container(PendingHeartbeat, node, iter.cur);
 
 		if (change->begins)
-			confirm_pulse(&change->job, change->attempt);
+			heartbeat_activate(&change->job, change->attempt);
 		else
-			end_pulse(&change->job, change->attempt);
+			heartbeat_remove(&change->job, change->attempt);
 	}
 	slist_foreach(iter, &all->queues)
-		apply_queue_change(slist_container(QueueChange, node, iter.cur));
+		apply_pending_queue(slist_container(PendingQueue, node, iter.cur));
 	slist_foreach(iter, &all->keys)
-		wake_key(slist_container(KeyChange, node, iter.cur)->key);
-	publish_notices(all);
-	if (all->attention != 0)
-		attend(my_database(), all->attention);
+		wake_key_waiters(slist_container(PendingKey, node, iter.cur)->key);
+	publish_notifications(all);
+	if (all->requests != 0)
+		worker_request(my_database_slot(), all->requests);
 	if (all->created)
-		wake_launcher();
+		launcher_wake();
 	INJECT(commit_told);
 }
 
@@ -179,56 +178,56 @@ apply_changes(Changes *all)
 
 /* Claimed jobs are there for others again. */
 static void
-give_claims_back(QueueChange *change)
+give_claims_back(PendingQueue *change)
 {
 	if (change->claimed == 0)
 		return;
 	SpinLockAcquire(&change->queue->mutex);
-	lower_bounds(&change->queue->cursor, &change->taken);
+	low_water_marks_lower(&change->queue->low_water_marks, &change->taken);
 	SpinLockRelease(&change->queue->mutex);
-	wake_queue(change->queue, change->claimed);
+	wake_queue_waiters(change->queue, change->claimed);
 }
 
 static void
-free_notices(Changes *level)
+free_notifications(PendingChanges *level)
 {
 	slist_iter	iter;
 
-	SpinLockAcquire(&shared->mutex);
-	slist_foreach(iter, &level->notices)
+	SpinLockAcquire(&shmem->mutex);
+	slist_foreach(iter, &level->notifications)
 	{
-		slist_container(NoticeChange, node, iter.cur)->notice->database = InvalidOid;
-		shared->notices_taken--;
+		slist_container(PendingNotification, node, iter.cur)->notification->database = InvalidOid;
+		shmem->notifications_taken--;
 	}
-	SpinLockRelease(&shared->mutex);
+	SpinLockRelease(&shmem->mutex);
 }
 
 static void
-unpin_queues(Changes *level)
+queue_slots_unpin(PendingChanges *level)
 {
 	slist_iter	iter;
 
 	slist_foreach(iter, &level->queues)
-		unpin_queue(slist_container(QueueChange, node, iter.cur)->queue);
+		queue_slot_unpin(slist_container(PendingQueue, node, iter.cur)->queue);
 }
 
 static void
-undo_changes(Changes *level)
+undo_pending(PendingChanges *level)
 {
 	slist_iter	iter;
 
 	INJECT(abort_begun);
-	slist_foreach(iter, &level->pulses)
+	slist_foreach(iter, &level->heartbeats)
 	{
-		PulseChange *change = slist_container(PulseChange, node, iter.cur);
+		PendingHeartbeat *change = slist_container(PendingHeartbeat, node, iter.cur);
 
 		if (change->begins)
-			end_pulse(&change->job, change->attempt);
+			heartbeat_remove(&change->job, change->attempt);
 	}
 	slist_foreach(iter, &level->queues)
-		give_claims_back(slist_container(QueueChange, node, iter.cur));
-	free_notices(level);
-	unpin_queues(level);
+		give_claims_back(slist_container(PendingQueue, node, iter.cur));
+	free_notifications(level);
+	queue_slots_unpin(level);
 	INJECT(abort_told);
 }
 
@@ -239,28 +238,28 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionI
 {
 	int			level = GetCurrentTransactionNestLevel();
 
-	if (changes == NULL || changes->level < level)
+	if (pending == NULL || pending->level < level)
 		return;
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
-		if (changes->outer != NULL && changes->outer->level == level - 1)
+		if (pending->outer != NULL && pending->outer->level == level - 1)
 		{
-			Changes    *inner = changes;
+			PendingChanges *inner = pending;
 
-			changes = inner->outer;
-			merge_changes(changes, inner);
-			free_changes(inner);
+			pending = inner->outer;
+			pending_merge(pending, inner);
+			pending_free(inner);
 		}
 		else
-			changes->level = level - 1;
+			pending->level = level - 1;
 	}
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
-		Changes    *inner = changes;
+		PendingChanges *inner = pending;
 
-		changes = inner->outer;
-		undo_changes(inner);
-		free_changes(inner);
+		pending = inner->outer;
+		undo_pending(inner);
+		pending_free(inner);
 	}
 }
 
@@ -271,71 +270,71 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionI
  * are some, waiters look from time to time and counts are not known.
  */
 static void
-prepare_changes(Changes *all)
+prepare_pending(PendingChanges *all)
 {
 	slist_iter	iter;
 
 	INJECT(prepare_begun);
-	tally_prepared(my_database());
-	slist_foreach(iter, &all->pulses)
+	row_count_forget(my_database_slot());
+	slist_foreach(iter, &all->heartbeats)
 	{
-		PulseChange *change = slist_container(PulseChange, node, iter.cur);
+		PendingHeartbeat *change = slist_container(PendingHeartbeat, node, iter.cur);
 
-		end_pulse(&change->job, change->attempt);
+		heartbeat_remove(&change->job, change->attempt);
 	}
 	slist_foreach(iter, &all->queues)
 	{
-		QueueState *queue = slist_container(QueueChange, node, iter.cur)->queue;
+		QueueSlot  *queue = slist_container(PendingQueue, node, iter.cur)->queue;
 
 		SpinLockAcquire(&queue->mutex);
-		forget_bounds(&queue->cursor);
+		low_water_marks_forget(&queue->low_water_marks);
 		SpinLockRelease(&queue->mutex);
-		wake_whole_queue(queue);
+		wake_all_queue_waiters(queue);
 	}
-	free_notices(all);
-	unpin_queues(all);
+	free_notifications(all);
+	queue_slots_unpin(all);
 	INJECT(prepare_told);
 }
 
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
-	Changes    *all = changes;
+	PendingChanges *all = pending;
 
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 			INJECT_WHEN(all != NULL || TransactionIdIsValid(GetTopTransactionIdIfAny()), commit_begun);
-			lazy_commit_at_pre_commit();
+			async_commit_pre_commit();
 			return;
 		case XACT_EVENT_COMMIT:
-			changes = NULL;
+			pending = NULL;
 			INJECT_WHEN(all != NULL || TransactionIdIsValid(GetTopTransactionIdIfAny()), commit_visible);
 			if (all != NULL)
 			{
-				apply_changes(all);
-				unpin_queues(all);
+				apply_pending(all);
+				queue_slots_unpin(all);
 			}
 			break;
 		case XACT_EVENT_PREPARE:
-			changes = NULL;
+			pending = NULL;
 			if (all != NULL)
-				prepare_changes(all);
+				prepare_pending(all);
 			break;
 		case XACT_EVENT_ABORT:
 			/* levels within are undone already, unless the server stops */
-			for (changes = NULL; all != NULL; all = all->outer)
-				undo_changes(all);
+			for (pending = NULL; all != NULL; all = all->outer)
+				undo_pending(all);
 			break;
 		default:
 			return;
 	}
-	lazy_commit_at_end();
+	async_commit_reset();
 }
 
 /* Once per process: the server keeps the callbacks. */
 void
-define_changes(void)
+xact_callback_register(void)
 {
 	RegisterXactCallback(at_transaction_end, NULL);
 	RegisterSubXactCallback(at_subtransaction_end, NULL);

@@ -8,6 +8,6 @@
 #ifndef PICTREPO_XACT_CALLBACK_H
 #define PICTREPO_XACT_CALLBACK_H
 
-extern void define_changes(void);
+extern void xact_callback_register(void);
 
 #endif
