@@ -66,7 +66,9 @@ PG_CPPFLAGS = -I$(srcdir)/src -DPICTREPO_VERSION='"$(EXTVERSION)"' \
 # In a clone a warning is an error; a release must build with compilers to come.
 PG_CFLAGS = -Wall -Wextra $(if $(wildcard $(srcdir)/.git),-Werror) \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
-SHLIB_LINK = $(shell pkg-config --libs json-c 2>/dev/null)
+SHLIB_LINK = $(shell pkg-config --libs json-c 2>/dev/null) \
+	$(if $(filter linux,$(PORTNAME)),-Wl$(comma)--version-script=$(srcdir)/src/exports.map)
+comma = ,
 
 # The first script creates the extension for the others.
 REGRESS = install values hashes variants aliases settings details migrations \
@@ -214,7 +216,7 @@ endif
 BUILT_WITH = $(EXTVERSION)$(if $(PICTREPO_DEBUG), for debugging) with $(CC) $(CFLAGS) for $(VERSION): $(OBJS)
 
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h) build/built-with | json-c
-$(MODULE_big)$(DLSUFFIX): build/built-with
+$(MODULE_big)$(DLSUFFIX): build/built-with $(srcdir)/src/exports.map
 
 .PHONY: json-c output-directories install-guides uninstall-guides FORCE
 .DELETE_ON_ERROR:

@@ -22,7 +22,6 @@
 
 #include "common/limits.h"
 #include "common/page_slug.h"
-#include "sqlfunc/args.h"
 
 #define TAG_PLAIN	0x01		/* always set */
 #define TAG_TIME	0x02		/* eight bytes of time follow */
@@ -91,8 +90,8 @@ page_slug_encode(const PagePosition *position)
 static int
 decode(text *slug, char *bytes, int size)
 {
-	char	   *not_null = text_to_cstring(slug);
-	char	   *standard = psprintf("%s%.*s", not_null, (int) (4 - strlen(not_null) % 4) % 4, "===");
+	char	   *given = text_to_cstring(slug);
+	char	   *standard = psprintf("%s%.*s", given, (int) (4 - strlen(given) % 4) % 4, "===");
 	int			length;
 
 	for (char *c = standard; *c; c++)
@@ -103,7 +102,7 @@ decode(text *slug, char *bytes, int size)
 			*c = '/';
 	}
 	length = pg_b64_decode(standard, strlen(standard), (void *) bytes, size);
-	if (length <= 0 || strcmp(url_safe(base64_encode_cstring(bytes, length)), not_null) != 0)
+	if (length <= 0 || strcmp(url_safe(base64_encode_cstring(bytes, length)), given) != 0)
 		return -1;
 	return length;
 }

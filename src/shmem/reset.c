@@ -11,7 +11,6 @@
 #include "shmem/low_water_mark.h"
 #include "shmem/reset.h"
 #include "shmem/shmem.h"
-#include "worker/maintenance.h"
 
 static void
 reset_queues(Oid database, bool gone)
