@@ -188,9 +188,9 @@ awaited_at(int place)
 {
 	WaitInfo	awaited;
 
-	SpinLockAcquire(&shmem->mutex);
+	LWLockAcquire(shmem->waiter_lock, LW_SHARED);
 	awaited = waiters[place].info;
-	SpinLockRelease(&shmem->mutex);
+	LWLockRelease(shmem->waiter_lock);
 	return awaited;
 }
 

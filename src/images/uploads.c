@@ -105,7 +105,7 @@ Datum
 pictrepo_wait(PG_FUNCTION_ARGS)
 {
 	AwaitedUpload result = {.upload = any_argument(fcinfo, 0), .value = NULL_ARG};
-	WaitSpec	rules = {
+	WaitSpec	spec = {
 		.what = WAIT_FOR_UPLOAD,
 		.microseconds = duration_argument(fcinfo, 1),
 		.key = upload_wait_key(result.upload.value),
@@ -115,7 +115,7 @@ pictrepo_wait(PG_FUNCTION_ARGS)
 	bool		found;
 
 	repo_call_begin(&call, fcinfo);
-	found = wait_until(&rules, look_for_result, &result);
+	found = wait_until(&spec, look_for_result, &result);
 	repo_call_end(&call);
 	if (!found)
 		PG_RETURN_NULL();

@@ -259,7 +259,7 @@ pictrepo_variant_waiter(PG_FUNCTION_ARGS)
 	AwaitedVariant awaited = {
 		hash_argument(fcinfo, 0), variant_argument(fcinfo, 1), NULL_ARG
 	};
-	WaitSpec	rules = {
+	WaitSpec	spec = {
 		.what = WAIT_FOR_VARIANT,
 		.microseconds = duration_argument(fcinfo, 2),
 		.key = variant_wait_key(awaited.hash.value, awaited.variant.value),
@@ -269,7 +269,7 @@ pictrepo_variant_waiter(PG_FUNCTION_ARGS)
 	RepoCall	call;
 
 	repo_call_begin(&call, fcinfo);
-	(void) wait_until(&rules, look_for_variant, &awaited);
+	(void) wait_until(&spec, look_for_variant, &awaited);
 	repo_call_end(&call);
 	if (awaited.identifier.isnull)
 		PG_RETURN_NULL();

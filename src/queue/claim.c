@@ -260,11 +260,11 @@ reap_if_nobody_does(PopCall *pop)
 		return;
 	if (pop->state != NULL)
 	{
-		SpinLockAcquire(&pop->state->mutex);
+		LWLockAcquire(&pop->state->lock, LW_EXCLUSIVE);
 		now_is_the_time = now - pop->state->last_reap >= Min(REAP_PAUSE, guc_heartbeat_timeout * INT64CONST(1000) / 4);
 		if (now_is_the_time)
 			pop->state->last_reap = now;
-		SpinLockRelease(&pop->state->mutex);
+		LWLockRelease(&pop->state->lock);
 	}
 	if (!now_is_the_time)
 		return;

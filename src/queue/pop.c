@@ -100,18 +100,18 @@ pictrepo_pop(PG_FUNCTION_ARGS)
 		.fcinfo = fcinfo,
 		.take = take_rows
 	};
-	WaitSpec	rules = {
+	WaitSpec	spec = {
 		.what = WAIT_FOR_JOB,
 		.microseconds = duration_argument(fcinfo, 3),
 		.name = pop.queue
 	};
 	RepoCall	call;
 
-	pop.waits = rules.microseconds > 0;
+	pop.waits = spec.microseconds > 0;
 	rows_begin(fcinfo);
 	repo_call_begin(&call, fcinfo);
-	rules.queue = pending_queue(DatumGetTextPP(pop.queue.value));
-	(void) wait_until(&rules, look_for_jobs, &pop);
+	spec.queue = pending_queue(DatumGetTextPP(pop.queue.value));
+	(void) wait_until(&spec, look_for_jobs, &pop);
 	repo_call_end(&call);
 	PG_RETURN_NULL();
 }
@@ -226,18 +226,18 @@ pictrepo_pop_wait(PG_FUNCTION_ARGS)
 			.row = {NULL_ARG, NULL_ARG, NULL_ARG, NULL_ARG}
 		}
 	};
-	WaitSpec	rules = {
+	WaitSpec	spec = {
 		.what = WAIT_FOR_JOB,
 		.microseconds = duration_argument(fcinfo, 2),
 		.name = wait.pop.queue,
-		.rest = let_go
+		.before_sleep = let_go
 	};
 
 	PreventCommandDuringRecovery("pictrepo.pop_wait()");
 	refuse_transaction_block(fcinfo);
-	wait.pop.waits = rules.microseconds > 0;
-	rules.queue = pending_queue(DatumGetTextPP(wait.pop.queue.value));
-	(void) wait_until(&rules, look_in_transaction, &wait);
+	wait.pop.waits = spec.microseconds > 0;
+	spec.queue = pending_queue(DatumGetTextPP(wait.pop.queue.value));
+	(void) wait_until(&spec, look_in_transaction, &wait);
 	EnsurePortalSnapshotExists();
 	return form_row(fcinfo, wait.pop.row);
 }

@@ -41,10 +41,10 @@ is_known_unconfigured(QueueSlot *state, uint64 *version)
 
 	if (state == NULL || pg_atomic_read_u32(&my_database_slot()->prepared) != 0)
 		return false;
-	SpinLockAcquire(&state->mutex);
+	LWLockAcquire(&state->lock, LW_EXCLUSIVE);
 	unconfigured = state->config_known && !state->configured;
 	*version = state->config_version;
-	SpinLockRelease(&state->mutex);
+	LWLockRelease(&state->lock);
 	return unconfigured;
 }
 
@@ -54,7 +54,7 @@ remember_configuration(QueueSlot *state, uint64 version, bool configured, bool l
 {
 	if (state == NULL)
 		return;
-	SpinLockAcquire(&state->mutex);
+	LWLockAcquire(&state->lock, LW_EXCLUSIVE);
 	if (limited)
 		state->limited = true;
 	if (state->config_version == version)
@@ -63,7 +63,7 @@ remember_configuration(QueueSlot *state, uint64 version, bool configured, bool l
 		state->configured = configured;
 		state->limited = limited;
 	}
-	SpinLockRelease(&state->mutex);
+	LWLockRelease(&state->lock);
 }
 
 /*

@@ -104,11 +104,11 @@ waiting_in(QueueSlot *queue, int64 *counts)
 	dlist_iter	iter;
 	int			waiting = 0;
 
-	SpinLockAcquire(&queue->mutex);
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	memcpy(counts, queue->counters, sizeof(queue->counters));
 	dlist_foreach(iter, &queue->wait_queue)
 		waiting++;
-	SpinLockRelease(&queue->mutex);
+	LWLockRelease(&queue->lock);
 	return waiting;
 }
 

@@ -168,12 +168,12 @@ low_water_marks_read(LowWaterMarkView *view, QueueSlot *queue)
 		pg_atomic_read_u32(&my_database_slot()->prepared) != 0)
 		return false;
 
-	SpinLockAcquire(&queue->mutex);
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	view->now = GetCurrentTimestamp();
 	view->late = queue->low_water_marks.late;
 	view->bounds = queue->low_water_marks.bounds;
 	usable = view->bounds.complete && view->now < queue->low_water_marks.next_full_scan;
-	SpinLockRelease(&queue->mutex);
+	LWLockRelease(&queue->lock);
 
 	if (guc_cursor_mode == LOW_WATER_MARKS_CORRUPT)
 		corrupt(&view->bounds);
@@ -192,7 +192,7 @@ full_scan_begin(LowWaterMarkView *view, QueueSlot *queue)
 	if (view->queue == NULL)
 		return;
 
-	SpinLockAcquire(&queue->mutex);
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	view->now = GetCurrentTimestamp();
 	if (queue->low_water_marks.full_scan == 0 ||
 		queue->low_water_marks.full_scan_began < view->now - FULL_SCAN_LASTS)
@@ -204,7 +204,7 @@ full_scan_begin(LowWaterMarkView *view, QueueSlot *queue)
 		queue->low_water_marks.found.complete = true;
 	}
 	view->late = queue->low_water_marks.late;
-	SpinLockRelease(&queue->mutex);
+	LWLockRelease(&queue->lock);
 }
 
 /* The bounds of the view are what the full look saw: they become everybody's. */
@@ -221,7 +221,7 @@ full_scan_end(LowWaterMarkView *view)
 		bounds.first[i].run_at = Min(bounds.first[i].run_at, view->now - LOW_WATER_MARK_LAG);
 
 	cursor = &view->queue->low_water_marks;
-	SpinLockAcquire(&view->queue->mutex);
+	LWLockAcquire(&view->queue->lock, LW_EXCLUSIVE);
 	if (cursor->full_scan == view->full_scan)
 	{
 		for (int i = 0; i < cursor->found.levels; i++)
@@ -232,7 +232,7 @@ full_scan_end(LowWaterMarkView *view)
 		cursor->next_full_scan = end +
 			Max(FULL_SCAN_INTERVAL, (end - view->now) * FULL_SCAN_SHARE);
 	}
-	SpinLockRelease(&view->queue->mutex);
+	LWLockRelease(&view->queue->lock);
 }
 
 /*
@@ -274,11 +274,11 @@ low_water_mark_raise(const LowWaterMarkView *view, const JobPosition *bound)
 	}
 
 	cursor = &view->queue->low_water_marks;
-	SpinLockAcquire(&view->queue->mutex);
+	LWLockAcquire(&view->queue->lock, LW_EXCLUSIVE);
 	i = find_level(&cursor->bounds, closest.priority);
 	if (has_level(&cursor->bounds, i, closest.priority) &&
 		keep_below_late_jobs(cursor, view, &closest) &&
 		comes_before(&cursor->bounds.first[i], &closest))
 		cursor->bounds.first[i] = closest;
-	SpinLockRelease(&view->queue->mutex);
+	LWLockRelease(&view->queue->lock);
 }

@@ -20,7 +20,7 @@ clear_queue(QueueSlot *queue)
 	pg_atomic_init_u32(&queue->pins, 0);
 	pg_atomic_init_u64(&queue->length, 0);
 	queue->uncounted = database == NULL || pg_atomic_read_u32(&database->overflowed) != 0;
-	SpinLockInit(&queue->mutex);
+	LWLockInitialize(&queue->lock, shmem->table_lock->tranche);
 	dlist_init(&queue->wait_queue);
 	queue->next_due = DT_NOEND;
 	queue->last_reap = 0;

@@ -28,26 +28,26 @@ reset_queues(Oid database, bool gone)
 			hash_search(queue_slots, &queue->key, HASH_REMOVE, NULL);
 			continue;
 		}
-		SpinLockAcquire(&queue->mutex);
+		LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 		low_water_marks_forget(&queue->low_water_marks);
 		queue->config_known = false;
 		queue->config_version++;
 		queue->notify_pending = false;
-		SpinLockRelease(&queue->mutex);
+		LWLockRelease(&queue->lock);
 	}
 }
 
 static void
 free_notifications_of_database(Oid database)
 {
-	SpinLockAcquire(&shmem->mutex);
+	LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < NOTIFICATIONS_MAX; i++)
 		if (shmem->notification_slots[i].database == database)
 		{
 			shmem->notification_slots[i].database = InvalidOid;
 			shmem->notifications_taken--;
 		}
-	SpinLockRelease(&shmem->mutex);
+	LWLockRelease(shmem->notification_lock);
 }
 
 /*
@@ -71,7 +71,7 @@ database_slot_reset(Oid database, bool gone)
 	state->worker_failures = 0;
 	state->worker_next_try = 0;
 	state->creations++;
-	if (state->worker_state !=WORKER_RUNNING)
+	if (state->worker_state != WORKER_RUNNING)
 		state->worker_state = WORKER_NONE;
 	SpinLockRelease(&shmem->mutex);
 	LWLockAcquire(shmem->table_lock, LW_EXCLUSIVE);

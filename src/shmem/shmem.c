@@ -24,7 +24,8 @@ Waiter	   *waiters = NULL;
 static shmem_request_hook_type next_request_hook = NULL;
 static shmem_startup_hook_type next_startup_hook = NULL;
 
-#define LOCKS (1 + HEARTBEAT_PARTITIONS + DATABASES_MAX * COUNTED_TABLES)
+/* table_lock, waiter_lock, notification_lock, and those of heartbeats and row counts */
+#define LOCKS (3 + HEARTBEAT_PARTITIONS + DATABASES_MAX * COUNTED_TABLES)
 
 /* ----- laying it out ----- */
 
@@ -72,6 +73,8 @@ clear_shared_state(TransactionId *xip)
 	memset(shmem, 0, sizeof(ShmemState));
 	SpinLockInit(&shmem->mutex);
 	shmem->table_lock = &(locks++)->lock;
+	shmem->waiter_lock = &(locks++)->lock;
+	shmem->notification_lock = &(locks++)->lock;
 	for (int i = 0; i < HEARTBEAT_PARTITIONS; i++)
 		shmem->heartbeat_locks[i] = &(locks++)->lock;
 	for (int i = 0; i < DATABASES_MAX; i++)
@@ -89,8 +92,8 @@ clear_shared_state(TransactionId *xip)
 	}
 	for (int i = 0; i < KEYED_WAIT_QUEUES; i++)
 	{
-		SpinLockInit(&shmem->keyed_wait_queues[i].mutex);
-		dlist_init(&shmem->keyed_wait_queues[i].wait_queue);
+		LWLockInitialize(&shmem->keyed_wait_queues[i].lock, shmem->table_lock->tranche);
+		dlist_init(&shmem->keyed_wait_queues[i].waiters);
 	}
 	dlist_init(&shmem->free_waiters);
 	for (int i = 0; i < guc_max_waiters; i++)

@@ -1,25 +1,30 @@
 /*-------------------------------------------------------------------------
  *
  * shmem.h
- *		What lies in shared memory.
+ *		What lies in shared memory, and what guards it.
  *
- * Everything here is a hint, a pulse or a count that can be made again from
- * the tables.  It is laid out once, when the server starts, in sizes that
- * settings give; whoever finds a table full, or no shared memory at all, takes
- * the durable path.  After a crash the server starts with all of it empty.
+ * Shared memory holds hints, heartbeats and counts.  Each can be made again from
+ * the tables, so losing it costs time and never data.  The server lays it out
+ * when it starts, in sizes that settings give.  A session that finds a table
+ * full, or finds no shared memory, works with the tables alone.  After a crash
+ * the server starts with empty shared memory.
  *
- *	ShmemState		1					start time, the launcher, free places
- *	DatabaseSlot	DATABASES_MAX		counts, the worker and its duties
- *	QueueSlot		max_queues			hash table by (database, queue): line,
- *										cursor, length, counters
- *	Pulse			max_running_jobs	hash table by (database, job): heartbeats
- *	Waiter			max_waiters			who waits
- *	KeyedWaitQueue		KEYED_WAIT_QUEUES			who waits for an upload or a variant
- *	Notice			NOTIFICATIONS_MAX			notifications that the worker will send
+ *	ShmemState		1					locks, free waiters, notifications
+ *	DatabaseSlot	DATABASES_MAX		row counts, the worker and its tasks
+ *	QueueSlot		max_queues			hash table by (database, queue): waiters,
+ *										low-water marks, length, counters
+ *	Heartbeat		max_running_jobs	hash table by (database, job)
+ *	Waiter			max_waiters			a session that waits
+ *	KeyedWaitQueue	KEYED_WAIT_QUEUES	waiters for an upload or a variant
+ *	Notification	NOTIFICATIONS_MAX	what the worker will send
  *
- * Locks, in the order in which they may be taken: a database's tally lock, the
- * table lock, a pulse partition's lock, a spinlock.  Under a spinlock there is
- * no call that could fail.
+ * Sessions take locks in this order: the lock of a row count, table_lock, a
+ * partition of the heartbeats, the lock of a queue slot or of a keyed wait
+ * queue, waiter_lock, notification_lock, a spinlock.  A spinlock is held for
+ * a few assignments, without a call or a loop.
+ *
+ * Each field says what guards it.  "Owner" is the session that waits, or the
+ * transaction that has allocated the place.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,7 +45,7 @@
 #include "common/maintenance_tasks.h"
 
 #ifdef PICTREPO_INJECTION
-#define DATABASES_MAX 8			/* so that a test gets there */
+#define DATABASES_MAX 8			/* few, so that tests can use them up */
 #define NOTIFICATIONS_MAX 16
 #else
 #define DATABASES_MAX 100
@@ -52,7 +57,7 @@
 #define LOW_WATER_MARK_LEVELS 8
 #define LATE_JOBS_KEPT 16
 
-/* ----- counts, see xact/row_count.c ----- */
+/* ----- row counts, see xact/row_count.c ----- */
 
 typedef enum CountedTable
 {
@@ -63,19 +68,19 @@ typedef enum CountedTable
 
 typedef enum RowCountState
 {
-	ROW_COUNT_UNKNOWN,			/* nobody has counted yet */
-	ROW_COUNT_COUNTING,			/* a backend counts; value has what it cannot
-								 * see */
+	ROW_COUNT_UNKNOWN,			/* no session has counted yet */
+	ROW_COUNT_COUNTING,			/* a session counts; value has what its
+								 * snapshot does not see */
 	ROW_COUNT_KNOWN,
 } RowCountState;
 
+/* All but value: read under the lock, written under it in exclusive mode */
 typedef struct RowCount
 {
-	LWLock	   *lock;			/* shared to add, exclusive to change the
-								 * state */
+	LWLock	   *lock;
 	RowCountState state;
-	pg_atomic_uint64 value;
-	int			counter;		/* pid of who counts */
+	pg_atomic_uint64 value;		/* added to under the lock in shared mode */
+	int			counter;		/* pid of the session that counts */
 	TransactionId xmin;			/* the snapshot that is, or was, counted */
 	FullTransactionId xmax;
 	int			xcnt;
@@ -140,7 +145,7 @@ typedef struct QueueKey
 	char		name[KEY_MAX];	/* padded with zeros */
 } QueueKey;
 
-/* A place in the order in which jobs of a queue are given out. */
+/* A place in the order in which pops take the jobs of a queue */
 typedef struct JobPosition
 {
 	int32		priority;
@@ -148,24 +153,23 @@ typedef struct JobPosition
 	pg_uuid_t	id;
 } JobPosition;
 
-/* Lower bounds of the ready jobs, one per priority, highest first; see low_water_mark.c */
+/* Lower bounds of the ready jobs, one per priority, highest priority first */
 typedef struct ReadyBounds
 {
-	bool		complete;		/* every ready job has its priority here */
+	bool		complete;		/* the priority of every ready job is here */
 	int			levels;
 	JobPosition first[LOW_WATER_MARK_LEVELS];
 } ReadyBounds;
 
+/* See low_water_mark.c */
 typedef struct LowWaterMarks
 {
 	ReadyBounds bounds;
-	uint64		late;			/* how many jobs came late, ever */
-	JobPosition came_late[LATE_JOBS_KEPT];	/* the last of them, by their
-											 * number */
+	uint64		late;			/* number of jobs that ever came late */
+	JobPosition came_late[LATE_JOBS_KEPT];	/* the last of them, by number */
 	TimestampTz next_full_scan;
-	ReadyBounds found;			/* what a full look that is under way has to
-								 * add */
-	uint64		full_scan;		/* its number; 0: none is under way */
+	ReadyBounds found;			/* what came while a full scan runs */
+	uint64		full_scan;		/* its number; 0: none runs */
 	TimestampTz full_scan_began;
 } LowWaterMarks;
 
@@ -178,30 +182,32 @@ typedef enum QueueCounter
 	COUNTER_DIED,
 	COUNTER_REAPED,
 	COUNTER_WOKEN,
-	COUNTER_WAIT_TIME,			/* us in which jobs were due, until they were
-								 * popped */
-	COUNTER_RUN_TIME,			/* us in which workers held them */
+	COUNTER_WAIT_TIME,			/* us from the time a job was due to its pop */
+	COUNTER_RUN_TIME,			/* us for which workers held jobs */
 	QUEUE_COUNTERS
 } QueueCounter;
 
 typedef struct QueueSlot
 {
 	QueueKey	key;
-	pg_atomic_uint32 pins;		/* who keeps a pointer to it */
-	pg_atomic_uint64 length;	/* jobs, committed; see xact/row_count.c */
-	bool		uncounted;		/* length is not kept */
-
-	slock_t		mutex;			/* for all below */
+	pg_atomic_uint32 pins;		/* pointers to it that sessions keep */
+	pg_atomic_uint64 length;	/* committed jobs; changed under the lock of
+								 * the jobs' row count */
+	bool		uncounted;		/* length is wrong; written under table_lock
+								 * and the lock of the jobs' row count, read
+								 * under one of them */
+	LWLock		lock;			/* for the fields below */
 	dlist_head	wait_queue;		/* of Waiter */
-	TimestampTz next_due;		/* the first in line looks then */
+	TimestampTz next_due;		/* the first waiter wakes up then */
 	LowWaterMarks low_water_marks;
 	int64		counters[QUEUE_COUNTERS];	/* since the server started */
 	uint64		config_version;
-	bool		config_known;	/* the two below are as in the table */
-	bool		configured;		/* it has a row in queues */
-	bool		limited;		/* max_running may be set: ends make room */
-	TimestampTz last_reap;		/* by a pop, for want of a worker */
-	bool		notify_pending; /* ready jobs that nobody was notified of */
+	bool		config_known;	/* configured and limited are as in queues */
+	bool		configured;		/* the queue has a row in queues */
+	bool		limited;		/* max_running may be set, so that the end of
+								 * a job makes room for another */
+	TimestampTz last_reap;		/* by a pop, where no worker runs */
+	bool		notify_pending; /* jobs became ready since the last NOTIFY */
 	pg_uuid_t	notify_job_id;
 } QueueSlot;
 
@@ -214,38 +220,38 @@ typedef enum WaitKind
 	WAIT_FOR_VARIANT,
 } WaitKind;
 
-/* a hash of pict-rs's and a long name, or the longest hash and a short one */
+/* holds a hash of pict-rs's and a long name, or the longest hash and a short name */
 #define WAIT_NAME_MAX 192
 
 /* What view waiting shows of a waiter */
 typedef struct WaitInfo
 {
-	int			pid;			/* 0: nobody has the place */
+	int			pid;			/* 0: the waiter is free */
 	Oid			database;
 	WaitKind	what;
 	TimestampTz since;
-	int			hash_length;	/* of a variant's hash, with which the name
-								 * begins */
+	int			hash_length;	/* the name begins with a variant's hash */
 	int			length;
-	char		name[WAIT_NAME_MAX];	/* of the queue, the variant, cut off;
-										 * an upload's id in binary */
+	char		name[WAIT_NAME_MAX];	/* of the queue or the variant, cut
+										 * off; an upload's id in binary */
 } WaitInfo;
 
 typedef struct Waiter
 {
-	dlist_node	node;			/* in a line, or in the list of free ones */
-	Latch	   *latch;
-	uint64		key;			/* in a keyed line */
-	bool		checking;		/* awake, and checks whether it is there */
-	bool		woken;			/* has to check (again) */
-	bool		relay;			/* wakes the next one when something was there */
-	WaitInfo	info;			/* under shmem->mutex; for view waiting alone */
+	dlist_node	node;			/* lock of its wait queue, or waiter_lock */
+	Latch	   *latch;			/* owner, before it joins */
+	uint64		key;			/* owner, before it joins a keyed queue */
+	bool		checking;		/* lock of its wait queue: it checks already */
+	bool		woken;			/* lock of its wait queue: it must check again */
+	bool		relay;			/* lock of its wait queue: it wakes the next
+								 * waiter when it finds something */
+	WaitInfo	info;			/* waiter_lock */
 } Waiter;
 
 typedef struct KeyedWaitQueue
 {
-	slock_t		mutex;
-	dlist_head	wait_queue;
+	LWLock		lock;
+	dlist_head	waiters;		/* lock */
 } KeyedWaitQueue;
 
 /* ----- heartbeats, see xact/heartbeat.c ----- */
@@ -256,6 +262,7 @@ typedef struct HeartbeatKey
 	pg_uuid_t	job;
 } HeartbeatKey;
 
+/* Read under the lock of the partition, written under it in exclusive mode */
 typedef struct Heartbeat
 {
 	HeartbeatKey key;
@@ -263,31 +270,34 @@ typedef struct Heartbeat
 	pg_uuid_t	worker;
 	uint64		queue;			/* hash of its name */
 	bool		active;			/* the claim is committed */
-	bool		suspended;		/* somebody may be taking the job away */
-	pg_atomic_uint64 last_beat;
+	bool		suspended;		/* a session may be taking the job away */
+	pg_atomic_uint64 last_beat; /* written in shared mode, too */
 } Heartbeat;
 
 /* ----- notifications, see xact/notify.c ----- */
 
 typedef struct Notification
 {
-	Oid			database;		/* InvalidOid: free */
-	bool		ready;			/* committed, to be sent */
-	uint64		number;			/* in the order of commits */
-	char		channel[NAMEDATALEN];
-	char		payload[NOTIFICATION_LEN];
+	Oid			database;		/* notification_lock; InvalidOid: free */
+	bool		ready;			/* notification_lock: committed, not yet sent */
+	uint64		number;			/* notification_lock: in the order of commits */
+	char		channel[NAMEDATALEN];	/* owner, then the worker */
+	char		payload[NOTIFICATION_LEN];	/* owner, then the worker */
 } Notification;
 
 /* ----- the whole ----- */
 
 typedef struct ShmemState
 {
-	LWLock	   *table_lock;		/* queues, database slots */
+	LWLock	   *table_lock;		/* the table of queue slots, and which
+								 * database has which slot */
 	LWLock	   *heartbeat_locks[HEARTBEAT_PARTITIONS];
 	slock_t		mutex;			/* for the lists below and the workers' fields */
-	dlist_head	free_waiters;
-	uint64		notifications;	/* numbers given */
-	int			notifications_taken;
+	LWLock	   *waiter_lock;
+	dlist_head	free_waiters;	/* waiter_lock */
+	LWLock	   *notification_lock;
+	uint64		notifications;	/* notification_lock: numbers given */
+	int			notifications_taken;	/* notification_lock */
 	Latch	   *launcher_latch;
 	KeyedWaitQueue keyed_wait_queues[KEYED_WAIT_QUEUES];
 	DatabaseSlot databases[DATABASES_MAX];

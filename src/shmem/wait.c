@@ -3,13 +3,13 @@
  * wait.c
  *		Blocking until something is there or the time is up.
  *
- * With shared memory a backend stands in a line and sleeps until it is called
- * (wakeup.c).  Without, or when all places are taken, it looks from time to
- * time: the pauses grow from 1 ms to pictrepo.poll_interval, so that a short
- * wait is answered soon and a long one costs little.
+ * With shared memory a session joins a wait queue and sleeps until a commit
+ * wakes it (wait_queue.c).  Without shared memory, or when all waiters are in
+ * use, it polls: the pauses grow from 1 ms to pictrepo.poll_interval.  So a
+ * short wait ends soon, and a long one costs little.
  *
- * However the wait ends, the place is given back: by an error as by the end of
- * the session.
+ * The session leaves the wait queue however the wait ends: by a result, by an
+ * error, or by the end of the session.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,26 +28,25 @@
 #include "common/injection_points.h"
 #include "shmem/database_slot.h"
 #include "shmem/queue_slot.h"
-#include "shmem/shmem.h"
 #include "shmem/wait.h"
 #include "shmem/wait_queue.h"
 #include "shmem/worker_slot.h"
 
-/* looks of a waiter that nobody may call, because something is amiss */
+/* time between two checks while commits may not wake waiters */
 #define SAFETY_INTERVAL USECS_PER_SEC
 
 typedef struct WaitState
 {
-	const WaitSpec *rules;
+	const WaitSpec *spec;
 	TimestampTz end;
 	long		pause;			/* ms, when polling */
 	Waiter	   *waiter;			/* NULL: polls */
-	WakeUp		owed;			/* the call that made it look */
+	WakeUp		wake_up;		/* what made it check */
 } WaitState;
 
 /*
- * Who stands in a line in this session.  A look may run somebody's trigger that
- * waits as well: that one polls.
+ * The wait of this session that has a waiter.  A check may run a user's trigger
+ * that waits, too: that inner wait polls.
  */
 static WaitState *current_wait = NULL;
 
@@ -66,16 +65,16 @@ wait_event(WaitKind what)
 	return events[what];
 }
 
-/* ----- a place in a line ----- */
+/* ----- joining and leaving a wait queue ----- */
 
 static void
 leave(WaitState *wait)
 {
 	if (wait->waiter == NULL)
 		return;
-	wait_queue_leave(wait->waiter, wait->rules->queue, wait->owed);
-	if (wait->rules->queue != NULL)
-		queue_slot_unpin(wait->rules->queue);
+	wait_queue_leave(wait->waiter, wait->spec->queue, wait->wake_up);
+	if (wait->spec->queue != NULL)
+		queue_slot_unpin(wait->spec->queue);
 	waiter_release(wait->waiter);
 	wait->waiter = NULL;
 	current_wait = NULL;
@@ -89,91 +88,93 @@ leave_at_exit(int code, Datum unused)
 }
 
 /*
- * Once for the session: a wait may commit, and a commit may have callbacks of
- * its own to add, so that one for each wait would not be the latest any more.
+ * One callback for the session.  A callback for each wait could not be cancelled:
+ * a wait may commit, and other code may add callbacks of its own at that commit,
+ * so that ours would not be the latest any more.
  */
 static void
 register_exit_callback(void)
 {
-	static bool promised = false;
+	static bool registered = false;
 
-	if (!promised)
+	if (!registered)
 		before_shmem_exit(leave_at_exit, (Datum) 0);
-	promised = true;
+	registered = true;
 }
 
 static void
-add_name(WaitInfo *awaited, const char *bytes, int length)
+append_name(WaitInfo *info, const char *bytes, int length)
 {
-	memcpy(awaited->name + awaited->length, bytes, length);
-	awaited->length += length;
+	memcpy(info->name + info->length, bytes, length);
+	info->length += length;
 }
 
-/* What others see of it, see view waiting. */
+/* What view waiting shows of the wait. */
 static void
-describe(const WaitState *wait, WaitInfo *awaited)
+describe(const WaitState *wait, WaitInfo *info)
 {
-	const WaitSpec *rules = wait->rules;
+	const WaitSpec *spec = wait->spec;
 
-	awaited->pid = MyProcPid;
-	awaited->database = MyDatabaseId;
-	awaited->what = rules->what;
-	awaited->since = wait->end - rules->microseconds;
-	awaited->length = 0;
-	if (rules->what == WAIT_FOR_VARIANT)
+	info->pid = MyProcPid;
+	info->database = MyDatabaseId;
+	info->what = spec->what;
+	info->since = wait->end - spec->microseconds;
+	info->length = 0;
+	if (spec->what == WAIT_FOR_VARIANT)
 	{
-		bytea	   *hash = DatumGetByteaPP(rules->hash.value);
+		bytea	   *hash = DatumGetByteaPP(spec->hash.value);
 
-		add_name(awaited, VARDATA_ANY(hash), VARSIZE_ANY_EXHDR(hash));
+		append_name(info, VARDATA_ANY(hash), VARSIZE_ANY_EXHDR(hash));
 	}
-	awaited->hash_length = awaited->length;
-	if (rules->what == WAIT_FOR_UPLOAD)
-		add_name(awaited, (char *) DatumGetUUIDP(rules->name.value)->data, UUID_LEN);
+	info->hash_length = info->length;
+	if (spec->what == WAIT_FOR_UPLOAD)
+		append_name(info, (char *) DatumGetUUIDP(spec->name.value)->data, UUID_LEN);
 	else
 	{
-		text	   *name = DatumGetTextPP(rules->name.value);
+		text	   *name = DatumGetTextPP(spec->name.value);
 
-		add_name(awaited, VARDATA_ANY(name),
-				 pg_mbcliplen(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name),
-							  WAIT_NAME_MAX - awaited->length));
+		append_name(info, VARDATA_ANY(name),
+					pg_mbcliplen(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name),
+								 WAIT_NAME_MAX - info->length));
 	}
 }
 
+/* Join the wait queue, if this session can be woken. */
 static void
-enter_wait_queue(WaitState *wait)
+join(WaitState *wait)
 {
-	WaitInfo	awaited;
+	WaitInfo	info;
 
 	if (current_wait != NULL || my_database_slot() == NULL)
 		return;
-	if (wait->rules->what == WAIT_FOR_JOB && wait->rules->queue == NULL)
+	if (wait->spec->what == WAIT_FOR_JOB && wait->spec->queue == NULL)
 		return;
 	register_exit_callback();
-	describe(wait, &awaited);
-	wait->waiter = waiter_allocate(&awaited);
+	describe(wait, &info);
+	wait->waiter = waiter_allocate(&info);
 	if (wait->waiter == NULL)
 		return;
 	current_wait = wait;
-	if (wait->rules->queue != NULL)
+	if (wait->spec->queue != NULL)
 	{
-		/* pinned by the transaction, which may end before the wait does */
-		pg_atomic_fetch_add_u32(&wait->rules->queue->pins, 1);
-		wait_queue_join(wait->waiter, wait->rules->queue);
+		/* the transaction has pinned it, too, and may end before the wait does */
+		pg_atomic_fetch_add_u32(&wait->spec->queue->pins, 1);
+		wait_queue_join(wait->waiter, wait->spec->queue);
 	}
 	else
-		wait_queue_join_keyed(wait->waiter, wait->rules->key);
+		wait_queue_join_keyed(wait->waiter, wait->spec->key);
 }
 
 /* ----- sleeping ----- */
 
-/* Is something amiss, so that what this one waits for could come unnoticed? */
+/* May what the session waits for come without waking it? */
 static bool
 needs_polling(void)
 {
 	return pg_atomic_read_u32(&my_database_slot()->prepared) != 0 || !worker_healthy(my_database_slot());
 }
 
-/* When to look again, called or not. */
+/* When to check again if the session is not woken before. */
 static TimestampTz
 next_check(WaitState *wait, TimestampTz now, TimestampTz again)
 {
@@ -191,7 +192,7 @@ next_check(WaitState *wait, TimestampTz now, TimestampTz again)
 
 /*
  * Sleep until the latch is set.  A client that has gone would never take what
- * this backend waits for, so its end is a reason to wake up, too.
+ * this session waits for, so the end of its connection wakes the session, too.
  */
 static void
 sleep_on_latch(long milliseconds, uint32 event)
@@ -216,7 +217,7 @@ sleep_on_latch(long milliseconds, uint32 event)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Sleep until there is reason to look; false: the time is up. */
+/* Sleep until a reason to check; false: the time is up. */
 static bool
 sleep_until_woken(WaitState *wait, TimestampTz again)
 {
@@ -228,34 +229,34 @@ sleep_until_woken(WaitState *wait, TimestampTz again)
 		TimestampTz until = next;
 
 		if (wait->waiter != NULL)
-			wait->owed = wait_queue_prepare_sleep(wait->waiter, wait->rules->queue, now, &until);
-		if (wait->owed != WAKE_UP_NONE)
+			wait->wake_up = wait_queue_prepare_sleep(wait->waiter, wait->spec->queue, now, &until);
+		if (wait->wake_up != WAKE_UP_NONE)
 			return true;
 		if (now >= next)
 			return now < wait->end;
 		sleep_on_latch(TimestampDifferenceMilliseconds(now, until),
-					   wait_event(wait->rules->what));
+					   wait_event(wait->spec->what));
 	}
 }
 
 static bool
-check_and_sleep(WaitState *wait, WaitCheck look, void *what)
+check_and_sleep(WaitState *wait, WaitCheck check, void *what)
 {
 	for (;;)
 	{
 		TimestampTz again = DT_NOEND;
 
-		if (look(what, &again))
+		if (check(what, &again))
 		{
-			/* one call was for this one, but others may be due as well */
-			if (wait->owed == WAKE_UP_CHECK)
-				wait->owed = WAKE_UP_NONE;
+			/* this wake-up is used; one to relay is for the next waiter, too */
+			if (wait->wake_up == WAKE_UP_CHECK)
+				wait->wake_up = WAKE_UP_NONE;
 			return true;
 		}
-		wait->owed = WAKE_UP_NONE;
-		if (wait->rules->rest)
+		wait->wake_up = WAKE_UP_NONE;
+		if (wait->spec->before_sleep)
 		{
-			wait->rules->rest();
+			wait->spec->before_sleep();
 			INJECT(wait_rested);
 		}
 		if (!sleep_until_woken(wait, again))
@@ -265,27 +266,27 @@ check_and_sleep(WaitState *wait, WaitCheck look, void *what)
 }
 
 /*
- * Look, and wait while it is not there; returns whether it is.  Who finds it
- * at once needs no place.
+ * Check, and wait while it is not there; returns whether it is.  A first check
+ * that succeeds needs no waiter.
  */
 bool
-wait_until(const WaitSpec *rules, WaitCheck look, void *what)
+wait_until(const WaitSpec *spec, WaitCheck check, void *what)
 {
-	WaitState	wait = {.rules = rules, .pause = 1, .owed = WAKE_UP_NONE};
+	WaitState	wait = {.spec = spec, .pause = 1, .wake_up = WAKE_UP_NONE};
 	TimestampTz again = DT_NOEND;
 	volatile bool found = false;
 
-	wait.end = GetCurrentTimestamp() + rules->microseconds;
-	if (look(what, &again))
+	wait.end = GetCurrentTimestamp() + spec->microseconds;
+	if (check(what, &again))
 		return true;
-	if (rules->microseconds == 0)
+	if (spec->microseconds == 0)
 		return false;
 
-	enter_wait_queue(&wait);
+	join(&wait);
 	PG_TRY();
 	{
 		INJECT(wait_joined);
-		found = check_and_sleep(&wait, look, what);
+		found = check_and_sleep(&wait, check, what);
 	}
 	PG_FINALLY();
 	{

@@ -13,23 +13,23 @@
 #include "shmem/shmem.h"
 
 /*
- * Look whether it is there by now, whatever the isolation level.  If not, *again may be set to a
- * time at which to look again, called or not.
+ * Checks whether it is there, by what is committed now at any isolation level.
+ * If it is not, the check may set *again to a time at which it must run again.
  */
 typedef bool (*WaitCheck) (void *what, TimestampTz *again);
 
 typedef struct WaitSpec
 {
 	WaitKind	what;
-	int64		microseconds;	/* at most */
-	QueueSlot  *queue;			/* whose line to wait in; NULL: the key's */
+	int64		microseconds;	/* to wait at most */
+	QueueSlot  *queue;			/* to wait in; NULL: the keyed wait queue */
 	uint64		key;
-	NullableDatum name;			/* for others to see: of the queue, the
-								 * variant, text; or the upload, uuid */
+	NullableDatum name;			/* text of the queue or the variant, or uuid
+								 * of the upload, for view waiting */
 	NullableDatum hash;			/* of the variant */
-	void		(*rest) (void); /* before each sleep */
+	void		(*before_sleep) (void); /* or NULL */
 } WaitSpec;
 
-extern bool wait_until(const WaitSpec *rules, WaitCheck look, void *what);
+extern bool wait_until(const WaitSpec *spec, WaitCheck check, void *what);
 
 #endif

@@ -1,19 +1,24 @@
 /*-------------------------------------------------------------------------
  *
  * wait_queue.c
- *		Lines of waiting backends, and calling them at commit.
+ *		Queues of waiting sessions, and waking them at commit.
  *
- * Who waits for a job stands in its queue's line, from before it looks until
- * it leaves: so a commit either is seen by the look or finds the waiter.  A
- * commit calls as many as it made jobs ready, the longest waiting first, and
- * rather one that sleeps than one that looks already.  Who leaves with a call
- * that it has not used passes it on.
+ * A session that waits for a job joins the wait queue of the job's queue before
+ * it checks for a job, and leaves when it stops waiting.  So each commit is
+ * either visible to the check or finds the waiter.  A commit wakes as many
+ * waiters as it made jobs ready: those that have waited longest first, and
+ * sleeping ones before ones that are checking already.  A waiter that leaves
+ * without having used its wake-up passes it on.
  *
- * The first in line keeps the time: it sleeps until the next job is due, the
- * others until they are called.
+ * The first waiter of a queue keeps the time: it sleeps until the next job is
+ * due, and the others until they are woken.
  *
- * Who waits for an upload or a variant stands in one of a fixed number of
- * lines, by a hash of what it waits for, and all with the same hash are called.
+ * A session that waits for an upload or a variant joins one of a fixed number of
+ * keyed wait queues, by a hash of what it waits for.  Waking a key wakes every
+ * waiter with that key.
+ *
+ * A commit callback calls the functions that wake.  They cannot fail: they
+ * allocate nothing, and LWLockAcquire raises no error.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,7 +31,7 @@
 #include "shmem/shmem.h"
 #include "shmem/wait_queue.h"
 
-/* latches that are set after the spinlock is released */
+/* latches that are set after one round under the lock */
 #define LATCHES 16
 
 static Waiter *
@@ -35,45 +40,46 @@ waiter_at(dlist_iter iter)
 	return dlist_container(Waiter, node, iter.cur);
 }
 
-/* ----- calling ----- */
+/* ----- waking ----- */
 
 /*
- * Call sleepers first, then lookers, up to a number; under the mutex.  Gives
- * the latches of the sleepers.  Returns how many were called.
+ * Mark waiters as woken, up to a number: sleeping ones first, then ones that are
+ * checking.  The caller holds the queue's lock, and sets the latches of the
+ * sleeping ones after it has released it.  Returns the number of marked waiters.
  */
 static int
-mark_woken(dlist_head *line, int64 count, bool relay, Latch **latches, int *nlatches)
+mark_woken(dlist_head *wait_queue, int64 count, bool relay, Latch **latches, int *nlatches)
 {
 	dlist_iter	iter;
-	int			called = 0;
+	int			marked = 0;
 
 	*nlatches = 0;
-	dlist_foreach(iter, line)
+	dlist_foreach(iter, wait_queue)
 	{
 		Waiter	   *waiter = waiter_at(iter);
 
-		if (called >= count || *nlatches == LATCHES)
-			return called;
+		if (marked >= count || *nlatches == LATCHES)
+			return marked;
 		if (waiter->checking || waiter->woken)
 			continue;
 		waiter->woken = true;
 		waiter->relay = relay;
 		latches[(*nlatches)++] = waiter->latch;
-		called++;
+		marked++;
 	}
-	dlist_foreach(iter, line)
+	dlist_foreach(iter, wait_queue)
 	{
 		Waiter	   *waiter = waiter_at(iter);
 
-		if (called >= count)
+		if (marked >= count)
 			break;
 		if (!waiter->checking || waiter->woken)
 			continue;
 		waiter->woken = true;
 		waiter->relay = relay;
-		called++;
+		marked++;
 	}
-	return called;
+	return marked;
 }
 
 static void
@@ -91,18 +97,18 @@ wake_from_queue(QueueSlot *queue, int64 count, bool relay)
 
 	do
 	{
-		int			called;
+		int			marked;
 
-		SpinLockAcquire(&queue->mutex);
-		called = mark_woken(&queue->wait_queue, count, relay, latches, &nlatches);
-		queue->counters[COUNTER_WOKEN] += called;
-		SpinLockRelease(&queue->mutex);
+		LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
+		marked = mark_woken(&queue->wait_queue, count, relay, latches, &nlatches);
+		queue->counters[COUNTER_WOKEN] += marked;
+		LWLockRelease(&queue->lock);
 		set_latches(latches, nlatches);
-		count -= called;
+		count -= marked;
 	} while (nlatches == LATCHES && count > 0);
 }
 
-/* Call as many as there are jobs. */
+/* Wake as many waiters as jobs became ready. */
 void
 wake_queue_waiters(QueueSlot *queue, int64 count)
 {
@@ -116,16 +122,16 @@ wake_all_queue_waiters(QueueSlot *queue)
 	wake_from_queue(queue, PG_INT64_MAX, false);
 }
 
-/* The next due time has changed: let the first in line see it. */
+/* The next due time has changed: the first waiter sleeps until the new one. */
 void
 wake_timekeeper(QueueSlot *queue)
 {
 	Latch	   *latch = NULL;
 
-	SpinLockAcquire(&queue->mutex);
+	LWLockAcquire(&queue->lock, LW_SHARED);
 	if (!dlist_is_empty(&queue->wait_queue))
 		latch = dlist_head_element(Waiter, node, &queue->wait_queue)->latch;
-	SpinLockRelease(&queue->mutex);
+	LWLockRelease(&queue->lock);
 	if (latch)
 		SetLatch(latch);
 }
@@ -139,7 +145,7 @@ keyed_wait_queue(uint64 key)
 void
 wake_key_waiters(uint64 key)
 {
-	KeyedWaitQueue *line = keyed_wait_queue(key);
+	KeyedWaitQueue *queue = keyed_wait_queue(key);
 	Latch	   *latches[LATCHES];
 	int			nlatches;
 
@@ -148,8 +154,8 @@ wake_key_waiters(uint64 key)
 		dlist_iter	iter;
 
 		nlatches = 0;
-		SpinLockAcquire(&line->mutex);
-		dlist_foreach(iter, &line->wait_queue)
+		LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
+		dlist_foreach(iter, &queue->waiters)
 		{
 			Waiter	   *waiter = waiter_at(iter);
 
@@ -160,26 +166,26 @@ wake_key_waiters(uint64 key)
 			waiter->woken = true;
 			latches[nlatches++] = waiter->latch;
 		}
-		SpinLockRelease(&line->mutex);
+		LWLockRelease(&queue->lock);
 		set_latches(latches, nlatches);
 	} while (nlatches == LATCHES);
 }
 
 /* ----- waiting ----- */
 
-/* NULL: all places are taken. */
+/* A free waiter for this session; NULL: pictrepo.max_waiters are in use. */
 Waiter *
-waiter_allocate(const WaitInfo *awaited)
+waiter_allocate(const WaitInfo *info)
 {
 	Waiter	   *waiter = NULL;
 
-	SpinLockAcquire(&shmem->mutex);
+	LWLockAcquire(shmem->waiter_lock, LW_EXCLUSIVE);
 	if (!dlist_is_empty(&shmem->free_waiters))
 	{
 		waiter = dlist_container(Waiter, node, dlist_pop_head_node(&shmem->free_waiters));
-		waiter->info = *awaited;
+		waiter->info = *info;
 	}
-	SpinLockRelease(&shmem->mutex);
+	LWLockRelease(shmem->waiter_lock);
 	if (waiter != NULL)
 	{
 		waiter->latch = &MyProc->procLatch;
@@ -193,39 +199,42 @@ waiter_allocate(const WaitInfo *awaited)
 void
 waiter_release(Waiter *waiter)
 {
-	SpinLockAcquire(&shmem->mutex);
+	LWLockAcquire(shmem->waiter_lock, LW_EXCLUSIVE);
 	waiter->info.pid = 0;
 	dlist_push_head(&shmem->free_waiters, &waiter->node);
-	SpinLockRelease(&shmem->mutex);
+	LWLockRelease(shmem->waiter_lock);
 }
 
 void
 wait_queue_join(Waiter *waiter, QueueSlot *queue)
 {
-	SpinLockAcquire(&queue->mutex);
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	dlist_push_tail(&queue->wait_queue, &waiter->node);
-	SpinLockRelease(&queue->mutex);
+	LWLockRelease(&queue->lock);
 }
 
 void
 wait_queue_join_keyed(Waiter *waiter, uint64 key)
 {
-	KeyedWaitQueue *line = keyed_wait_queue(key);
+	KeyedWaitQueue *queue = keyed_wait_queue(key);
 
 	waiter->key = key;
-	SpinLockAcquire(&line->mutex);
-	dlist_push_tail(&line->wait_queue, &waiter->node);
-	SpinLockRelease(&line->mutex);
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
+	dlist_push_tail(&queue->waiters, &waiter->node);
+	LWLockRelease(&queue->lock);
 }
 
-/* The mutex of the line that a waiter is in; queue NULL: a keyed one. */
-static slock_t *
-wait_queue_mutex(const Waiter *waiter, QueueSlot *queue)
+/* The lock of the wait queue that a waiter is in; queue NULL: a keyed one. */
+static LWLock *
+wait_queue_lock(const Waiter *waiter, QueueSlot *queue)
 {
-	return queue != NULL ? &queue->mutex : &keyed_wait_queue(waiter->key)->mutex;
+	return queue != NULL ? &queue->lock : &keyed_wait_queue(waiter->key)->lock;
 }
 
-/* Under the mutex: take the due time over, so that nobody else acts on it. */
+/*
+ * Has the due time come for the first waiter?  Then it takes the due time over,
+ * so that no other session acts on it.  The caller holds the queue's lock.
+ */
 static bool
 due_now(const Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *until)
 {
@@ -242,82 +251,81 @@ due_now(const Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *un
 }
 
 /*
- * There was nothing: may this backend sleep, and until when at most?  If not,
- * it is looking again.
+ * The check found nothing.  WAKE_UP_NONE: the session may sleep, until the given
+ * time at most.  Else it must check again.
  */
 WakeUp
 wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *until)
 {
-	slock_t    *mutex = wait_queue_mutex(waiter, queue);
-	WakeUp		call = WAKE_UP_NONE;
+	LWLock	   *lock = wait_queue_lock(waiter, queue);
+	WakeUp		wake_up = WAKE_UP_NONE;
 
-	SpinLockAcquire(mutex);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
 	if (waiter->woken)
-		call = waiter->relay ? WAKE_UP_RELAY : WAKE_UP_CHECK;
+		wake_up = waiter->relay ? WAKE_UP_RELAY : WAKE_UP_CHECK;
 	else if (due_now(waiter, queue, now, until))
-		call = WAKE_UP_RELAY;
+		wake_up = WAKE_UP_RELAY;
 	waiter->woken = false;
-	waiter->checking = call != WAKE_UP_NONE;
-	SpinLockRelease(mutex);
-	return call;
+	waiter->checking = wake_up != WAKE_UP_NONE;
+	LWLockRelease(lock);
+	return wake_up;
 }
 
 /*
- * Whoever is next in line keeps the time from now on.  owed: a call that is
- * for somebody else, because this backend did not come to look, or is to be
- * relayed.
+ * The next waiter keeps the time from now on.  unused: a wake-up that this
+ * session has not used, or must relay.
  */
 static void
-leave_queue(Waiter *waiter, QueueSlot *queue, WakeUp owed)
+leave_queue(Waiter *waiter, QueueSlot *queue, WakeUp unused)
 {
 	bool		was_first;
 	bool		timed;
 
-	SpinLockAcquire(&queue->mutex);
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	was_first = dlist_head_element(Waiter, node, &queue->wait_queue) == waiter;
 	dlist_delete(&waiter->node);
 	if (waiter->woken)
-		owed = waiter->relay || owed == WAKE_UP_RELAY ? WAKE_UP_RELAY : WAKE_UP_CHECK;
+		unused = waiter->relay || unused == WAKE_UP_RELAY ? WAKE_UP_RELAY : WAKE_UP_CHECK;
 	timed = queue->next_due != DT_NOEND;
-	SpinLockRelease(&queue->mutex);
+	LWLockRelease(&queue->lock);
 
-	if (owed != WAKE_UP_NONE)
-		wake_from_queue(queue, 1, owed == WAKE_UP_RELAY);
+	if (unused != WAKE_UP_NONE)
+		wake_from_queue(queue, 1, unused == WAKE_UP_RELAY);
 	if (was_first && timed)
 		wake_timekeeper(queue);
 }
 
 void
-wait_queue_leave(Waiter *waiter, QueueSlot *queue, WakeUp owed)
+wait_queue_leave(Waiter *waiter, QueueSlot *queue, WakeUp unused)
 {
 	if (queue != NULL)
-		leave_queue(waiter, queue, owed);
+		leave_queue(waiter, queue, unused);
 	else
 	{
-		KeyedWaitQueue *line = keyed_wait_queue(waiter->key);
+		KeyedWaitQueue *keyed = keyed_wait_queue(waiter->key);
 
-		SpinLockAcquire(&line->mutex);
+		LWLockAcquire(&keyed->lock, LW_EXCLUSIVE);
 		dlist_delete(&waiter->node);
-		SpinLockRelease(&line->mutex);
+		LWLockRelease(&keyed->lock);
 	}
 }
 
-/* A look has seen a job that is not due yet. */
+/* A check has seen a job that is due later. */
 void
 wait_queue_expect_due(QueueSlot *queue, TimestampTz due)
 {
 	bool		sooner;
 
-	SpinLockAcquire(&queue->mutex);
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	sooner = due < queue->next_due;
 	if (sooner)
 		queue->next_due = due;
-	SpinLockRelease(&queue->mutex);
+	LWLockRelease(&queue->lock);
 	if (sooner)
 		wake_timekeeper(queue);
 }
 
-/* What the two sides agree upon: the database, the kind, and what names it. */
+/* The key of a wait: a hash of the database, the kind, and the two parts of its name. */
 uint64
 wait_key(char kind, const void *a, int alen, const void *b, int blen)
 {

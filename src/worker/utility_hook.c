@@ -106,7 +106,7 @@ send_worker_away(DatabaseSlot *database)
 	hold_worker(database, GetCurrentTimestamp() + HOLD_LASTS);
 	for (int waited = 0; waited < STOP_WAIT_MS; waited += 10)
 	{
-		if (database->worker_state !=WORKER_RUNNING && database->worker_state !=WORKER_STARTING)
+		if (database->worker_state != WORKER_RUNNING && database->worker_state != WORKER_STARTING)
 			break;
 		worker_request(database, WORKER_REQ_STOP);
 		pg_usleep(10 * 1000);

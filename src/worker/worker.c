@@ -61,7 +61,7 @@ worker_end_callback(int code, Datum unused)
 {
 	DatabaseSlot *database = my_database_slot();
 
-	if (database->worker_state !=WORKER_RUNNING || database->worker_pid != MyProcPid)
+	if (database->worker_state != WORKER_RUNNING || database->worker_pid != MyProcPid)
 		return;
 	database->worker_next_try = GetCurrentTimestamp() +
 		(database->worker_failures > 1 ? USECS_PER_SEC << Min(database->worker_failures, 6) : 0);
@@ -125,7 +125,7 @@ note_unwanted(void)
 		return;
 	SpinLockAcquire(&shmem->mutex);
 	if (database->creations == creations_seen &&
-		(database->worker_state !=WORKER_RUNNING || database->worker_pid == MyProcPid))
+		(database->worker_state != WORKER_RUNNING || database->worker_pid == MyProcPid))
 	{
 		database->worker_state = WORKER_UNWANTED;
 		database->worker_pid = 0;

@@ -73,7 +73,7 @@ take_slot(void)
 	static int	last = 0;
 	Notification *notice = NULL;
 
-	SpinLockAcquire(&shmem->mutex);
+	LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < NOTIFICATIONS_MAX && shmem->notifications_taken < NOTIFICATIONS_MAX; i++)
 	{
 		last = (last + 1) % NOTIFICATIONS_MAX;
@@ -86,7 +86,7 @@ take_slot(void)
 			break;
 		}
 	}
-	SpinLockRelease(&shmem->mutex);
+	LWLockRelease(shmem->notification_lock);
 	return notice;
 }
 
@@ -142,10 +142,10 @@ send_queue_notification(QueueSlot *queue)
 	char		name[KEY_MAX + 1] = {0};
 	pg_uuid_t	job;
 
-	SpinLockAcquire(&queue->mutex);
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	queue->notify_pending = false;
 	job = queue->notify_job_id;
-	SpinLockRelease(&queue->mutex);
+	LWLockRelease(&queue->lock);
 	memcpy(name, queue->key.name, KEY_MAX);
 	Async_Notify("queue_status_channel", job_payload(&job, name));
 }
@@ -167,10 +167,10 @@ take_notifications(void)
 	{
 		Notification *notice = &shmem->notification_slots[i];
 
-		SpinLockAcquire(&shmem->mutex);
+		LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
 		if (notice->database != MyDatabaseId || !notice->ready)
 			notice = NULL;
-		SpinLockRelease(&shmem->mutex);
+		LWLockRelease(shmem->notification_lock);
 		if (notice != NULL)
 			sent_notifications = lappend(sent_notifications, notice);
 	}
@@ -189,9 +189,9 @@ finish_queue_notifications(bool sent)
 
 		if (!sent)
 		{
-			SpinLockAcquire(&queue->mutex);
+			LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 			queue->notify_pending = true;
-			SpinLockRelease(&queue->mutex);
+			LWLockRelease(&queue->lock);
 		}
 		queue_slot_unpin(queue);
 	}
@@ -204,13 +204,13 @@ free_sent_notifications(void)
 {
 	ListCell   *cell;
 
-	SpinLockAcquire(&shmem->mutex);
+	LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
 	foreach(cell, sent_notifications)
 	{
 		((Notification *) lfirst(cell))->database = InvalidOid;
 		shmem->notifications_taken--;
 	}
-	SpinLockRelease(&shmem->mutex);
+	LWLockRelease(shmem->notification_lock);
 }
 
 static void

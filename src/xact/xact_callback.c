@@ -92,7 +92,7 @@ apply_pending_queue(PendingQueue *change)
 	int64		wake = change->ready;
 	bool		notice;
 
-	SpinLockAcquire(&queue->mutex);
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	low_water_marks_lower(&queue->low_water_marks, &change->came);
 	for (int i = 0; i < QUEUE_COUNTERS; i++)
 		queue->counters[i] += change->counters[i];
@@ -111,7 +111,7 @@ apply_pending_queue(PendingQueue *change)
 		queue->notify_pending = true;
 		queue->notify_job_id = change->notify_job_id;
 	}
-	SpinLockRelease(&queue->mutex);
+	LWLockRelease(&queue->lock);
 
 	if (change->configured)
 		wake_all_queue_waiters(queue);
@@ -130,7 +130,7 @@ publish_notifications(PendingChanges *all)
 
 	if (slist_is_empty(&all->notifications))
 		return;
-	SpinLockAcquire(&shmem->mutex);
+	LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
 	slist_foreach(iter, &all->notifications)
 	{
 		Notification *notification = slist_container(PendingNotification, node, iter.cur)->notification;
@@ -138,7 +138,7 @@ publish_notifications(PendingChanges *all)
 		notification->number = ++shmem->notifications;
 		notification->ready = true;
 	}
-	SpinLockRelease(&shmem->mutex);
+	LWLockRelease(shmem->notification_lock);
 	worker_request(my_database_slot(), WORKER_REQ_NOTIFY);
 }
 
@@ -182,9 +182,9 @@ give_claims_back(PendingQueue *change)
 {
 	if (change->claimed == 0)
 		return;
-	SpinLockAcquire(&change->queue->mutex);
+	LWLockAcquire(&change->queue->lock, LW_EXCLUSIVE);
 	low_water_marks_lower(&change->queue->low_water_marks, &change->taken);
-	SpinLockRelease(&change->queue->mutex);
+	LWLockRelease(&change->queue->lock);
 	wake_queue_waiters(change->queue, change->claimed);
 }
 
@@ -193,13 +193,13 @@ free_notifications(PendingChanges *level)
 {
 	slist_iter	iter;
 
-	SpinLockAcquire(&shmem->mutex);
+	LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
 	slist_foreach(iter, &level->notifications)
 	{
 		slist_container(PendingNotification, node, iter.cur)->notification->database = InvalidOid;
 		shmem->notifications_taken--;
 	}
-	SpinLockRelease(&shmem->mutex);
+	LWLockRelease(shmem->notification_lock);
 }
 
 static void
@@ -286,9 +286,9 @@ prepare_pending(PendingChanges *all)
 	{
 		QueueSlot  *queue = slist_container(PendingQueue, node, iter.cur)->queue;
 
-		SpinLockAcquire(&queue->mutex);
+		LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 		low_water_marks_forget(&queue->low_water_marks);
-		SpinLockRelease(&queue->mutex);
+		LWLockRelease(&queue->lock);
 		wake_all_queue_waiters(queue);
 	}
 	free_notifications(all);
