@@ -60,7 +60,9 @@ static const struct config_enum_entry notify_modes[] = {
 static const struct config_enum_entry cursor_modes[] = {
 	{"on", LOW_WATER_MARKS_ON, false},
 	{"off", LOW_WATER_MARKS_OFF, false},
+#ifdef PICTREPO_INJECTION
 	{"corrupt", LOW_WATER_MARKS_CORRUPT, true},
+#endif
 	{NULL, 0, false}
 };
 

@@ -19,7 +19,9 @@ typedef enum LowWaterMarkMode
 {
 	LOW_WATER_MARKS_OFF,
 	LOW_WATER_MARKS_ON,
-	LOW_WATER_MARKS_CORRUPT,	/* spoilt at random, for tests */
+#ifdef PICTREPO_INJECTION
+	LOW_WATER_MARKS_CORRUPT,	/* wrong at random, for tests */
+#endif
 } LowWaterMarkMode;
 
 /* loaded by the postmaster, so that shared memory and workers can be had? */

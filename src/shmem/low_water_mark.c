@@ -1,22 +1,24 @@
 /*-------------------------------------------------------------------------
  *
  * low_water_mark.c
- *		Where a queue's first ready job is, so that pops need not look for it.
+ *		Where the first ready jobs of a queue are, so that pops begin there.
  *
- * Jobs that are gone leave dead index entries at the front of their queue,
- * for as long as some snapshot could see them; a pop that begins at the front
- * wades through them all.  The cursor has, for each priority, a lower bound of
- * the ready jobs: pops begin there, and raise it behind what they claimed.
+ * Deleted jobs leave dead index entries at the front of their queue for as long
+ * as a snapshot could see them.  A pop that begins at the front reads all of
+ * these entries.  The low-water marks of a queue are lower bounds of its ready
+ * jobs, one for each priority.  A pop begins at the bound, and raises it to the
+ * last job that it claimed.
  *
- * A job that becomes ready lowers the bound when its transaction commits.  What
- * a pop must not raise the bound over are jobs that were committed after its
- * snapshot was taken.  Those that are older than LOW_WATER_MARK_LAG by then have come
- * late and are written down one by one; all others are not older, and no bound
- * gets closer to the present than that.
+ * A commit that makes a job ready lowers the bound.  A pop must not raise the
+ * bound past jobs that were committed after its snapshot.  Of these jobs, the
+ * ones that are older than LOW_WATER_MARK_LAG at their commit come late: the
+ * queue keeps the positions of the latest of them.  All other such jobs are
+ * newer than the lag, and no bound comes closer to the present than the lag.
  *
- * The cursor is a hint.  A pop that finds nothing with it looks at everything,
- * and so does one from time to time: a full look.  What is committed while it
- * looks is gathered beside and added at its end.
+ * The marks are a hint.  A pop that finds nothing with them scans the whole
+ * queue, and from time to time another pop does: a full scan.  Commits that
+ * happen during a full scan collect their jobs, and the end of the scan adds
+ * these to what the scan saw.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,14 +35,14 @@
 
 #define LOW_WATER_MARK_LAG (10 * INT64CONST(1000))
 
-/* a full look that was not ended after this time never will be */
+/* a full scan that has not ended after this time never will */
 #define FULL_SCAN_LASTS (60 * USECS_PER_SEC)
 
-/* full looks come this often, and take at most one part in so many of the time */
+/* full scans run this often, and take at most 1/FULL_SCAN_SHARE of the time */
 #define FULL_SCAN_INTERVAL USECS_PER_SEC
 #define FULL_SCAN_SHARE 50
 
-/* Within one priority. */
+/* The order of jobs within one priority. */
 static bool
 comes_before(const JobPosition *a, const JobPosition *b)
 {
@@ -65,7 +67,7 @@ has_level(const ReadyBounds *bounds, int i, int32 priority)
 	return i < bounds->levels && bounds->first[i].priority == priority;
 }
 
-/* A bound for the job's priority; false: there is no place for one more. */
+/* Lower the bound of the job's priority; false: no room for one more priority. */
 bool
 ready_bounds_add(ReadyBounds *bounds, const JobPosition *job)
 {
@@ -90,42 +92,44 @@ ready_bounds_add(ReadyBounds *bounds, const JobPosition *job)
 }
 
 static void
-lower_bound(LowWaterMarks *cursor, const JobPosition *job, TimestampTz now)
+lower_bound(LowWaterMarks *marks, const JobPosition *job, TimestampTz now)
 {
-	ReadyBounds *bounds = &cursor->bounds;
+	ReadyBounds *bounds = &marks->bounds;
 	int			i = find_level(bounds, job->priority);
 
-	if (cursor->full_scan != 0)
-		ready_bounds_add(&cursor->found, job);
+	if (marks->full_scan != 0)
+		ready_bounds_add(&marks->found, job);
 	if (job->run_at < now - LOW_WATER_MARK_LAG ||
 		(has_level(bounds, i, job->priority) && comes_before(job, &bounds->first[i])))
-		cursor->came_late[cursor->late++ % LATE_JOBS_KEPT] = *job;
+		marks->came_late[marks->late++ % LATE_JOBS_KEPT] = *job;
 	if (bounds->complete)
 		ready_bounds_add(bounds, job);
 }
 
-/* Jobs have become ready, of which these are the first of their priorities. */
+/* A transaction made jobs ready; these are the first of each priority. */
 void
-low_water_marks_lower(LowWaterMarks *cursor, const ReadyBounds *jobs)
+low_water_marks_lower(LowWaterMarks *marks, const ReadyBounds *jobs)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (!jobs->complete)
-		low_water_marks_forget(cursor);
+		low_water_marks_forget(marks);
 	for (int i = 0; i < jobs->levels; i++)
-		lower_bound(cursor, &jobs->first[i], now);
+		lower_bound(marks, &jobs->first[i], now);
 }
 
-/* Only a full look will find out where jobs are. */
+/* After this, only a full scan finds out where the ready jobs are. */
 void
-low_water_marks_forget(LowWaterMarks *cursor)
+low_water_marks_forget(LowWaterMarks *marks)
 {
-	memset(&cursor->bounds, 0, sizeof(ReadyBounds));
-	cursor->full_scan = 0;
-	cursor->late += LATE_JOBS_KEPT + 1;
+	memset(&marks->bounds, 0, sizeof(ReadyBounds));
+	marks->full_scan = 0;
+	marks->late += LATE_JOBS_KEPT + 1;
 }
 
-/* For tests: what a broken cursor could look like. */
+#ifdef PICTREPO_INJECTION
+
+/* What broken marks could look like. */
 static void
 corrupt(ReadyBounds *bounds)
 {
@@ -153,9 +157,12 @@ corrupt(ReadyBounds *bounds)
 	}
 }
 
+#endif
+
 /*
- * Before a pop takes its snapshot.  False: there is no cursor, or it is time
- * for a full look.  Jobs of prepared transactions become ready unnoticed.
+ * Before a pop takes its snapshot.  False: the pop cannot use the marks, or it
+ * is time for a full scan.  Prepared transactions make jobs ready without
+ * lowering the marks.
  */
 bool
 low_water_marks_read(LowWaterMarkView *view, QueueSlot *queue)
@@ -175,12 +182,14 @@ low_water_marks_read(LowWaterMarkView *view, QueueSlot *queue)
 	usable = view->bounds.complete && view->now < queue->low_water_marks.next_full_scan;
 	LWLockRelease(&queue->lock);
 
+#ifdef PICTREPO_INJECTION
 	if (guc_cursor_mode == LOW_WATER_MARKS_CORRUPT)
 		corrupt(&view->bounds);
+#endif
 	return usable;
 }
 
-/* Before a full look takes its snapshot. */
+/* Before a full scan takes its snapshot. */
 void
 full_scan_begin(LowWaterMarkView *view, QueueSlot *queue)
 {
@@ -207,11 +216,11 @@ full_scan_begin(LowWaterMarkView *view, QueueSlot *queue)
 	LWLockRelease(&queue->lock);
 }
 
-/* The bounds of the view are what the full look saw: they become everybody's. */
+/* The bounds of the view are what the full scan saw: they become the queue's. */
 void
 full_scan_end(LowWaterMarkView *view)
 {
-	LowWaterMarks *cursor;
+	LowWaterMarks *marks;
 	ReadyBounds bounds = view->bounds;
 	TimestampTz end = GetCurrentTimestamp();
 
@@ -220,33 +229,33 @@ full_scan_end(LowWaterMarkView *view)
 	for (int i = 0; i < bounds.levels; i++)
 		bounds.first[i].run_at = Min(bounds.first[i].run_at, view->now - LOW_WATER_MARK_LAG);
 
-	cursor = &view->queue->low_water_marks;
+	marks = &view->queue->low_water_marks;
 	LWLockAcquire(&view->queue->lock, LW_EXCLUSIVE);
-	if (cursor->full_scan == view->full_scan)
+	if (marks->full_scan == view->full_scan)
 	{
-		for (int i = 0; i < cursor->found.levels; i++)
-			ready_bounds_add(&bounds, &cursor->found.first[i]);
-		bounds.complete = bounds.complete && cursor->found.complete;
-		cursor->bounds = bounds;
-		cursor->full_scan = 0;
-		cursor->next_full_scan = end +
+		for (int i = 0; i < marks->found.levels; i++)
+			ready_bounds_add(&bounds, &marks->found.first[i]);
+		bounds.complete = bounds.complete && marks->found.complete;
+		marks->bounds = bounds;
+		marks->full_scan = 0;
+		marks->next_full_scan = end +
 			Max(FULL_SCAN_INTERVAL, (end - view->now) * FULL_SCAN_SHARE);
 	}
 	LWLockRelease(&view->queue->lock);
 }
 
 /*
- * Under the mutex: keep a bound below the jobs that came late since the view
- * was taken; false: there were too many.
+ * Keep a bound below the jobs that came late since the view was taken; false:
+ * more came than the queue keeps.  The caller holds the queue's lock.
  */
 static bool
-keep_below_late_jobs(const LowWaterMarks *cursor, const LowWaterMarkView *view, JobPosition *bound)
+keep_below_late_jobs(const LowWaterMarks *marks, const LowWaterMarkView *view, JobPosition *bound)
 {
-	if (cursor->late - view->late > LATE_JOBS_KEPT)
+	if (marks->late - view->late > LATE_JOBS_KEPT)
 		return false;
-	for (uint64 i = view->late; i < cursor->late; i++)
+	for (uint64 i = view->late; i < marks->late; i++)
 	{
-		const JobPosition *job = &cursor->came_late[i % LATE_JOBS_KEPT];
+		const JobPosition *job = &marks->came_late[i % LATE_JOBS_KEPT];
 
 		if (job->priority == bound->priority && comes_before(job, bound))
 			*bound = *job;
@@ -255,14 +264,14 @@ keep_below_late_jobs(const LowWaterMarks *cursor, const LowWaterMarkView *view, 
 }
 
 /*
- * Of the jobs that the pop could see with this priority, none before the
- * given one is ready any more.
+ * Of the jobs with this priority that the pop could see, none before the given
+ * position is ready any more.
  */
 void
 low_water_mark_raise(const LowWaterMarkView *view, const JobPosition *bound)
 {
 	JobPosition closest = *bound;
-	LowWaterMarks *cursor;
+	LowWaterMarks *marks;
 	int			i;
 
 	if (view->queue == NULL)
@@ -273,12 +282,12 @@ low_water_mark_raise(const LowWaterMarkView *view, const JobPosition *bound)
 		memset(&closest.id, 0, UUID_LEN);
 	}
 
-	cursor = &view->queue->low_water_marks;
+	marks = &view->queue->low_water_marks;
 	LWLockAcquire(&view->queue->lock, LW_EXCLUSIVE);
-	i = find_level(&cursor->bounds, closest.priority);
-	if (has_level(&cursor->bounds, i, closest.priority) &&
-		keep_below_late_jobs(cursor, view, &closest) &&
-		comes_before(&cursor->bounds.first[i], &closest))
-		cursor->bounds.first[i] = closest;
+	i = find_level(&marks->bounds, closest.priority);
+	if (has_level(&marks->bounds, i, closest.priority) &&
+		keep_below_late_jobs(marks, view, &closest) &&
+		comes_before(&marks->bounds.first[i], &closest))
+		marks->bounds.first[i] = closest;
 	LWLockRelease(&view->queue->lock);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * low_water_mark.h
- *		Where a queue's first ready job is, so that pops need not look for it.
+ *		Where the first ready jobs of a queue are, so that pops begin there.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,13 +10,13 @@
 
 #include "shmem/shmem.h"
 
-/* What one pop knows of the cursor */
+/* What one pop knows of the marks */
 typedef struct LowWaterMarkView
 {
-	QueueSlot  *queue;			/* NULL: there is no cursor to use or to mend */
+	QueueSlot  *queue;			/* NULL: the pop uses and changes no marks */
 	TimestampTz now;			/* before the snapshot of the pop */
-	uint64		late;			/* jobs that had come late by then */
-	uint64		full_scan;		/* its number; 0: it is not for others */
+	uint64		late;			/* number of jobs that had come late by then */
+	uint64		full_scan;		/* its number; 0: other pops do not use it */
 	ReadyBounds bounds;
 } LowWaterMarkView;
 
@@ -26,8 +26,8 @@ extern void full_scan_end(LowWaterMarkView *view);
 extern bool ready_bounds_add(ReadyBounds *bounds, const JobPosition *job);
 extern void low_water_mark_raise(const LowWaterMarkView *view, const JobPosition *bound);
 
-/* Under the queue's mutex, at the end of a transaction */
-extern void low_water_marks_lower(LowWaterMarks *cursor, const ReadyBounds *jobs);
-extern void low_water_marks_forget(LowWaterMarks *cursor);
+/* At the end of a transaction, with the queue's lock held */
+extern void low_water_marks_lower(LowWaterMarks *marks, const ReadyBounds *jobs);
+extern void low_water_marks_forget(LowWaterMarks *marks);
 
 #endif

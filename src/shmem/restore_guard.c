@@ -1,21 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * restore_guard.c
- *		Restores of dumps, from which the worker keeps away.
+ *		Keeping the worker away while a dump is restored.
  *
- * A restore takes one transaction per table.  In between, a schedule is there
- * whose job is not, or an image whose variants are not: a worker that went by
- * what it sees would push the one and remove the other, and the restore would
- * fail or have lost something.
+ * A restore takes one transaction per table.  In between, a schedule may be there
+ * without its job, or an image without its variants.  A worker that acted on
+ * this would push the job and remove the image, and the restore would fail or
+ * lose rows.
  *
- * Nothing tells the server that a dump is restored, but all that pg_dump writes
- * turns check_function_bodies off first.  A session that has done so, and
- * creates the extension or copies into its tables, has a lock from then on until
- * it ends.  The worker's duties need the lock as well, and do not wait for it.
+ * The server does not know that a dump is being restored.  But every dump of
+ * pg_dump turns check_function_bodies off first.  A session that has done so, and
+ * creates the extension or copies into its tables, holds a lock until it ends.
+ * Each maintenance task needs the same lock, and does not wait for it.
  *
- * Only with preload is every statement seen.  But the triggers see rows that
- * come by whatever way; an application's are told from a dump's by the search
- * path, which is empty there.
+ * The utility hook sees statements only with preload.  The triggers see rows in
+ * any case.  They tell rows of a dump from rows of an application by the
+ * search_path, which a dump leaves empty.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,10 +34,10 @@
 #include "shmem/shmem.h"
 
 /* for a worker without shared memory */
-static TimestampTz seen_restored = DT_NOBEGIN;
+static TimestampTz last_restore_seen = DT_NOBEGIN;
 
 static LOCKTAG
-lock_of_restores(void)
+restore_lock_tag(void)
 {
 	LOCKTAG		tag;
 
@@ -45,7 +45,7 @@ lock_of_restores(void)
 	return tag;
 }
 
-/* Dumps name the schema of each table. */
+/* A dump names the schema of each table. */
 bool
 restore_guard_recognizes(Node *statement)
 {
@@ -62,17 +62,17 @@ restore_guard_recognizes(Node *statement)
 	return false;
 }
 
-/* Waits for a duty that is under way. */
+/* Waits for a maintenance task that runs. */
 void
 restore_guard_enter(void)
 {
-	LOCKTAG		tag = lock_of_restores();
+	LOCKTAG		tag = restore_lock_tag();
 
 	(void) LockAcquire(&tag, ShareLock, true, false);
 	restore_guard_touch();
 }
 
-/* From a trigger, for a row or more. */
+/* For a trigger. */
 void
 restore_guard_check_rows(void)
 {
@@ -85,33 +85,33 @@ restore_guard_touch(void)
 {
 	DatabaseSlot *database = my_database_slot();
 
-	seen_restored = GetCurrentTimestamp();
+	last_restore_seen = GetCurrentTimestamp();
 	if (database != NULL)
-		pg_atomic_write_u64(&database->restored, seen_restored);
+		pg_atomic_write_u64(&database->restored, last_restore_seen);
 }
 
 /*
- * Until the transaction ends; false: one is under way.  One that has ended
- * since the last look did so just now, for all that is known.
+ * Keep restores away until the transaction ends; false: a restore runs.  If one
+ * ran at the last call and has ended since, it counts as having ended now.
  */
 bool
 restore_guard_keep_away(void)
 {
-	static bool under_way = false;
-	LOCKTAG		tag = lock_of_restores();
-	bool		away = LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	static bool restore_runs = false;
+	LOCKTAG		tag = restore_lock_tag();
+	bool		kept_away = LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 
-	if (under_way || !away)
+	if (restore_runs || !kept_away)
 		restore_guard_touch();
-	under_way = !away;
-	return away;
+	restore_runs = !kept_away;
+	return kept_away;
 }
 
-/* The last time that something was restored, as far as is known. */
+/* When the last known restore ended, or a running one was seen. */
 TimestampTz
 restore_guard_last(void)
 {
 	DatabaseSlot *database = my_database_slot();
 
-	return database != NULL ? (TimestampTz) pg_atomic_read_u64(&database->restored) : seen_restored;
+	return database != NULL ? (TimestampTz) pg_atomic_read_u64(&database->restored) : last_restore_seen;
 }

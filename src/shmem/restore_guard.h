@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * restore_guard.h
- *		Restores of dumps, from which the worker keeps away.
+ *		Keeping the worker away while a dump is restored.
  *
  *-------------------------------------------------------------------------
  */
