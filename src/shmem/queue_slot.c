@@ -7,13 +7,15 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 #include "common/limits.h"
 #include "shmem/database_slot.h"
 #include "shmem/queue_slot.h"
 #include "shmem/shmem.h"
 
 static void
-clear_queue(QueueSlot *queue)
+init_queue(QueueSlot *queue)
 {
 	DatabaseSlot *database = database_slot_lookup(queue->key.database);
 
@@ -33,9 +35,9 @@ clear_queue(QueueSlot *queue)
 	queue->limited = false;
 }
 
-/* The table is full: make room by dropping one that is empty and unused. */
+/* The table is full: remove the slot of a queue that is empty and unused. */
 static bool
-evict_queue(void)
+evict_empty_queue(void)
 {
 	HASH_SEQ_STATUS scan;
 	QueueSlot  *queue;
@@ -55,23 +57,23 @@ evict_queue(void)
 }
 
 static QueueSlot *
-make_queue(const QueueKey *key)
+create_queue(const QueueKey *key)
 {
 	bool		found;
 	QueueSlot  *queue = hash_search(queue_slots, key, HASH_ENTER_NULL, &found);
 
-	if (queue == NULL && evict_queue())
+	if (queue == NULL && evict_empty_queue())
 		queue = hash_search(queue_slots, key, HASH_ENTER_NULL, &found);
 	if (queue != NULL && !found)
-		clear_queue(queue);
+		init_queue(queue);
 	if (queue == NULL && database_slot_lookup(key->database) != NULL)
 		pg_atomic_write_u32(&database_slot_lookup(key->database)->overflowed, 1);
 	return queue;
 }
 
 /*
- * A queue's state, kept in place until it is unpinned; NULL when there is none
- * and none can be made.
+ * The slot of a queue, which stays in place until it is unpinned.  NULL: the
+ * queue has no slot, and none is free.
  */
 QueueSlot *
 queue_slot_pin(Oid database, const char *name, int length, bool create)
@@ -91,7 +93,7 @@ queue_slot_pin(Oid database, const char *name, int length, bool create)
 	{
 		LWLockRelease(shmem->table_lock);
 		LWLockAcquire(shmem->table_lock, LW_EXCLUSIVE);
-		queue = make_queue(&key);
+		queue = create_queue(&key);
 	}
 	if (queue != NULL)
 		pg_atomic_fetch_add_u32(&queue->pins, 1);
@@ -103,4 +105,26 @@ void
 queue_slot_unpin(QueueSlot *queue)
 {
 	pg_atomic_fetch_sub_u32(&queue->pins, 1);
+}
+
+/*
+ * Count the jobs of each queue of this database from 0 on.  The caller holds the
+ * lock of the jobs' row count in exclusive mode.
+ */
+void
+queue_slots_clear_lengths(void)
+{
+	HASH_SEQ_STATUS scan;
+	QueueSlot  *queue;
+
+	LWLockAcquire(shmem->table_lock, LW_EXCLUSIVE);
+	hash_seq_init(&scan, queue_slots);
+	while ((queue = hash_seq_search(&scan)) != NULL)
+		if (queue->key.database == MyDatabaseId)
+		{
+			pg_atomic_write_u64(&queue->length, 0);
+			queue->uncounted = false;
+		}
+	pg_atomic_write_u32(&my_database_slot()->overflowed, 0);
+	LWLockRelease(shmem->table_lock);
 }

@@ -157,7 +157,10 @@ join(WaitState *wait)
 	current_wait = wait;
 	if (wait->spec->queue != NULL)
 	{
-		/* the transaction has pinned it, too, and may end before the wait does */
+		/*
+		 * the transaction has pinned it, too, and may end before the wait
+		 * does
+		 */
 		pg_atomic_fetch_add_u32(&wait->spec->queue->pins, 1);
 		wait_queue_join(wait->waiter, wait->spec->queue);
 	}

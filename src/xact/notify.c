@@ -3,12 +3,15 @@
  * notify.c
  *		Serving the notification channels.
  *
- * A NOTIFY makes committing transactions take turns, for as long as each waits
- * for the disk.  So with shared memory and a worker a commit only leaves a
- * note, and the worker sends it: one per queue and round, since who listens
- * looks for all jobs of the queue anyway, and each one of the other channels.
- * A note that comes after the worker has looked is sent in the next round.
- * Where that is not possible the notification goes with the commit.
+ * A committing NOTIFY takes a lock that it holds while its WAL is flushed, so
+ * that such transactions commit one after the other.  With shared memory and a
+ * worker, a commit therefore only leaves a mark, and the worker sends the
+ * notification.  For jobs the worker sends one per queue and round, because a
+ * listener looks for all jobs of the queue anyway.  For the other channels it
+ * sends each one.  A mark that comes after the worker has collected the marks is
+ * sent in the next round.
+ *
+ * Without shared memory or a worker, the notification goes with the commit.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,7 +55,7 @@ job_payload(const pg_uuid_t *job, const char *queue)
 					queue);
 }
 
-/* A job became ready; queue: its state, if it has one. */
+/* A job became ready.  queue NULL: it has no slot in shared memory. */
 void
 notify_job(QueueSlot *queue, const pg_uuid_t *job, const char *queue_name)
 {
@@ -64,14 +67,14 @@ notify_job(QueueSlot *queue, const pg_uuid_t *job, const char *queue_name)
 		Async_Notify("queue_status_channel", job_payload(job, queue_name));
 }
 
-/* ----- notes of other channels ----- */
+/* ----- notifications of the other channels ----- */
 
-/* A free slot, taken; NULL: there is none. */
+/* Allocate a free slot; NULL: none is free. */
 static Notification *
-take_slot(void)
+allocate_slot(void)
 {
 	static int	last = 0;
-	Notification *notice = NULL;
+	Notification *notification = NULL;
 
 	LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < NOTIFICATIONS_MAX && shmem->notifications_taken < NOTIFICATIONS_MAX; i++)
@@ -79,48 +82,115 @@ take_slot(void)
 		last = (last + 1) % NOTIFICATIONS_MAX;
 		if (!OidIsValid(shmem->notification_slots[last].database))
 		{
-			notice = &shmem->notification_slots[last];
-			notice->database = MyDatabaseId;
-			notice->ready = false;
+			notification = &shmem->notification_slots[last];
+			notification->database = MyDatabaseId;
+			notification->ready = false;
 			shmem->notifications_taken++;
 			break;
 		}
 	}
 	LWLockRelease(shmem->notification_lock);
-	return notice;
+	return notification;
 }
 
 void
-notify(const char *channel, const char *payload)
+notify_channel(const char *channel, const char *payload)
 {
-	Notification *notice = NULL;
+	PendingNotification *entry;
 
 	if (guc_notify_mode == NOTIFY_OFF)
 		return;
 	if (worker_sends())
-		notice = take_slot();
-	if (notice == NULL)
 	{
-		Async_Notify(channel, payload);
-		return;
+		/*
+		 * its memory first: an error after this would leave the slot
+		 * allocated
+		 */
+		entry = pending_notification();
+		entry->notification = allocate_slot();
+		if (entry->notification != NULL)
+		{
+			strlcpy(entry->notification->channel, channel, NAMEDATALEN);
+			strlcpy(entry->notification->payload, payload, NOTIFICATION_LEN);
+			return;
+		}
 	}
-	strlcpy(notice->channel, channel, NAMEDATALEN);
-	strlcpy(notice->payload, payload, NOTIFICATION_LEN);
-	pending_notification(notice);
+	Async_Notify(channel, payload);
+}
+
+/* ----- for the end of a transaction: these cannot fail ----- */
+
+/* The transaction has committed: the worker may send its notifications. */
+void
+notify_publish(slist_head *entries)
+{
+	slist_iter	iter;
+
+	if (slist_is_empty(entries))
+		return;
+	LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
+	slist_foreach(iter, entries)
+	{
+		Notification *notification = slist_container(PendingNotification, node, iter.cur)->notification;
+
+		if (notification == NULL)
+			continue;
+		notification->number = ++shmem->notifications;
+		notification->ready = true;
+	}
+	LWLockRelease(shmem->notification_lock);
+	worker_request(my_database_slot(), WORKER_REQ_NOTIFY);
+}
+
+/* The caller holds notification_lock. */
+static void
+free_slot(Notification *notification)
+{
+	notification->database = InvalidOid;
+	shmem->notifications_taken--;
+}
+
+/* The transaction does not commit by itself: its notifications are not sent. */
+void
+notify_discard(slist_head *entries)
+{
+	slist_iter	iter;
+
+	if (slist_is_empty(entries))
+		return;
+	LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
+	slist_foreach(iter, entries)
+	{
+		Notification *notification = slist_container(PendingNotification, node, iter.cur)->notification;
+
+		if (notification != NULL)
+			free_slot(notification);
+	}
+	LWLockRelease(shmem->notification_lock);
 }
 
 /* ----- sending, by the worker ----- */
 
 /*
- * What goes out with the transaction that is under way.  Its end, also that of a
- * session that is terminated, says whether it went.
+ * What the current transaction of the worker sends.  The end of the transaction,
+ * also that of a session that is terminated, says whether it was sent.
  */
 static List *sent_queues = NIL; /* of QueueSlot, pinned */
-static List *sent_notifications = NIL;	/* of Notice */
+static List *sent_notifications = NIL;	/* of Notification */
 
-/* Queues of this database that have news; from now on it is no news. */
+static bool
+has_notification(QueueSlot *queue)
+{
+	bool		pending_job;
+
+	LWLockAcquire(&queue->lock, LW_SHARED);
+	pending_job = queue->notify_pending;
+	LWLockRelease(&queue->lock);
+	return pending_job;
+}
+
 static void
-take_queue_notifications(void)
+collect_queues(void)
 {
 	HASH_SEQ_STATUS scan;
 	QueueSlot  *queue;
@@ -128,7 +198,7 @@ take_queue_notifications(void)
 	LWLockAcquire(shmem->table_lock, LW_SHARED);
 	hash_seq_init(&scan, queue_slots);
 	while ((queue = hash_seq_search(&scan)) != NULL)
-		if (queue->key.database == MyDatabaseId && queue->notify_pending)
+		if (queue->key.database == MyDatabaseId && has_notification(queue))
 		{
 			pg_atomic_fetch_add_u32(&queue->pins, 1);
 			sent_queues = lappend(sent_queues, queue);
@@ -159,27 +229,25 @@ compare_numbers(const ListCell *a, const ListCell *b)
 	return (x->number > y->number) - (x->number < y->number);
 }
 
-/* Committed notes of this database; nobody else touches them. */
+/* The committed notifications of this database, in the order of commits. */
 static void
-take_notifications(void)
+collect_notifications(void)
 {
+	LWLockAcquire(shmem->notification_lock, LW_SHARED);
 	for (int i = 0; i < NOTIFICATIONS_MAX && shmem->notifications_taken > 0; i++)
 	{
-		Notification *notice = &shmem->notification_slots[i];
+		Notification *notification = &shmem->notification_slots[i];
 
-		LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
-		if (notice->database != MyDatabaseId || !notice->ready)
-			notice = NULL;
-		LWLockRelease(shmem->notification_lock);
-		if (notice != NULL)
-			sent_notifications = lappend(sent_notifications, notice);
+		if (notification->database == MyDatabaseId && notification->ready)
+			sent_notifications = lappend(sent_notifications, notification);
 	}
+	LWLockRelease(shmem->notification_lock);
 	list_sort(sent_notifications, compare_numbers);
 }
 
-/* What was not sent stays to be sent. */
+/* A queue whose notification was not sent keeps its mark. */
 static void
-finish_queue_notifications(bool sent)
+finish_queues(bool sent)
 {
 	ListCell   *cell;
 
@@ -200,43 +268,42 @@ finish_queue_notifications(bool sent)
 }
 
 static void
-free_sent_notifications(void)
+finish_notifications(bool sent)
 {
 	ListCell   *cell;
 
-	LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
-	foreach(cell, sent_notifications)
+	if (sent && sent_notifications != NIL)
 	{
-		((Notification *) lfirst(cell))->database = InvalidOid;
-		shmem->notifications_taken--;
+		LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
+		foreach(cell, sent_notifications)
+			free_slot(lfirst(cell));
+		LWLockRelease(shmem->notification_lock);
 	}
-	LWLockRelease(shmem->notification_lock);
-}
-
-static void
-finish_notifications(XactEvent event, void *arg)
-{
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
-		return;
-	finish_queue_notifications(event == XACT_EVENT_COMMIT);
-	if (event == XACT_EVENT_COMMIT && sent_notifications != NIL)
-		free_sent_notifications();
 	list_free(sent_notifications);
 	sent_notifications = NIL;
 }
 
-/* Once per process: the server keeps the callback. */
 static void
-watch_transactions(void)
+at_transaction_end(XactEvent event, void *arg)
 {
-	static bool watching = false;
-
-	if (!watching)
-		RegisterXactCallback(finish_notifications, NULL);
-	watching = true;
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
+		return;
+	finish_queues(event == XACT_EVENT_COMMIT);
+	finish_notifications(event == XACT_EVENT_COMMIT);
 }
 
-/* In a transaction of the worker: send what there is; how many. */
+/* Once for the process: the server keeps the callback. */
+static void
+register_callback(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(at_transaction_end, NULL);
+	registered = true;
+}
+
+/* In a transaction of the worker: send what is committed; returns how many. */
 uint64
 notify_send(void)
 {
@@ -246,17 +313,17 @@ notify_send(void)
 	if (my_database_slot() == NULL)
 		return 0;
 	transaction = MemoryContextSwitchTo(TopMemoryContext);
-	watch_transactions();
-	take_queue_notifications();
-	take_notifications();
+	register_callback();
+	collect_queues();
+	collect_notifications();
 	MemoryContextSwitchTo(transaction);
 	foreach(cell, sent_queues)
 		send_queue_notification(lfirst(cell));
 	foreach(cell, sent_notifications)
 	{
-		Notification *notice = lfirst(cell);
+		Notification *notification = lfirst(cell);
 
-		Async_Notify(notice->channel, notice->payload);
+		Async_Notify(notification->channel, notification->payload);
 	}
 	return list_length(sent_queues) + list_length(sent_notifications);
 }

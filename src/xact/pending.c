@@ -219,14 +219,14 @@ pending_wake_key(uint64 key)
 	slist_push_head(&current->keys, &change->node);
 }
 
-void
-pending_notification(Notification *notification)
+PendingNotification *
+pending_notification(void)
 {
 	PendingChanges *current = pending_current_level();
 	PendingNotification *change = pending_alloc(sizeof(PendingNotification));
 
-	change->notification = notification;
 	slist_push_head(&current->notifications, &change->node);
+	return change;
 }
 
 void

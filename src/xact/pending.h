@@ -50,7 +50,7 @@ typedef struct PendingKey
 typedef struct PendingNotification
 {
 	slist_node	node;
-	Notification *notification;
+	Notification *notification; /* NULL: no slot was free */
 } PendingNotification;
 
 typedef struct PendingChanges
@@ -89,14 +89,14 @@ extern void pending_config_change(QueueSlot *queue);
 extern void pending_counter(QueueSlot *queue, QueueCounter what, int64 count);
 extern void pending_job_notification(QueueSlot *queue, const pg_uuid_t *job);
 
-/* Claims made and ended, see pulse.c */
+/* Claims made and ended, see heartbeat.c */
 extern void pending_heartbeat(const pg_uuid_t *job, int attempt, bool begins);
 
-/* Wake who waits for a key, see wakeup.c */
+/* Wake the waiters with this key, see shmem/wait_queue.c */
 extern void pending_wake_key(uint64 key);
 
-/* A notification that the worker will send; takes the place over */
-extern void pending_notification(Notification *notice);
+/* A notification that the worker will send; the caller fills it in */
+extern PendingNotification *pending_notification(void);
 
 /* The extension was created here, or one of its sessions' schedules changed */
 extern void pending_extension_created(void);

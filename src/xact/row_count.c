@@ -196,24 +196,6 @@ full_transaction_id(TransactionId xid)
 	return FullTransactionIdFromEpochAndXid(epoch, xid);
 }
 
-static void
-clear_lengths(void)
-{
-	HASH_SEQ_STATUS scan;
-	QueueSlot  *queue;
-
-	LWLockAcquire(shmem->table_lock, LW_EXCLUSIVE);
-	hash_seq_init(&scan, queue_slots);
-	while ((queue = hash_seq_search(&scan)) != NULL)
-		if (queue->key.database == MyDatabaseId)
-		{
-			pg_atomic_write_u64(&queue->length, 0);
-			queue->uncounted = false;
-		}
-	pg_atomic_write_u32(&my_database_slot()->overflowed, 0);
-	LWLockRelease(shmem->table_lock);
-}
-
 /*
  * Take the snapshot to count in, such that each commit either is in it or
  * knows that it is not.  False: somebody else counts, or counts cannot be kept.
@@ -240,7 +222,7 @@ begin_counting(CountedTable which)
 	qsort(row_count->xip, row_count->xcnt, sizeof(TransactionId), compare_xids);
 	pg_atomic_write_u64(&row_count->value, 0);
 	if (which == COUNTED_JOBS)
-		clear_lengths();
+		queue_slots_clear_lengths();
 	row_count->state = ROW_COUNT_COUNTING;
 	row_count->counter = MyProcPid;
 	LWLockRelease(row_count->lock);

@@ -427,7 +427,7 @@ pictrepo_upload_changed(PG_FUNCTION_ARGS)
 	if (my_database_slot() != NULL)
 		pending_wake_key(upload_wait_key(id));
 	if (new != NULL)
-		notify("upload_completion_channel", DatumGetCString(DirectFunctionCall1(uuid_out, id)));
+		notify_channel("upload_completion_channel", DatumGetCString(DirectFunctionCall1(uuid_out, id)));
 	TRIGGER_DONE;
 }
 
@@ -461,8 +461,8 @@ pictrepo_variant_changed(PG_FUNCTION_ARGS)
 
 	if (my_database_slot() != NULL)
 		pending_wake_key(variant_wait_key(hash, variant));
-	notify("keyed_notification_channel",
-		   psprintf("%s%s", base64_encode_cstring(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)),
-					TextDatumGetCString(variant)));
+	notify_channel("keyed_notification_channel",
+				   psprintf("%s%s", base64_encode_cstring(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)),
+							TextDatumGetCString(variant)));
 	TRIGGER_DONE;
 }

@@ -3,9 +3,11 @@
  * xact_callback.c
  *		What happens in shared memory at the end of a transaction.
  *
- * The callback at commit runs when the rows are visible to others and before the
- * client knows: nothing in it may fail, so all memory is there and all queues are
- * pinned by then.
+ * At XACT_EVENT_COMMIT the rows are visible to other sessions, and the client
+ * does not know of the commit yet.  An error there would be a PANIC.  So the
+ * callback allocates nothing, and the queue slots that it changes are pinned.
+ * The locks that it takes are LWLocks, whose acquisition raises no error, and
+ * spinlocks.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,6 +27,7 @@
 #include "shmem/worker_slot.h"
 #include "xact/async_commit.h"
 #include "xact/heartbeat.h"
+#include "xact/notify.h"
 #include "xact/pending.h"
 #include "xact/row_count.h"
 #include "xact/xact_callback.h"
@@ -38,20 +41,6 @@ set_length(PendingQueue *change, bool truncated)
 		pg_atomic_write_u64(&change->queue->length, change->length);
 	else if (change->length != 0)
 		pg_atomic_fetch_add_u64(&change->queue->length, change->length);
-}
-
-static void
-clear_lengths(void)
-{
-	HASH_SEQ_STATUS scan;
-	QueueSlot  *queue;
-
-	LWLockAcquire(shmem->table_lock, LW_SHARED);
-	hash_seq_init(&scan, queue_slots);
-	while ((queue = hash_seq_search(&scan)) != NULL)
-		if (queue->key.database == MyDatabaseId)
-			pg_atomic_write_u64(&queue->length, 0);
-	LWLockRelease(shmem->table_lock);
 }
 
 static void
@@ -74,7 +63,7 @@ apply_row_count(PendingChanges *all, CountedTable which, FullTransactionId xid)
 		if (which == COUNTED_JOBS)
 		{
 			if (truncated)
-				clear_lengths();
+				queue_slots_clear_lengths();
 			slist_foreach(iter, &all->queues)
 				set_length(slist_container(PendingQueue, node, iter.cur), truncated);
 		}
@@ -124,25 +113,6 @@ apply_pending_queue(PendingQueue *change)
 }
 
 static void
-publish_notifications(PendingChanges *all)
-{
-	slist_iter	iter;
-
-	if (slist_is_empty(&all->notifications))
-		return;
-	LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
-	slist_foreach(iter, &all->notifications)
-	{
-		Notification *notification = slist_container(PendingNotification, node, iter.cur)->notification;
-
-		notification->number = ++shmem->notifications;
-		notification->ready = true;
-	}
-	LWLockRelease(shmem->notification_lock);
-	worker_request(my_database_slot(), WORKER_REQ_NOTIFY);
-}
-
-static void
 apply_pending(PendingChanges *all)
 {
 	FullTransactionId xid = GetTopFullTransactionIdIfAny();
@@ -166,7 +136,7 @@ apply_pending(PendingChanges *all)
 		apply_pending_queue(slist_container(PendingQueue, node, iter.cur));
 	slist_foreach(iter, &all->keys)
 		wake_key_waiters(slist_container(PendingKey, node, iter.cur)->key);
-	publish_notifications(all);
+	notify_publish(&all->notifications);
 	if (all->requests != 0)
 		worker_request(my_database_slot(), all->requests);
 	if (all->created)
@@ -176,9 +146,9 @@ apply_pending(PendingChanges *all)
 
 /* ----- rollback ----- */
 
-/* Claimed jobs are there for others again. */
+/* Other sessions may claim the jobs again. */
 static void
-give_claims_back(PendingQueue *change)
+undo_claims(PendingQueue *change)
 {
 	if (change->claimed == 0)
 		return;
@@ -186,20 +156,6 @@ give_claims_back(PendingQueue *change)
 	low_water_marks_lower(&change->queue->low_water_marks, &change->taken);
 	LWLockRelease(&change->queue->lock);
 	wake_queue_waiters(change->queue, change->claimed);
-}
-
-static void
-free_notifications(PendingChanges *level)
-{
-	slist_iter	iter;
-
-	LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
-	slist_foreach(iter, &level->notifications)
-	{
-		slist_container(PendingNotification, node, iter.cur)->notification->database = InvalidOid;
-		shmem->notifications_taken--;
-	}
-	LWLockRelease(shmem->notification_lock);
 }
 
 static void
@@ -225,8 +181,8 @@ undo_pending(PendingChanges *level)
 			heartbeat_remove(&change->job, change->attempt);
 	}
 	slist_foreach(iter, &level->queues)
-		give_claims_back(slist_container(PendingQueue, node, iter.cur));
-	free_notifications(level);
+		undo_claims(slist_container(PendingQueue, node, iter.cur));
+	notify_discard(&level->notifications);
 	queue_slots_unpin(level);
 	INJECT(abort_told);
 }
@@ -266,8 +222,8 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionI
 /* ----- transactions ----- */
 
 /*
- * Nobody will tell us when a prepared transaction is committed.  While there
- * are some, waiters look from time to time and counts are not known.
+ * No callback runs in this session when a prepared transaction commits.  While
+ * prepared transactions exist, waiters poll and row counts are unknown.
  */
 static void
 prepare_pending(PendingChanges *all)
@@ -291,7 +247,7 @@ prepare_pending(PendingChanges *all)
 		LWLockRelease(&queue->lock);
 		wake_all_queue_waiters(queue);
 	}
-	free_notifications(all);
+	notify_discard(&all->notifications);
 	queue_slots_unpin(all);
 	INJECT(prepare_told);
 }
@@ -322,7 +278,7 @@ at_transaction_end(XactEvent event, void *arg)
 				prepare_pending(all);
 			break;
 		case XACT_EVENT_ABORT:
-			/* levels within are undone already, unless the server stops */
+			/* subtransactions are undone already, unless the session ends */
 			for (pending = NULL; all != NULL; all = all->outer)
 				undo_pending(all);
 			break;
@@ -332,7 +288,7 @@ at_transaction_end(XactEvent event, void *arg)
 	async_commit_reset();
 }
 
-/* Once per process: the server keeps the callbacks. */
+/* Once for the process: the server keeps the callbacks. */
 void
 xact_callback_register(void)
 {
