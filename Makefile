@@ -11,7 +11,7 @@
 #   make soak            everything at once for an hour, and nothing grows (MINUTES=60)
 #   make test-monitoring the real Prometheus and its exporter on what doc/ has for them
 #   make dashboard       write a page with plots of the database that PGHOST, ... name
-#   make dashboard-picture  doc/dashboard.png, such a page as Chromium shows it
+#   make dashboard-picture  dashboard/dashboard.png, such a page as Chromium shows it
 #   make model           random calls of the repo's functions compared with a model (MINUTES=5)
 #   make fuzz            libFuzzer on all that parses, under ASan and UBSan (MINUTES=1 for each)
 #   make sqlsmith        made-up queries of all functions and tables (MINUTES=5)
@@ -56,7 +56,7 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
 DOCS = README.md
 GUIDES = $(addprefix doc/,reference.md hosts.md pict-rs.md workers.md dashboard.png exporter.yaml grafana.json) \
-	test/dashboard/dashboard.py test/dashboard/queries.py test/charts/svg.py
+	dashboard/dashboard.py dashboard/queries.py dashboard/svg.py
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 # PICTREPO_DEBUG=1 builds with injection points, see src/engine/injection.h.
@@ -86,79 +86,79 @@ SCRIPTED = demo test test-versions test-package test-clients test-injection test
 .PHONY: all $(SCRIPTED)
 
 demo:
-	@test/demo/run
+	@demo/run
 
 test:
 	@test/run
 
 test-versions:
-	@test/versions/run
+	@test/builds/versions/run
 
 test-clients:
 	@test/clients/run
 
 test-monitoring:
-	@test/monitoring/run
+	@test/clients/monitoring/run
 
 dashboard:
-	@test/dashboard/run
+	@dashboard/run
 
 dashboard-picture:
-	@test/dashboard/picture
+	@dashboard/picture
 
 bench:
-	@test/bench/run
+	@bench/run
 
 chaos:
-	@test/chaos/run
+	@test/stress/chaos/run
 
 soak:
-	@test/soak/run
+	@test/stress/soak/run
 
 failover:
-	@test/failover/run
+	@test/stress/failover/run
 
 model:
-	@test/model/run
+	@test/stress/model/run
 
 fuzz:
-	@test/fuzz/run
+	@test/stress/fuzz/run
 
 sqlsmith:
-	@test/sqlsmith/run
+	@test/stress/sqlsmith/run
 
 sizes:
-	@test/sizes/run
+	@test/stress/sizes/run
 
 token-timing:
-	@test/tokens/run
+	@test/stress/token-timing/run
 
 leaks:
-	@test/leaks/run
+	@test/stress/leaks/run
 
 sanitize:
-	@test/sanitize/run
+	@test/builds/sanitize/run
 
 memcheck:
-	@test/memcheck/run
+	@test/builds/memcheck/run
 
 test-asserts:
-	@test/asserts/run
+	@test/builds/asserts/run
 
 mutations:
-	@test/mutations/run
+	@test/stress/mutations/run
 
 test-injection:
-	@test/injection/run
+	@test/stress/injection/run
 
 test-pg-upgrade:
-	@test/pg-upgrade/run
+	@test/builds/pg-upgrade/run
 
 deb:
-	@test/package/build
+	@test/builds/package/build
 
 test-package:
-	@test/package/run
+	@test/builds/package/run
 
 RELEASE = $(EXTENSION)-$(EXTVERSION)
 dist:
@@ -170,14 +170,14 @@ docs:
 	@doc/write-reference
 
 server:
-	@test/setup
-	@test/private-server start server "shared_preload_libraries = 'pictrepo'"
+	@test/lib/setup
+	@test/lib/private-server start server "shared_preload_libraries = 'pictrepo'"
 
 server-stop:
-	@test/private-server stop
+	@test/lib/private-server stop
 
 setup:
-	@test/setup test demo
+	@test/lib/setup test demo
 
 ifneq (,$(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)))
 

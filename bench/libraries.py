@@ -17,7 +17,7 @@ from measure import PER_SECOND, Failed, LeftOut, left_behind, pgbench, script, t
 from options import BACKLOG, BETWEEN, CLIENTS, QUEUES, SECONDS, WARM_UP
 from peers import PGQ_PUSH
 
-PROGRAMS = Path(__file__).parents[2] / "build" / "peers"
+PROGRAMS = Path(__file__).resolve().parents[1] / "build" / "peers"
 
 
 class Library:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "charts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dashboard"))
 from svg import Chart, Line, Linear, Log, drawing  # noqa: E402
 
 # One colour for each contestant everywhere, that can be told apart by all, on white and on black.

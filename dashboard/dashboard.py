@@ -14,7 +14,6 @@ from pathlib import Path
 import psycopg
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "charts"))
 import queries  # noqa: E402
 import svg  # noqa: E402
 

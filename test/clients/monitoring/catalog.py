@@ -1,4 +1,4 @@
-"""What doc/ has for Prometheus and Grafana: the exporter's queries, the dashboard's and the alerts' expressions."""
+"""What users get for Prometheus and Grafana: the exporter's queries, the dashboard's and the alerts' expressions."""
 
 import json
 import re
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import yaml
 
-DIRECTORY = Path(__file__).resolve().parent.parent.parent / "doc"
-QUERIES = DIRECTORY / "exporter.yaml"
-GUIDE = DIRECTORY / "hosts.md"
+ROOT = Path(__file__).resolve().parents[3]
+QUERIES = ROOT / "dashboard/exporter.yaml"
+DASHBOARD = ROOT / "dashboard/grafana.json"
+GUIDE = ROOT / "doc/hosts.md"
 # As the head of that file says.
 RIGHTS = """
 CREATE ROLE pictrepo_monitor LOGIN;
@@ -34,7 +35,7 @@ def declared_metrics():
 
 
 def dashboard():
-    return json.loads((DIRECTORY / "grafana.json").read_text())
+    return json.loads(DASHBOARD.read_text())
 
 
 def panels():

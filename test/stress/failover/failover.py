@@ -2,7 +2,7 @@
 
     failover.py [--rounds N] [--clients N] [--seed N] HOME BINDIR SOCKETS CONFIGURATION
 
-In each round the clients of test/chaos push, take and end jobs through whichever node
+In each round the clients of test/stress/chaos push, take and end jobs through whichever node
 is the leader; it fails, another is promoted, the old one comes back, all under load.
 Then peace: the counts of the new leader, every job taken out, and the audit of chaos.
 """

@@ -6,7 +6,7 @@ Runs them on the cluster in DATA, which PGHOST and the like reach; then the repo
 must fit together, and fit what the clients know and what is in the store. For
 the first half every call is a transaction, and no two may lock each other out;
 then transactions have several. In the whole there is each kind of disaster of
-test/chaos. A seed makes the same clients and the same
+test/stress/chaos. A seed makes the same clients and the same
 killer; what meets what is up to chance.
 """
 

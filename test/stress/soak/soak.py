@@ -21,8 +21,8 @@ from collections import Counter
 from pathlib import Path
 from threading import Event, Thread
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / name) for name in ("chaos", "operations", "charts")]
+STRESS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(STRESS / name) for name in ("chaos", "operations", "../../dashboard")]
 
 import chaos  # noqa: E402
 import operations  # noqa: E402
@@ -40,7 +40,7 @@ ENOUGH = 1000
 
 
 class Images:
-    """Operations at random, as in test/operations; some transactions have several calls, which may deadlock."""
+    """Operations at random, as in test/stress/operations; some transactions have several calls, which may deadlock."""
 
     def __init__(self, server, seed):
         self.server, self.books = server, Books()
@@ -71,7 +71,7 @@ class Images:
 
 
 class Jobs:
-    """Producers and workers of test/chaos, without a disaster."""
+    """Producers and workers of test/stress/chaos, without a disaster."""
 
     def __init__(self, server, seed):
         chaos.prepare(server)

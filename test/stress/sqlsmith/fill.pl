@@ -8,7 +8,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib "$FindBin::RealBin/../t/lib";
+use lib "$FindBin::RealBin/../../perl";
 
 use Pictrepo;
 
