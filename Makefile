@@ -1,40 +1,6 @@
 # pictrepo: metadata repo and job queue of an image host
 #
-#   make demo            install what is missing, build, show it on real pictures
-#   make test            install what is missing, build, test on a private server
-#   make test-versions   the same on PostgreSQL 15, 17 and 18, each in a chroot of its Debian release
-#   make test-pg-upgrade pg_upgrade from 15 to 17 to 18 with data, in a chroot
-#   make test-clients    the same calls from nine languages (LANGUAGES="go rust", SKIP="java")
-#   make bench           pictrepo beside pict-rs's statements
-#   make chaos           load while the server is killed; the books must balance (MINUTES=30)
-#   make failover        load while Patroni moves it from node to node; the same (ROUNDS=6)
-#   make soak            everything at once for an hour, and nothing grows (MINUTES=60)
-#   make test-monitoring the real Prometheus and its exporter on what doc/ has for them
-#   make dashboard       write a page with plots of the database that PGHOST, ... name
-#   make dashboard-picture  doc/dashboard.png, such a page as Chromium shows it
-#   make model           random calls of the repo's functions compared with a model (MINUTES=5)
-#   make fuzz            libFuzzer on all that parses, under ASan and UBSan (MINUTES=1 for each)
-#   make sqlsmith        made-up queries of all functions and tables (MINUTES=5)
-#   make sizes           values of hundreds of megabytes for every function (MB=300)
-#   make token-timing    how long it takes to compare delete tokens tells nothing of them (ROUNDS=500)
-#   make leaks           a million calls in one session, which does not grow (CALLS=1000000)
-#   make sanitize        the regression tests with the library built for UBSan, and for ASan
-#   make memcheck        the regression tests on a server under valgrind
-#   make test-asserts    the whole test on a server built with assertions, and without caches
-#                        (EXEC_BACKEND=yes: on one whose processes inherit nothing)
-#   make mutations       faults put into the code, each of which a test must notice
-#   make test-injection  an error, a crash, another session between any two steps
-#   make deb             build the Debian package of this release, into build/deb
-#   make test-package    build, install, use and purge it, each Debian release in a chroot
-#   make dist            the release as build/pictrepo-VERSION.tar.gz and .zip, of what is committed
-#   make docs            write doc/reference.md, and the code in doc/workers.md
-#   make server          leave a private server running;  make server-stop  ends it
-#   make, make install   build and install for pg_config's server
-#   make installcheck    test on the running server that PGHOST, ... name
-#   make clean           stop private servers, remove what was built
-#
-# PG_CONFIG=path or PG_MAJOR=number chooses among several installed servers.
-# ONLY=regress|isolation|clients|checks|tap|injection and TESTS="queue hashes" narrow `make test`.
+# `make help` lists the targets, which are written down beside their rules below.
 
 all:
 
@@ -55,9 +21,6 @@ INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
 MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
-DOCS = README.md
-GUIDES = $(addprefix doc/,reference.md hosts.md pict-rs.md workers.md dashboard.png exporter.yaml grafana.json) \
-	test/dashboard/dashboard.py test/dashboard/queries.py test/charts/svg.py
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 # PICTREPO_DEBUG=1 builds with injection points, see src/common/injection_points.h.
@@ -82,105 +45,127 @@ EXTRA_CLEAN = build
 
 # These goals install what is missing first, so on a fresh machine they must be
 # there before pg_config and json-c are.
-SCRIPTED = demo test test-versions test-package test-clients test-injection test-asserts test-pg-upgrade \
+SCRIPTED = help demo test test-versions test-package test-clients test-injection test-asserts test-pg-upgrade \
 	test-monitoring \
 	bench chaos soak memcheck failover model fuzz sqlsmith sizes token-timing leaks sanitize \
 	mutations dashboard dashboard-picture deb dist docs server server-stop setup
 .PHONY: all $(SCRIPTED)
 
-demo:
-	@test/demo/run
+# Lists each rule that has two number signs, below the headings that begin with them.
+help:
+	@awk '/^##/ { sub(/^## */, ""); print NR == 1 ? $$0 : "\n" $$0 } \
+		/^[a-z-]+:.* ## / { name = $$0; sub(/:.*/, "", name); sub(/.* ## /, ""); printf "  %-18s %s\n", name, $$0 }' \
+		$(firstword $(MAKEFILE_LIST))
+	@printf '%s\n' '' 'PG_CONFIG=path or PG_MAJOR=number chooses among several installed servers.' \
+		'ONLY=regress|isolation|clients|checks|tap|injection and TESTS="queue hashes" narrow `make test`.'
 
-test:
+## Try it
+
+demo: ## install what is missing, build, show it on real pictures
+	@demo/run
+
+server: ## leave a private server running
+	@test/lib/setup
+	@test/lib/private-server start server "shared_preload_libraries = 'pictrepo'"
+
+server-stop: ## stop every private server
+	@test/lib/private-server stop
+
+dashboard: ## write a page with plots of the database that PGHOST, ... name
+	@dashboard/run
+
+## Test
+
+setup: ## install what the tests and the demo need, as the targets themselves do
+	@test/lib/setup test demo
+
+test: ## build, and run all tests on private servers (ONLY=tap TESTS="001_crash")
 	@test/run
 
-test-versions:
-	@test/versions/run
-
-test-clients:
+test-clients: ## the same calls from nine languages (LANGUAGES="go rust" SKIP="java")
 	@test/clients/run
 
-test-monitoring:
-	@test/monitoring/run
+test-monitoring: ## the real Prometheus and its exporter with the files of dashboard/
+	@test/clients/monitoring/run
 
-dashboard:
-	@test/dashboard/run
+test-versions: ## the tests on PostgreSQL 15, 17 and 18, each in a chroot of its Debian release
+	@test/builds/versions/run
 
-dashboard-picture:
-	@test/dashboard/picture
+test-pg-upgrade: ## pg_upgrade from 15 to 17 to 18 with data, in a chroot
+	@test/builds/pg-upgrade/run
 
-bench:
-	@test/bench/run
+test-package: ## build, install, use and purge the package, each Debian release in a chroot
+	@test/builds/package/run
 
-chaos:
-	@test/chaos/run
+## Test with another build
 
-soak:
-	@test/soak/run
+test-asserts: ## the tests on a server with assertions, and without caches (EXEC_BACKEND=yes)
+	@test/builds/asserts/run
 
-failover:
-	@test/failover/run
+sanitize: ## the regression tests with the library built for UBSan, and for ASan
+	@test/builds/sanitize/run
 
-model:
-	@test/model/run
+memcheck: ## the regression tests on a server under valgrind
+	@test/builds/memcheck/run
 
-fuzz:
-	@test/fuzz/run
+## Test for longer
 
-sqlsmith:
-	@test/sqlsmith/run
+chaos: ## load on the queue while processes of the server are killed (MINUTES=30)
+	@test/stress/chaos/run
 
-sizes:
-	@test/sizes/run
+failover: ## load on the queue while Patroni moves it from node to node (ROUNDS=6)
+	@test/stress/failover/run
 
-token-timing:
-	@test/tokens/run
+soak: ## everything at once, and nothing grows (MINUTES=60)
+	@test/stress/soak/run
 
-leaks:
-	@test/leaks/run
+model: ## random calls of all functions, compared with a model (MINUTES=5)
+	@test/stress/model/run
 
-sanitize:
-	@test/sanitize/run
+mutations: ## faults put into the code, each of which a test must notice (ONLY="no-grace")
+	@test/stress/mutations/run
 
-memcheck:
-	@test/memcheck/run
+test-injection: ## an error, a crash, another session between any two steps (POINTS="duty_notify")
+	@test/stress/injection/run
 
-test-asserts:
-	@test/asserts/run
+fuzz: ## libFuzzer on each parser, under ASan and UBSan (MINUTES=1)
+	@test/stress/fuzz/run
 
-mutations:
-	@test/mutations/run
+sqlsmith: ## random queries of all functions and tables (MINUTES=5)
+	@test/stress/sqlsmith/run
 
-test-injection:
-	@test/injection/run
+sizes: ## values of hundreds of megabytes for every function (MB=300)
+	@test/stress/sizes/run
 
-test-pg-upgrade:
-	@test/pg-upgrade/run
+leaks: ## a million calls in one session, which does not grow (CALLS=1000000)
+	@test/stress/leaks/run
 
-deb:
-	@test/package/build
+token-timing: ## the time of comparing delete tokens tells nothing about them (ROUNDS=500)
+	@test/stress/token-timing/run
 
-test-package:
-	@test/package/run
+## Measure
+
+bench: ## pictrepo beside pict-rs's statements and other queues (ONLY=list FULL=yes)
+	@bench/run
+
+## Write and release
+
+docs: ## write doc/reference.md, and the code in doc/workers.md
+	@doc/write-reference
+
+dashboard-picture: ## write dashboard/dashboard.png, the page as Chromium shows it
+	@dashboard/picture
 
 RELEASE = $(EXTENSION)-$(EXTVERSION)
-dist:
+dist: ## the committed state as build/pictrepo-VERSION.tar.gz and .zip
 	@mkdir -p build
 	git archive --prefix=$(RELEASE)/ --output=build/$(RELEASE).tar.gz HEAD
 	git archive --prefix=$(RELEASE)/ --output=build/$(RELEASE).zip HEAD
 
-docs:
-	@doc/write-reference
+deb: ## the Debian package of this release, in build/deb
+	@test/builds/package/build
 
-server:
-	@test/setup
-	@test/private-server start server "shared_preload_libraries = 'pictrepo'"
-
-server-stop:
-	@test/private-server stop
-
-setup:
-	@test/setup test demo
+## Build and install
 
 ifneq (,$(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)))
 
@@ -191,21 +176,33 @@ $(error $(PG_CONFIG) names no server to build for; install postgresql-server-dev
 endif
 include $(PGXS)
 
-# A directory of our own among other extensions' documents. In it the guides are
-# below the README as they are here, so that the links between them hold.
-docmoduledir = extension/$(EXTENSION)
-guidedir = $(DESTDIR)$(docdir)/$(docmoduledir)/doc
+all: ## build for pg_config's server
 
-install: install-guides
-uninstall: uninstall-guides
+install: install-documents ## install there, with the documents
 
-install-guides: installdirs
-	$(MKDIR_P) '$(guidedir)'
-	$(INSTALL_DATA) $(addprefix $(srcdir)/,$(GUIDES)) '$(guidedir)/'
+uninstall: uninstall-documents ## remove what install has installed
 
-uninstall-guides:
-	rm -f $(addprefix '$(guidedir)'/,$(notdir $(GUIDES)))
-	-rmdir '$(guidedir)'
+installcheck: ## run the regression and isolation tests on the server that PGHOST, ... name
+
+clean: server-stop ## stop private servers, remove what was built
+
+# Documents and what they link to. Each has the same place below one directory
+# as it has here, so that every link between them holds where they are installed.
+DOCUMENTS = $(wildcard README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md src/README.md test/README.md) \
+	$(wildcard doc/*.md doc/*.svg) \
+	$(addprefix dashboard/,dashboard.py queries.py svg.py dashboard.png exporter.yaml grafana.json) \
+	$(wildcard bench/report/*.md bench/report/*.svg) bench/report/raw.csv \
+	$(wildcard $(addprefix examples/worker/*/,*.* src/*.rs))
+documentdir = $(DESTDIR)$(docdir)/extension/$(EXTENSION)
+
+install-documents:
+	$(MKDIR_P) $(patsubst %,'$(documentdir)/%',$(sort $(dir $(DOCUMENTS))))
+	@for file in $(DOCUMENTS); do \
+		$(INSTALL_DATA) "$(srcdir)/$$file" '$(documentdir)'/"$$file" || exit; \
+	done
+
+uninstall-documents:
+	rm -rf '$(documentdir)'
 
 ifneq (,$(SQL_FORGOTTEN))
 $(error not in SQL_ORDER: $(SQL_FORGOTTEN))
@@ -218,7 +215,7 @@ BUILT_WITH = $(EXTVERSION)$(if $(PICTREPO_DEBUG), for debugging) with $(CC) $(CF
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h) build/built-with | json-c
 $(MODULE_big)$(DLSUFFIX): build/built-with $(srcdir)/src/exports.map
 
-.PHONY: json-c output-directories install-guides uninstall-guides FORCE
+.PHONY: json-c output-directories install-documents uninstall-documents FORCE
 .DELETE_ON_ERROR:
 
 build/built-with: FORCE
@@ -235,7 +232,5 @@ $(INSTALL_SCRIPT_SQL): $(SQL) $(EXTENSION).control Makefile
 
 output-directories:
 	@mkdir -p build/regress build/isolation
-
-clean: server-stop
 
 endif

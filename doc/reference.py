@@ -103,7 +103,7 @@ ERRORS = {
     "INTERNAL_ERROR":
         ("XX000", "What should not happen: please report it."),
 }
-# Raised by the server for pictrepo; test/check-errors compares them with what tests expect.
+# Raised by the server for pictrepo; test/checks/errors compares them with what tests expect.
 SERVERS_ERRORS = {
     "22021": "A text is not in the encoding of the database.",
     "25006": "What writes is called on a standby or in a read-only transaction.",

@@ -1,4 +1,4 @@
-"""doc/workers.md with the workers as they are in test/clients: each block of code under a link is that file."""
+"""doc/workers.md with the workers as they are in examples/worker: each block of code under a link is that file."""
 
 import re
 from pathlib import Path

@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $chaos = "$FindBin::RealBin/../chaos";
+my $chaos = "$FindBin::RealBin/../stress/chaos";
 
 # The program starts and kills the server itself, and stops it in the end.
 sub chaos

@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib "$FindBin::RealBin/lib";
+use lib "$FindBin::RealBin/../perl";
 
 use Pictrepo;
 use PostgreSQL::Test::Cluster;
@@ -313,7 +313,7 @@ foreach my $command ([ $^X, 'perl/worker.pl' ], [ '/usr/bin/python3', 'python/wo
 	local %ENV = (%ENV, PGHOST => $directory, PGPORT => 6432, PGUSER => $user, PGDATABASE => 'workers',
 		HEARTBEAT_SECONDS => 1);
 	my $errors = '';
-	my $copied = IPC::Run::start([ $program, "$FindBin::RealBin/../clients/$file", 'copied' ],
+	my $copied = IPC::Run::start([ $program, "$FindBin::RealBin/../../examples/worker/$file", 'copied' ],
 		'<', \undef, '2>', \$errors, IPC::Run::timer($PostgreSQL::Test::Utils::timeout_default));
 	wait_for_waiters(1, 'pop_wait');
 	value(q{SELECT pictrepo.push('copied', '{"seconds": 8}', retry => 0), pictrepo.push('copied', '{"seconds": 0}')});

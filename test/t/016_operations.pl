@@ -17,7 +17,7 @@ use Test::More;
 
 my $seconds = $ENV{PICTREPO_OPERATIONS_SECONDS} // 15;
 my $seed = $ENV{PICTREPO_SEED} // 1;
-my $operations = "$FindBin::RealBin/../operations";
+my $operations = "$FindBin::RealBin/../stress/operations";
 
 # The program kills the server itself, and stops it in the end.
 sub operations

@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $model = "$FindBin::RealBin/../model";
+my $model = "$FindBin::RealBin/../stress/model";
 
 sub compare
 {

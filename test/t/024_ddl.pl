@@ -9,7 +9,7 @@ use warnings;
 
 use FindBin;
 use POSIX ();
-use lib "$FindBin::RealBin/lib";
+use lib "$FindBin::RealBin/../perl";
 
 use Pictrepo;
 use PostgreSQL::Test::Cluster;

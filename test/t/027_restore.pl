@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib "$FindBin::RealBin/lib";
+use lib "$FindBin::RealBin/../perl";
 
 use Pictrepo;
 use PostgreSQL::Test::Cluster;

@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $dashboard = "$FindBin::RealBin/../dashboard/dashboard.py";
+my $dashboard = "$FindBin::RealBin/../../dashboard/dashboard.py";
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', q{

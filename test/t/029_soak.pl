@@ -12,7 +12,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $soak = "$FindBin::RealBin/../soak";
+my $soak = "$FindBin::RealBin/../stress/soak";
 my $node = PostgreSQL::Test::Cluster->new('soak');
 my $out = PostgreSQL::Test::Utils::tempdir;
 my $output = '';
