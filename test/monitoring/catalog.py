@@ -8,7 +8,7 @@ import yaml
 
 DIRECTORY = Path(__file__).resolve().parent.parent.parent / "doc"
 QUERIES = DIRECTORY / "exporter.yaml"
-GUIDE = DIRECTORY / "hosts.md"
+GUIDE = DIRECTORY / "administration.md"
 # As the head of that file says.
 RIGHTS = """
 CREATE ROLE pictrepo_monitor LOGIN;
