@@ -55,7 +55,7 @@ MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = $(INSTALL_SCRIPT_SQL)
 DOCS = README.md
-GUIDES = $(addprefix doc/,reference.md hosts.md pict-rs.md workers.md dashboard.png exporter.yaml grafana.json) \
+GUIDES = $(wildcard doc/*.md) $(addprefix doc/,dashboard.png exporter.yaml grafana.json) \
 	test/dashboard/dashboard.py test/dashboard/queries.py test/charts/svg.py
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
