@@ -1,7 +1,7 @@
 # Behind PgBouncer in transaction mode, where each statement may run in another
 # session: blocking calls wait and are woken, a worker under its own id holds
 # its jobs from any session, and who gives up waiting makes room.  Named
-# prepared statements, as the guide for hosts says, take PgBouncer 1.21.
+# prepared statements, as doc/install.md says, take PgBouncer 1.21.
 
 use strict;
 use warnings;

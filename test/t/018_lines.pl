@@ -13,7 +13,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# Streams are UTF-8, as README has it.
+# Streams are UTF-8, as doc/moving.md says.
 $ENV{PGCLIENTENCODING} = 'UTF8';
 
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -28,7 +28,7 @@ $node->start;
 my $file = "$PostgreSQL::Test::Utils::tmp_check/lines.jsonl";
 my $script = "$PostgreSQL::Test::Utils::tmp_check/lines-import.sql";
 
-# What README says: out, and in.
+# What doc/moving.md says: out, and in.
 my $copy = q{COPY (SELECT pictrepo.export()) TO STDOUT (FORMAT csv, QUOTE e'\x01', DELIMITER e'\x02')};
 append_to_file($script, <<'EOS');
 CREATE TEMP TABLE lines (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, line text);

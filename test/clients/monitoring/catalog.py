@@ -9,7 +9,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 QUERIES = ROOT / "dashboard/exporter.yaml"
 DASHBOARD = ROOT / "dashboard/grafana.json"
-GUIDE = ROOT / "doc/hosts.md"
+GUIDE = ROOT / "doc/administration.md"
 # As the head of that file says.
 RIGHTS = """
 CREATE ROLE pictrepo_monitor LOGIN;
