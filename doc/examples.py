@@ -105,7 +105,8 @@ def table(rows):
     for row in rows[1:]:
         lines.append(" " + " | ".join(cell.rjust(width) if number else cell.ljust(width)
                                       for cell, width, number in zip(row, widths, numbers)))
-    return [line.rstrip() for line in lines] + (["(0 rows)"] if len(rows) == 1 else [])
+    count = len(rows) - 1
+    return [line.rstrip() for line in lines] + [f"({count} row{'s' * (count != 1)})"]
 
 
 def record(rows):
@@ -118,7 +119,7 @@ def shown(statement, rows):
     lines = table(rows)
     if max(map(len, lines)) > WIDTH:
         lines = record(rows)
-    return "\n".join([f"=> {statement}", *lines])
+    return "\n".join(["```sql", statement, "```", "", "```text", *lines, "```"])
 
 
 def run(functions):

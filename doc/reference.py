@@ -279,7 +279,7 @@ def function_text(function, example=None):
         level = f"Level {function.levels[0]}; {function.volatility}."
     return (f"### pictrepo.{function.name}\n\n```sql\n{signature(function)}\n```\n\n"
             f"{wrapped(sentence(function.comment))}\n\n*{level}*\n"
-            + (f"\n```\n{example}\n```\n" if example else ""))
+            + (f"\n{example}\n" if example else ""))
 
 
 # ----- tables, views and types -----
