@@ -4,7 +4,7 @@
 --     -- step            The statements that follow prepare the next example. The reference does not show them.
 --
 -- `make docs` runs this file with psql on a new database. A function without an example, an example that does
--- not call its function and a statement that fails are errors. test/check-reference compares the results.
+-- not call its function and a statement that fails are errors. test/checks/reference compares the results.
 
 -- ---------------------------------------------------------------------------
 -- Values

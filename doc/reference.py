@@ -105,7 +105,7 @@ ERRORS = {
     "INTERNAL_ERROR":
         ("XX000", "A bug in pictrepo: please report it."),
 }
-# The server raises these for pictrepo. test/check-errors compares them with what tests expect.
+# Raised by the server for pictrepo; test/checks/errors compares them with what tests expect.
 SERVERS_ERRORS = {
     "22021": "A text is not valid in the encoding of the database.",
     "25006": "A function that writes is called on a standby or in a read-only transaction.",
