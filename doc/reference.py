@@ -1,8 +1,8 @@
-"""The reference of pictrepo as Markdown, from the comments in a server's catalog.
+"""Writes the reference of pictrepo as Markdown, from the comments in a server's catalog.
 
-It asks the server that PGHOST and its like name, which preloads pictrepo, and
-leaves nothing there. What no catalog has - channels, wait events, error codes -
-is told here, and must be what the source has.
+It asks the server that PGHOST and the like name, which must preload pictrepo, and leaves nothing there.
+doc/examples.sql has the example of each function. The catalog has no channels, wait events and error codes:
+these are listed here and compared with the source.
 """
 
 import re
@@ -13,42 +13,44 @@ from pathlib import Path
 import psycopg
 from psycopg.rows import namedtuple_row
 
+sys.dont_write_bytecode = True
+import examples  # noqa: E402
+
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 LEVELS = ("reader", "writer", "admin")
 
-# Rooms: a title, the files whose objects are told of there, and what it is about.
-ROOMS = (
-    ("Hashes", "repo/hashes", "What is stored, by content."),
-    ("Variants", "repo/variants", "Processed forms of stored content, and who makes them."),
-    ("Aliases", "repo/aliases", "The names under which content is served, and who may delete them."),
+# Chapters: a title, the files that declare the objects of the chapter, and one sentence about it.
+CHAPTERS = (
+    ("Hashes", "repo/hashes", "The stored content. The hash of a file's content names it."),
+    ("Variants", "repo/variants", "Processed forms of stored content, and the claims of the workers that make them."),
+    ("Aliases", "repo/aliases", "The names under which content is served, and the tokens that delete them."),
     ("Proxies", "repo/proxies", "URLs of other hosts whose content is kept here under an alias."),
     ("Access times", "repo/access", "When aliases and variants were last served."),
-    ("Details", "repo/details", "What is known of a stored file."),
+    ("Details", "repo/details", "Width, height, format and the like of a stored file."),
     ("Settings of the image host", "repo/settings",
-     "What the image host keeps for itself. Those of pictrepo are [below](#settings)."),
+     "Values that the image host stores for its own use. The settings of pictrepo are [below](#settings)."),
     ("Store migration", "repo/migrations", "Which files have moved from one store to another."),
     ("Queue", "repo/queue repo/queue_upkeep",
-     "Jobs, who runs them, and what became of those that failed."),
+     "Jobs, the workers that hold them, and jobs that failed for good."),
     ("Operations", "repo/operations",
-     "One call, and one commit, per thing that an image host does."),
-    ("JSON lines", "repo/lines", "The whole repo as JSON, one line per thing that stands alone."),
-    ("pict-rs", "repo/pictrs", "From and to the tables that pict-rs keeps in PostgreSQL."),
+     "Each function does one whole task of an image host, in one call and one commit."),
+    ("JSON lines", "repo/lines", "The whole repo as JSON lines. Each line can be imported alone."),
+    ("pict-rs", "repo/pictrs", "Import from the tables that pict-rs keeps in PostgreSQL, and export to them."),
     ("Schedules", "repo/queue_schedules", "Jobs that are pushed again and again."),
     ("Uploads", "repo/uploads", "Uploads that are processed in the background."),
-    ("Waiting", "engine/waiting", "Who waits for a job, for the result of an upload or for a variant."),
-    ("Background worker", "engine/worker repo/samples", "What is done from time to time, and when it was."),
+    ("Waiting", "engine/waiting", "Sessions that wait for a job, for the result of an upload or for a variant."),
+    ("Background worker", "engine/worker repo/samples", "What the background worker of a database does, and when it last did."),
     ("The repo as a whole", "repo/full repo/roles header footer",
-     "Its health, who may use it, and what follows from an alias."),
-    ("Values", "repo/values", "Helpers for the values that the repo stores: hashes, slugs, ids."),
+     "Health, permissions, and lookups that start from an alias."),
+    ("Values", "repo/values", "Helper functions for the values that the repo stores: hashes, slugs, ids."),
 )
 
 CHANNELS = {
     "queue_status_channel":
-        "says `<job id> <queue>` when a job is ready. With the setting `pictrepo.notify` at `coalesced`, at most"
-        " one per queue and round.",
-    "upload_completion_channel": "says `<upload id>` when an upload got its result, or is gone.",
+        "`<job id> <queue>`: a job is ready. With `pictrepo.notify = coalesced`, at most one per queue and round.",
+    "upload_completion_channel": "`<upload id>`: an upload has its result, or is gone.",
     "keyed_notification_channel":
-        "says the hash in base64, then the variant, when a variant is there or the claim on it ended.",
+        "the hash in base64, then the variant: a variant is stored, or the claim on it ended.",
 }
 
 WAIT_EVENTS = {
@@ -56,84 +58,94 @@ WAIT_EVENTS = {
     "PictrepoUpload": "`wait` waits for the result of an upload.",
     "PictrepoVariant": "`variant_waiter` waits for a variant.",
     "PictrepoLauncherMain": "The launcher waits until a database needs a worker.",
-    "PictrepoWorkerMain": "The background worker of a database waits for its next duty.",
+    "PictrepoWorkerMain": "The background worker of a database waits for its next task.",
 }
 
-# By the names that errcodes.h has.
+# The keys are the names in errcodes.h.
 ERRORS = {
     "STRING_DATA_RIGHT_TRUNCATION":
         ("22001", "An argument is too long."),
     "NULL_VALUE_NOT_ALLOWED":
         ("22004", "An argument, an element of an array or a column is NULL and must not be."),
     "INVALID_PARAMETER_VALUE":
-        ("22023", "An argument has a value that it cannot have; the detail says why."),
+        ("22023", "An argument has a value outside of what the function accepts. The detail says why."),
     "INVALID_TEXT_REPRESENTATION":
         ("22P02", "An argument is malformed JSON."),
     "FOREIGN_KEY_VIOLATION":
         ("23503", "An argument names a hash or an alias that is not stored."),
     "CHECK_VIOLATION":
-        ("23514", "A row of `job_queue` that was written by hand says something impossible."),
+        ("23514", "Somebody wrote an impossible row into `job_queue` by hand."),
     "INVALID_TRANSACTION_TERMINATION":
-        ("2D000", "A procedure that commits by itself is called in a transaction block or a function: `pop_wait`,"
-                  " `import_pictrs`, `export_pictrs`."),
+        ("2D000", "A transaction block or a function calls a procedure that commits: `pop_wait`, `import_pictrs`,"
+                  " `export_pictrs`."),
     "E_R_I_E_TRIGGER_PROTOCOL_VIOLATED":
-        ("39P01", "A trigger function is called in another way than by the trigger it is made for."),
+        ("39P01", "A trigger function was called by something else than its own trigger."),
     "T_R_SERIALIZATION_FAILURE":
-        ("40001", "Under `REPEATABLE READ` or `SERIALIZABLE`: others changed what the call needs after the transaction took"
-                  " its snapshot. Try the transaction again."),
+        ("40001", "Under `REPEATABLE READ` or `SERIALIZABLE`, another transaction changed a row that the call needs"
+                  " after this transaction took its snapshot. Retry the transaction."),
     "UNDEFINED_COLUMN":
-        ("42703", "A column is not there: of pict-rs's tables or, altered by hand, of `job_queue`."),
+        ("42703", "A column is missing: in pict-rs's tables or, altered by hand, in `job_queue`."),
     "DATATYPE_MISMATCH":
-        ("42804", "A column of pict-rs's tables has another type; or the SQL declarations are not those that this library"
-                  " goes with."),
+        ("42804", "A column of pict-rs's tables has another type. Or the SQL declarations do not belong to this version"
+                  " of the library."),
     "UNDEFINED_FUNCTION":
-        ("42883", "The function was dropped while it was called."),
+        ("42883", "The function was dropped during the call."),
     "UNDEFINED_TABLE":
-        ("42P01", "One of the tables that `import_pictrs` and `export_pictrs` need is not there."),
+        ("42P01", "One of the tables that `import_pictrs` and `export_pictrs` need does not exist."),
     "CONFIGURATION_LIMIT_EXCEEDED":
         ("53400", "No slot of `max_worker_processes` is free for the background worker."),
     "OBJECT_NOT_IN_PREREQUISITE_STATE":
-        ("55000", "Somebody removed the rows of `transfers` of an import or export that is under way."),
+        ("55000", "The rows of `transfers` were removed during the import or export."),
     "OBJECT_IN_USE":
         ("55006", "Another session is importing from or exporting to the same schema."),
     "IO_ERROR":
-        ("58030", "`health_check` did not read what it had written."),
+        ("58030", "`health_check` did not read back the value that it had written."),
     "NO_DATA_FOUND":
-        ("P0002", "`wait` is asked for an upload that is not there, or no longer."),
+        ("P0002", "The upload that `wait` is called for does not exist, or was claimed."),
     "INTERNAL_ERROR":
-        ("XX000", "What should not happen: please report it."),
+        ("XX000", "A bug in pictrepo: please report it."),
 }
 # Raised by the server for pictrepo; test/checks/errors compares them with what tests expect.
 SERVERS_ERRORS = {
-    "22021": "A text is not in the encoding of the database.",
-    "25006": "What writes is called on a standby or in a read-only transaction.",
-    "42501": "The role may not call this; or, at CREATE EXTENSION, the schema `pictrepo` belongs to"
-             " a role that is not a superuser.",
-    "42602": "A setting `pictrepo.` something is set that there is not.",
-    "42704": "`grant_access` is asked for a role that does not exist.",
-    "3F000": "`import_pictrs` or `export_pictrs` is asked for a schema that does not exist; or the extension was dropped.",
-    "40P01": "Two transactions of several calls, or a pop in one that holds jobs already, wait for each other, and the server"
-             " ended this one. Try the transaction again.",
+    "22021": "A text is not valid in the encoding of the database.",
+    "25006": "A function that writes is called on a standby or in a read-only transaction.",
+    "42501": "The role may not call this function. Or, at CREATE EXTENSION, the schema `pictrepo` belongs to a role"
+             " that is not a superuser.",
+    "42602": "The name of a setting begins with `pictrepo.`, and no such setting exists.",
+    "42704": "The role given to `grant_access` does not exist.",
+    "3F000": "The schema given to `import_pictrs` or `export_pictrs` does not exist. Or the extension was dropped.",
+    "40P01": "Deadlock: this transaction and another one wait for each other. This can happen to transactions of several"
+             " calls, and to a pop in a transaction that holds jobs already. Retry the transaction.",
     "53100": "The disk is full.",
     "53200": "The server is out of memory, or out of locks (`max_locks_per_transaction`).",
-    "54000": "A value is larger than the server can hold.",
-    "55P03": "A lock is not to be had within `lock_timeout`.",
-    "57014": "A call that waits is cancelled, or `statement_timeout` has passed.",
-    "57P01": "The server ends the session: it shuts down, or somebody called `pg_terminate_backend`. What was not acknowledged may have been done, or not; never half of it.",
+    "54000": "A value is larger than the server can store.",
+    "55P03": "A lock could not be acquired within `lock_timeout`.",
+    "57014": "A waiting call was cancelled, or `statement_timeout` has passed.",
+    "57P01": "The server ends the session: it shuts down, or somebody called `pg_terminate_backend`. A call that was not"
+             " acknowledged may have committed or not, but never half of it.",
 }
 
 INTRODUCTION = """\
 # pictrepo: the reference
 
-All that the extension has. The [README](../README.md) says how it is used. This text is made from the comments in the
-database by `make docs`. psql shows them as well: `\\df+ pictrepo.*` those of functions, `\\dt+ pictrepo.*` of tables,
-`\\dv+ pictrepo.*` of views, `\\d+ pictrepo.*` of columns.
+Every function, table, view, type, setting, channel, wait event and error of the extension. The
+[README](../README.md) introduces it. `make docs` writes this page from the comments in the database. psql
+shows the same comments: `\\df+ pictrepo.*` for functions, `\\dt+ pictrepo.*` for tables, `\\dv+ pictrepo.*` for
+views and `\\d+ pictrepo.*` for columns.
 
-Below a function is the level that a role must have been given by `grant_access` to call it: *reader*, *writer* or
-*admin*, where each may do all that the one before may. A function is *volatile* if it writes, waits or looks anew,
-*stable* if it looks at what the calling query sees, and *immutable* if its answer follows from the arguments alone. An
-argument with `=` may be left out. Where a comment says *false:* or *NULL:*, that is the answer in this case; with the name of
-an argument before it, it is what was given.
+A line beneath each function names the level that a role needs to call it: *reader*, *writer* or *admin*.
+`grant_access` gives a role its level. A writer may do everything that a reader may, and an admin everything that
+a writer may. The line also gives the function's volatility. A *volatile* function writes, waits or takes a new
+snapshot. A *stable* function reads with the snapshot of the calling query. The result of an *immutable* function
+depends on its arguments alone.
+
+An argument with `=` has a default and may be left out. *false:* or *NULL:* in a comment says when the function
+returns that value. After the name of an argument, as in *slug NULL:*, it says what passing NULL means.
+
+The examples ran in psql, one after the other, in one session of a server that preloads pictrepo. Each id and the
+time of the run are replaced by fixed ones, to keep this page the same from run to run. `:'cat'`, `:'job'` and the
+like are psql variables: `\\gset` stored the result of an earlier example in them. In the source, `doc/examples.sql`
+has the examples in their order.
 """
 
 FUNCTIONS = """
@@ -180,9 +192,9 @@ FROM pg_settings WHERE name LIKE 'pictrepo.%' ORDER BY name
 """
 
 CONTEXTS = {
-    "postmaster": "A change takes a restart.",
-    "sighup": "For the whole server; a change takes a reload.",
-    "superuser": "A superuser sets it: for the server, a database, a role or a session.",
+    "postmaster": "A change needs a restart of the server.",
+    "sighup": "It holds for the whole server. A change needs a reload.",
+    "superuser": "A superuser can set it for the server, a database, a role or a session.",
 }
 
 SHORT_TYPES = (("timestamp with time zone", "timestamptz"), ("boolean", "bool"), ("integer", "int"))
@@ -214,7 +226,7 @@ def sentence(comment):
 
 
 def wrapped(text, indent=""):
-    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, 110, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 # ----- functions -----
@@ -258,15 +270,16 @@ def signature(function):
     return "\n".join([*lines, "    " + returns]).rstrip()
 
 
-def function_text(function):
+def function_text(function, example=None):
     if function.is_trigger:
-        who = "Nobody calls it: it belongs to triggers of pictrepo."
+        level = "Only triggers of pictrepo call it."
     elif function.levels is None:
-        who = f"For superusers and whom they grant it to; {function.volatility}."
+        level = f"Only superusers may call it, and roles that a superuser grants EXECUTE; {function.volatility}."
     else:
-        who = f"Level {function.levels[0]}; {function.volatility}."
+        level = f"Level {function.levels[0]}; {function.volatility}."
     return (f"### pictrepo.{function.name}\n\n```sql\n{signature(function)}\n```\n\n"
-            f"{wrapped(sentence(function.comment))}\n\n*{who}*\n")
+            f"{wrapped(sentence(function.comment))}\n\n*{level}*\n"
+            + (f"\n{example}\n" if example else ""))
 
 
 # ----- tables, views and types -----
@@ -327,12 +340,12 @@ def setting_text(setting):
 # ----- what the source has -----
 
 def declared():
-    """The room and the place in the source's order of each object, by whether it is a routine, and name."""
+    """The chapter of each object, and its place in the order of the source. Keys: is it a routine, name."""
     places = {}
-    if roomless := {str(path.relative_to(SOURCE))[:-4] for path in SOURCE.glob("**/*.sql")
-                    if "upgrade" not in path.parts}.difference(*(files.split() for _, files, _ in ROOMS)):
-        sys.exit(f"{__file__} has no room for {', '.join(sorted(roomless))}.")
-    for number, (_, files, _) in enumerate(ROOMS):
+    if missing := {str(path.relative_to(SOURCE))[:-4] for path in SOURCE.glob("**/*.sql")
+                    if "upgrade" not in path.parts}.difference(*(files.split() for _, files, _ in CHAPTERS)):
+        sys.exit(f"{__file__} has no chapter for {', '.join(sorted(missing))}.")
+    for number, (_, files, _) in enumerate(CHAPTERS):
         for file in files.split():
             text = (SOURCE / f"{file}.sql").read_text()
             for match in re.finditer(r"^CREATE (FUNCTION|PROCEDURE|TABLE|VIEW|TYPE) pictrepo\.(\w+)", text, re.M):
@@ -345,7 +358,7 @@ def compare(what, told, pattern):
     # Injection points are in no normal build.
     text = "\n".join(path.read_text() for path in sorted(SOURCE.glob("*/*.[ch]")) if path.stem != "injection")
     if (there := set(re.findall(pattern, text))) != set(told):
-        sys.exit(f"{__file__} tells of other {what} than the source has: {', '.join(sorted(there ^ set(told)))}")
+        sys.exit(f"{__file__} lists other {what} than the source has: {', '.join(sorted(there ^ set(told)))}")
 
 
 def listed(texts):
@@ -359,13 +372,13 @@ def other_texts():
     errors = SERVERS_ERRORS | dict(ERRORS.values())
     return (
         ("Notification channels",
-         "Those of pict-rs. The setting `pictrepo.notify` says how they are served.\n\n" + listed(CHANNELS)),
+         "The channels and payloads are those of pict-rs. The setting `pictrepo.notify` says how notifications are sent.\n\n" + listed(CHANNELS)),
         ("Wait events",
-         "In `pg_stat_activity`, with the type `Extension`. Before PostgreSQL 17, which brought names for them, the\n"
-         "event is `Extension` as well.\n\n" + listed(WAIT_EVENTS)),
+         "`pg_stat_activity` shows them with the type `Extension`. Before PostgreSQL 17 the event is named `Extension`, too.\n\n"
+         + listed(WAIT_EVENTS)),
         ("Errors",
-         "By their SQLSTATE. An error changes nothing. That of an argument names it, and no message has a delete\n"
-         "token in it.\n\n" + listed(dict(sorted(errors.items())))),
+         "A call that ends in an error changes nothing. An error about an argument names the argument. No message\n"
+         "contains a delete token.\n\n" + listed(dict(sorted(errors.items())))),
     )
 
 
@@ -397,7 +410,8 @@ def read_catalog(connection):
 
     functions = sorted_rows(FUNCTIONS, True, {"levels": list(LEVELS)})
     functions.sort(key=lambda pair: pair[1].is_trigger)
-    parts = [(place, row.name, function_text(row)) for place, row in functions if not row.is_trigger]
+    shown = examples.run([row.name for _, row in functions if not row.is_trigger])
+    parts = [(place, row.name, function_text(row, shown[row.name])) for place, row in functions if not row.is_trigger]
     parts += [(place, row.name, relation_text(row)) for place, row in sorted_rows(RELATIONS, False)]
     parts += [(place, row.name, enum_text(row)) for place, row in sorted_rows(ENUMS, False)]
     parts += [(place, row.name, function_text(row)) for place, row in functions if row.is_trigger]
@@ -417,9 +431,9 @@ def reference(connection):
         contents.append(wrapped(f"- {link(title, title)}" + (": " + ", ".join(heads) if heads else ""), "  "))
         chapters.append("\n".join([f"## {title}\n\n{introduction}", *(text for _, text in texts)]))
 
-    for number, (title, _, introduction) in enumerate(ROOMS):
+    for number, (title, _, introduction) in enumerate(CHAPTERS):
         chapter(title, introduction + "\n", [(name, text) for place, name, text in parts if place[0] == number])
-    chapter("Settings", "In postgresql.conf and the like.\n", settings)
+    chapter("Settings", "They are set in postgresql.conf, by ALTER SYSTEM or, where the last sentence says so, for less than a server.\n", settings)
     for title, text in other_texts():
         chapter(title, text, [])
 

@@ -11,11 +11,13 @@ nothing in it.
 
 import argparse
 import copy
+import inspect
 import sys
 import time
 import uuid
 from collections import Counter, deque
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from random import Random
 
 import psycopg
@@ -91,12 +93,18 @@ class Difference(Exception):
 
 
 class Calls:
-    """Arguments by which a function is called, one of those that may be of interest."""
+    """Random arguments for each function: from the method call_NAME, or else by the names of its parameters in the model."""
 
-    def __init__(self, random, model):
+    def __init__(self, random, model, names):
         self.random, self.model = random, model
         self.slugs = {}  # what the server called positions
         self.functions = {name[5:]: getattr(self, name) for name in dir(self) if name.startswith("call_")}
+        for name in sorted(names - self.functions.keys()):
+            if function := getattr(model, name, None):
+                self.functions[name] = partial(self.by_name, inspect.signature(function).parameters)
+
+    def by_name(self, parameters):
+        return tuple(getattr(self, name.removeprefix("new_"))() for name in parameters)
 
     def one(self, values):
         return self.random.choice(list(values))
@@ -106,6 +114,12 @@ class Calls:
 
     def hash(self):
         return self.one(HASHES)
+
+    def alias(self):
+        return self.one(ALIASES)
+
+    def token(self):
+        return self.one(TOKENS)
 
     def file(self):
         return self.one(FILES)
@@ -200,20 +214,6 @@ class Calls:
 
     def call_variant_waiter(self):
         return *self.variant(), timedelta(0)
-
-    def call_create_alias(self):
-        return self.one(ALIASES), self.one(TOKENS), self.hash()
-
-    def call_delete_token(self):
-        return (self.one(ALIASES),)
-
-    call_hash = call_cleanup_alias = call_identifier_from_alias = call_aliases_from_alias = call_delete_token
-    call_remove_relation = call_accessed_alias = call_alias_accessed_at = call_remove_alias_access = call_delete_token
-
-    def call_check_delete_token(self):
-        return self.one(ALIASES), self.one(TOKENS)
-
-    call_delete_alias = call_check_delete_token
 
     def call_aliases_created(self):
         return self.before(), self.before(), self.maybe(map(normal_alias, ALIASES)), self.limit()
@@ -377,7 +377,10 @@ class Check:
         self.db.execute("SET TimeZone = 'UTC'")
         self.random = Random(seed)
         self.model = Model(self.ask("SELECT pictrepo.session_worker()")[0][0])
-        self.calls = Calls(self.random, self.model)
+        self.there = {name for name, in self.ask(
+            "SELECT proname FROM pg_proc WHERE pronamespace = 'pictrepo'::regnamespace"
+            " AND prorettype <> 'trigger'::regtype")}
+        self.calls = Calls(self.random, self.model, self.there - LEFT_OUT)
         self.depth = []  # of each transaction and subtransaction the model before, and its savepoint
         self.since = None  # when the transaction began
         self.last_id = NOBODY
@@ -387,12 +390,10 @@ class Check:
         self.count = Counter()
 
     def check_functions(self):
-        there = {name for name, in self.ask(
-            "SELECT proname FROM pg_proc WHERE pronamespace = 'pictrepo'::regnamespace"
-            " AND prorettype <> 'trigger'::regtype")}
         called = {plain_name(name) for name in self.calls.functions}
-        self.rely(called == there - LEFT_OUT, "functions that are called", called - there, there - LEFT_OUT - called)
-        self.rely(LEFT_OUT <= there, "functions that are left out", LEFT_OUT - there, "not there")
+        expected = self.there - LEFT_OUT
+        self.rely(called == expected, "functions that are called", called - expected, expected - called)
+        self.rely(LEFT_OUT <= self.there, "functions that are left out", LEFT_OUT - self.there, "not there")
 
     def ask(self, sql, args=()):
         return self.db.execute(sql, args).fetchall()
