@@ -21,28 +21,28 @@ LEVELS = ("reader", "writer", "admin")
 
 # Chapters: a title, the files that declare the objects of the chapter, and one sentence about it.
 CHAPTERS = (
-    ("Hashes", "repo/hashes", "The stored content. The hash of a file's content names it."),
-    ("Variants", "repo/variants", "Processed forms of stored content, and the claims of the workers that make them."),
-    ("Aliases", "repo/aliases", "The names under which content is served, and the tokens that delete them."),
-    ("Proxies", "repo/proxies", "URLs of other hosts whose content is kept here under an alias."),
-    ("Access times", "repo/access", "When aliases and variants were last served."),
-    ("Details", "repo/details", "Width, height, format and the like of a stored file."),
-    ("Settings of the image host", "repo/settings",
+    ("Hashes", "images/hashes", "The stored content. The hash of a file's content names it."),
+    ("Variants", "images/variants", "Processed forms of stored content, and the claims of the workers that make them."),
+    ("Aliases", "images/aliases", "The names under which content is served, and the tokens that delete them."),
+    ("Proxies", "images/proxies", "URLs of other hosts whose content is kept here under an alias."),
+    ("Access times", "images/access_times", "When aliases and variants were last served."),
+    ("Details", "images/details", "Width, height, format and the like of a stored file."),
+    ("Settings of the image host", "images/host_settings",
      "Values that the image host stores for its own use. The settings of pictrepo are [below](#settings)."),
-    ("Store migration", "repo/migrations", "Which files have moved from one store to another."),
-    ("Queue", "repo/queue repo/queue_upkeep",
+    ("Store migration", "images/store_migrations", "Which files have moved from one store to another."),
+    ("Queue", "queue/queue queue/stats",
      "Jobs, the workers that hold them, and jobs that failed for good."),
-    ("Operations", "repo/operations",
+    ("Operations", "operations/operations",
      "Each function does one whole task of an image host, in one call and one commit."),
-    ("JSON lines", "repo/lines", "The whole repo as JSON lines. Each line can be imported alone."),
-    ("pict-rs", "repo/pictrs", "Import from the tables that pict-rs keeps in PostgreSQL, and export to them."),
-    ("Schedules", "repo/queue_schedules", "Jobs that are pushed again and again."),
-    ("Uploads", "repo/uploads", "Uploads that are processed in the background."),
-    ("Waiting", "engine/waiting", "Sessions that wait for a job, for the result of an upload or for a variant."),
-    ("Background worker", "engine/worker repo/samples", "What the background worker of a database does, and when it last did."),
-    ("The repo as a whole", "repo/full repo/roles header footer",
+    ("JSON lines", "transfer/lines", "The whole repo as JSON lines. Each line can be imported alone."),
+    ("pict-rs", "transfer/pictrs", "Import from the tables that pict-rs keeps in PostgreSQL, and export to them."),
+    ("Schedules", "queue/schedules", "Jobs that are pushed again and again."),
+    ("Uploads", "images/uploads", "Uploads that are processed in the background."),
+    ("Waiting", "admin/waiting", "Sessions that wait for a job, for the result of an upload or for a variant."),
+    ("Background worker", "worker/worker admin/samples", "What the background worker of a database does, and when it last did."),
+    ("The repo as a whole", "admin/status admin/roles header footer",
      "Health, permissions, and lookups that start from an alias."),
-    ("Values", "repo/values", "Helper functions for the values that the repo stores: hashes, slugs, ids."),
+    ("Values", "images/values", "Helper functions for the values that the repo stores: hashes, slugs, ids."),
 )
 
 CHANNELS = {
@@ -356,7 +356,7 @@ def declared():
 
 def compare(what, told, pattern):
     # Injection points are in no normal build.
-    text = "\n".join(path.read_text() for path in sorted(SOURCE.glob("*/*.[ch]")) if path.stem != "injection")
+    text = "\n".join(path.read_text() for path in sorted(SOURCE.glob("*/*.[ch]")) if path.stem != "injection_points")
     if (there := set(re.findall(pattern, text))) != set(told):
         sys.exit(f"{__file__} lists other {what} than the source has: {', '.join(sorted(there ^ set(told)))}")
 

@@ -1,4 +1,4 @@
-# At each injection point (src/engine/injection.h), in turn: an error, or the end
+# At each injection point (src/common/injection_points.h), in turn: an error, or the end
 # of the process as by pg_terminate_backend(), after which nothing is changed and
 # all goes on; a kill -9, after which the server
 # starts and has what was acknowledged, and of what was not all or nothing.  And

@@ -17,8 +17,8 @@
 
 #include <json-c/json.h>
 
-#include "document/document.h"
-#include "document/line.h"
+#include "json/json_check.h"
+#include "json/line_check.h"
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -31,17 +31,17 @@ must(bool condition)
 }
 
 static bool
-any_document(struct json_object *document, DocumentError *error)
+any_document(struct json_object *document, JsonCheckError *error)
 {
 	return true;
 }
 
 static bool
-line_is_good(const char *json, size_t length, bool any_bytes, bool count_characters, DocumentError *error)
+line_is_good(const char *json, size_t length, bool any_bytes, bool count_characters, JsonCheckError *error)
 {
-	LineSource	source = {json, length, any_bytes, count_characters};
-	Line		line = {0};
-	bool		good = check_line(&source, &line, error);
+	ExportLineSource	source = {json, length, any_bytes, count_characters};
+	ExportLine		line = {0};
+	bool		good = line_check(&source, &line, error);
 
 	if (good)
 	{
@@ -69,7 +69,7 @@ note_refused(const char *json, size_t length)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	DocumentError error = {0};
+	JsonCheckError error = {0};
 	size_t		length = size > 0 ? size - 1 : 0;
 	char	   *json;
 	bool		good;
@@ -84,11 +84,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	memset(error.message, 'x', sizeof(error.message));
 	if (which == 0)
-		good = check_document(json, length, any_document, &error);
+		good = json_check(json, length, any_document, &error);
 	else if (which == 1)
-		good = check_document(json, length, check_details, &error);
+		good = json_check(json, length, check_details, &error);
 	else if (which == 2)
-		good = check_document(json, length, check_upload_result, &error);
+		good = json_check(json, length, check_upload_result, &error);
 	else
 		good = line_is_good(json, length, which == 4, which == 5, &error);
 

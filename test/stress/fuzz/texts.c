@@ -19,9 +19,9 @@
 #include "utils/datetime.h"
 #include "utils/uuid.h"
 
-#include "engine/cron.h"
-#include "engine/identity.h"
-#include "engine/slug.h"
+#include "common/cron.h"
+#include "common/page_slug.h"
+#include "common/uuid.h"
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -214,12 +214,12 @@ same_text(text *a, text *b)
 static void
 try_slug(const char *bytes, int length)
 {
-	Position	position;
-	Position	again;
+	PagePosition	position;
+	PagePosition	again;
 	text	   *slug = cstring_to_text(pnstrdup(bytes, length));
 
-	if (slug_to_position(slug, &position))
-		must(same_text(slug_from_position(&position), slug));
+	if (page_slug_decode(slug, &position))
+		must(same_text(page_slug_encode(&position), slug));
 
 	if (length < 10 || length > 9 + 128)
 		return;
@@ -230,7 +230,7 @@ try_slug(const char *bytes, int length)
 		position.created_at = 0;
 	else if (!IS_VALID_TIMESTAMP(position.created_at))
 		return;
-	must(slug_to_position(slug_from_position(&position), &again));
+	must(page_slug_decode(page_slug_encode(&position), &again));
 	must(again.has_time == position.has_time && again.created_at == position.created_at);
 	must(same_text(again.hash, position.hash));
 }
@@ -240,11 +240,11 @@ static void
 try_alias(const char *bytes, int length)
 {
 	text	   *alias = cstring_to_text_with_len(bytes, length);
-	text	   *normal = normal_alias(alias);
+	text	   *normal = alias_normalize(alias);
 	char	   *dot = memchr(bytes, '.', length);
 	int			rest = dot ? bytes + length - dot : 0;
 
-	must(same_text(normal_alias(normal), normal));
+	must(same_text(alias_normalize(normal), normal));
 	must(VARSIZE_ANY_EXHDR(normal) >= rest);
 	must(memcmp(VARDATA_ANY(normal) + VARSIZE_ANY_EXHDR(normal) - rest, bytes + length - rest, rest) == 0);
 }
@@ -265,13 +265,13 @@ try_cron(const char *bytes, int length)
 	offsets[0] = bytes[4] * 15 * 60 / 2;
 	offsets[1] = bytes[5] % 8 * 15 * 60 + offsets[0];
 	cron_text = pnstrdup(bytes + 6, length - 6);
-	if (parse_cron(cron_text, &cron) != NULL)
+	if (cron_parse(cron_text, &cron) != NULL)
 		return;
-	next = next_by_cron(&cron, after, NULL);
+	next = cron_next(&cron, after, NULL);
 	must(next > after);
 	must(next == DT_NOEND || next % USECS_PER_SEC == 0);
-	must(next_by_cron(&cron, after - USECS_PER_DAY, NULL) <= next);
-	must(next == DT_NOEND || next_by_cron(&cron, next - 1, NULL) == next);
+	must(cron_next(&cron, after - USECS_PER_DAY, NULL) <= next);
+	must(next == DT_NOEND || cron_next(&cron, next - 1, NULL) == next);
 }
 
 char *
