@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * result.c
- *		What repo functions return.
+ *		Results of SQL functions, made from the rows of a statement.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,10 +15,9 @@
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
 
-/* rows that a set-returning call holds in memory at a time */
+/* rows that a set-returning function fetches at a time */
 #define ROWS_AT_A_TIME 1000
 
-/* A value of the last statement's result; columns count from 1. */
 NullableDatum
 result_value(uint64 row, int column)
 {
@@ -29,7 +28,7 @@ result_value(uint64 row, int column)
 	return result;
 }
 
-/* The same, copied so that it outlives repo_call_end. */
+/* The same, as a copy that is valid after repo_call_end. */
 NullableDatum
 result_value_copy(uint64 row, int column)
 {
@@ -42,14 +41,14 @@ result_value_copy(uint64 row, int column)
 	return result;
 }
 
-/* bool: did the statement find or change anything? */
+/* Returns bool: did the statement find or change a row? */
 Datum
 return_found(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
 	return BoolGetDatum(DatumGetInt64(return_count(fcinfo, statement, args)) > 0);
 }
 
-/* bigint: how many rows did it find or change? */
+/* Returns bigint: the number of rows that the statement found or changed. */
 Datum
 return_count(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
@@ -80,17 +79,17 @@ return_inserted(FunctionCallInfo fcinfo, SqlStatement *statement, const Nullable
 				SqlStatement *parent_exists, int n)
 {
 	RepoCall	call;
-	bool		created;
+	bool		inserted;
 
 	repo_call_begin(&call, fcinfo);
-	created = statement_run(statement, args) > 0;
-	if (!created && statement_run(parent_exists, &args[n]) == 0)
+	inserted = statement_run(statement, args) > 0;
+	if (!inserted && statement_run(parent_exists, &args[n]) == 0)
 		parent_missing(fcinfo, n);
 	repo_call_end(&call);
-	PG_RETURN_BOOL(created);
+	PG_RETURN_BOOL(inserted);
 }
 
-/* The first column of the first row; NULL when there is no row. */
+/* Returns the first column of the first row, or NULL without a row. */
 Datum
 return_value(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
