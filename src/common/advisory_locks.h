@@ -13,12 +13,12 @@
 #define PICTREPO_ADVISORY_LOCKS_H
 
 #define WORKER_LOCK_CLASS	0x7069	/* held by the background worker of a
-										 * database */
-#define QUEUE_LOCK_CLASS	0x706a	/* held while popping from a queue with
-										 * a limit */
+									 * database */
+#define QUEUE_LOCK_CLASS	0x706a	/* held while popping from a queue with a
+									 * limit */
 #define FILE_LOCK_CLASS		0x706b	/* held while references to a file change */
 #define TRANSFER_LOCK_CLASS 28778	/* held during a transfer from or to the
-										 * tables of a schema */
+									 * tables of a schema */
 #define RESTORE_LOCK_CLASS	28781	/* held while a dump is restored */
 
 #endif

@@ -12,7 +12,8 @@ typedef enum NotifyMode
 {
 	NOTIFY_OFF,					/* not sent */
 	NOTIFY_TRANSACTIONAL,		/* sent by the commit of the change */
-	NOTIFY_COALESCED,			/* sent by the background worker after the commit */
+	NOTIFY_COALESCED,			/* sent by the background worker after the
+								 * commit */
 } NotifyMode;
 
 typedef enum LowWaterMarkMode

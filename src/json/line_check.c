@@ -424,7 +424,7 @@ check_embedded(LineWalk *walk, const char *path, JsonCheck check, json_object *v
 	if (check(value, &inner))
 		return true;
 	return json_error(walk->error, "In member \"%s\": %.*s",
-			 path, (int) (sizeof(walk->error->message) - PATH_MAX_BYTES - 32), inner.message);
+					  path, (int) (sizeof(walk->error->message) - PATH_MAX_BYTES - 32), inner.message);
 }
 
 /* ----- members ----- */

@@ -47,8 +47,8 @@ typedef struct ExportLineSource
 	size_t		length;			/* without a terminator */
 	bool		any_bytes;		/* need not be UTF-8 */
 	bool		count_characters;	/* the server's encoding is not UTF-8:
-									 * check limits in characters, as the
-									 * size in bytes is not known yet */
+									 * check limits in characters, as the size
+									 * in bytes is not known yet */
 } ExportLineSource;
 
 extern bool line_check(const ExportLineSource *source, ExportLine *line, JsonCheckError *error);

@@ -32,10 +32,9 @@ typedef struct SqlStatement
  * The planner may use sequential scans only with STMT_WHOLE_TABLE.  Otherwise
  * the plan uses an index even if the tables are small at planning time.
  */
-#define STMT_READ_WRITE		0x00	/* new snapshot; may lock and write
-									 * rows */
-#define STMT_READ_ONLY		0x01	/* SPI's read_only: the snapshot of
-									 * the calling query */
+#define STMT_READ_WRITE		0x00	/* new snapshot; may lock and write rows */
+#define STMT_READ_ONLY		0x01	/* SPI's read_only: the snapshot of the
+									 * calling query */
 #define STMT_WHOLE_TABLE	0x02	/* reads a whole table */
 
 #define STATEMENT(name, statement_flags, text, ...) \
