@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * compat.h
- *		The differences between PostgreSQL 15 and 18 that pictrepo meets.
+ *		Hide the differences between PostgreSQL 15 and 18.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,24 +10,24 @@
 
 #include "utils/wait_event.h"
 
-/* VARDATA and its kin moved out of postgres.h with 16. */
+/* Since 16, VARDATA and related macros have their own header. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
 
-/* The marker of functions that do not return stands first since 18. */
+/* Since 18, pg_noreturn precedes the declaration. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
-/* Ownership of a database is asked like that of any object since 16. */
+/* Since 16, one function checks the ownership of objects of any kind. */
 #if PG_VERSION_NUM >= 160000
 #define owns_database(oid, role) object_ownercheck(DatabaseRelationId, oid, role)
 #else
 #define owns_database(oid, role) pg_database_ownercheck(oid, role)
 #endif
 
-/* Walkers have a type since 16; until then a compiler of C23 took theirs for (void). */
+/* Before 16, the type of a walker has no parameters, which is an error in C23. */
 #if PG_VERSION_NUM >= 160000
 #define walk_expression(node, walker, context) expression_tree_walker(node, walker, context)
 #else
@@ -35,14 +35,14 @@
 	expression_tree_walker(node, (bool (*) ()) (void *) (walker), context)
 #endif
 
-/* A query was run in pieces, or once, until 18. */
+/* Before 18, ExecutorRun has a parameter execute_once. */
 #if PG_VERSION_NUM >= 180000
 #define run_executor(query) ExecutorRun(query, ForwardScanDirection, 0)
 #else
 #define run_executor(query) ExecutorRun(query, ForwardScanDirection, 0, true)
 #endif
 
-/* A scan counts for EXPLAIN what it does since 18. */
+/* Since 18, index_beginscan takes counters for EXPLAIN. */
 #if PG_VERSION_NUM >= 180000
 #define begin_index_scan(table, index, snapshot, keys) index_beginscan(table, index, snapshot, NULL, keys, 0)
 #else
@@ -50,14 +50,14 @@
 #endif
 
 /*
- * The wait for the client, as libpq/libpq.h has it, which cannot be included
- * where the headers of GSSAPI are not installed.
+ * The wait event set for the client connection.  libpq/libpq.h declares it, but
+ * including that header needs the headers of GSSAPI.
  */
 #include "storage/latch.h"
 extern PGDLLIMPORT WaitEventSet *FeBeWaitSet;
 #define FEBE_SOCKET_POSITION 0
 
-/* Named wait events for extensions came with 17. */
+/* Since 17, extensions can name their wait events. */
 #if PG_VERSION_NUM >= 170000
 #define extension_wait_event(name) WaitEventExtensionNew(name)
 #else

@@ -1,14 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * cron.c
- *		When something that recurs comes next.
+ *		Compute the next time of a cron schedule or of an interval.
  *
- * A cron text allows some values in each of five fields; an interval makes a
- * grid of times around a first one.  Both go by the clocks of a time zone.
- * Where clocks are put forward, what falls into the gap comes at its end.
- * Where they are put back, what falls into the hour that comes twice comes
- * the first time only; but a cron text that allows every hour does not look
- * at what the hour is called, and so runs through both changes.
+ * A cron text lists the matching values of five fields.  An interval defines
+ * times at equal distances from a first time.  Both use the local time of a
+ * time zone.
+ *
+ * When clocks go forward, times in the gap move to the end of the gap.  When
+ * clocks go back, times in the repeated hour match only once, the first time.
+ * A cron text that matches every hour is an exception: it matches twice in the
+ * repeated hour, and its times in the gap do not move.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,15 +26,15 @@
 
 #include "common/cron.h"
 
-/* characters of a bad text that an error shows */
+/* characters of a bad text that an error message shows */
 #define SHOWN_MAX 100
 
-/* 1970 to 2000, and to the end of timestamptz, in s */
+/* seconds from 1970 to 2000, and from 1970 to the end of timestamptz */
 #define UNIX_TO_POSTGRES_EPOCH \
 	((pg_time_t) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
 #define END_TIME (END_TIMESTAMP / USECS_PER_SEC + UNIX_TO_POSTGRES_EPOCH)
 
-/* a mean month of the Gregorian calendar */
+/* the mean length of a month in the Gregorian calendar */
 #define USECS_PER_MONTH (30.436875 * USECS_PER_DAY)
 
 #define BLANKS " \t\r\n"
@@ -44,8 +46,8 @@ typedef struct CronFieldRule
 	const char *name;
 	int			least;
 	int			most;
-	const char *const *names;	/* of the values from least on, in 3 letters */
-	const char *range;			/* for errors */
+	const char *const *names;	/* of three letters, for values from least on */
+	const char *range;			/* for error messages */
 } CronFieldRule;
 
 static const char *const month_names[] = {
@@ -72,16 +74,16 @@ static const char *const shorthands[][2] = {
 	{"@yearly", "0 0 1 1 *"},
 };
 
-/* ----- the text ----- */
+/* ----- parsing ----- */
 
-/* Part of the text for an error, cut where it is long. */
+/* The beginning of a part of the text, for error messages. */
 static char *
-shown(const char *text, int length)
+excerpt(const char *text, int length)
 {
 	return pnstrdup(text, pg_mbcharcliplen(text, length, SHOWN_MAX));
 }
 
-/* A number of one or two digits, nothing else. */
+/* Parse a number of one or two digits. */
 static bool
 number_of(const char *text, int *number)
 {
@@ -93,7 +95,7 @@ number_of(const char *text, int *number)
 	return true;
 }
 
-/* A number or a name that the field takes. */
+/* Parse a number or a name that is valid in the field. */
 static bool
 value_of(const char *text, const CronFieldRule *field, int *value)
 {
@@ -108,8 +110,8 @@ value_of(const char *text, const CronFieldRule *field, int *value)
 }
 
 /*
- * What one element of a list allows: a value, a range or *, the latter two
- * with a step or without.  Returns what is wrong with it, or NULL.
+ * Parse one element of a list: a value, a range or *.  A range or * may have a
+ * step.  Adds the matching values to allowed.  Returns NULL, or what is wrong.
  */
 static const char *
 parse_element(char *text, const CronFieldRule *field, uint64 *allowed)
@@ -130,30 +132,30 @@ parse_element(char *text, const CronFieldRule *field, uint64 *allowed)
 
 	if (!star && (!value_of(text, field, &from) ||
 				  (to_text != NULL && !value_of(to_text, field, &to))))
-		return psprintf("which is not from %s", field->range);
+		return psprintf("allowed values are %s", field->range);
 	if (step_text != NULL)
 	{
 		if (!star && to_text == NULL)
-			return "where a step has no range";
+			return "a step must follow \"*\" or a range";
 		if (!number_of(step_text, &step) || step < 1 || step > field->most)
-			return psprintf("where the step is not from 1 to %d", field->most);
+			return psprintf("the step must be between 1 and %d", field->most);
 	}
 	if (!star && to_text == NULL)
 		to = from;
 
-	/* a week may also end with Sunday */
+	/* at the end of a range, Sunday may be 0 or sun */
 	if (field == &fields[CRON_WEEKDAY] && to == 0 && from > to)
 		to = 7;
 	if (from > to)
-		return "which ends before it begins";
+		return "the range ends before it begins";
 	for (int i = from; i <= to; i += step)
 		*allowed |= BIT(i);
 	return NULL;
 }
 
 /*
- * A field: elements with commas between.  The rule for days wants to know
- * whether there is a * in it.
+ * Parse a field: elements separated by commas.  star says whether the field
+ * contains a *, for either_day.
  */
 static const char *
 parse_field(const char *text, int length, const CronFieldRule *field, uint64 *allowed, bool *star)
@@ -169,16 +171,16 @@ parse_field(const char *text, int length, const CronFieldRule *field, uint64 *al
 		const char *wrong = parse_element(pnstrdup(text, element), field, allowed);
 
 		if (wrong != NULL)
-			return psprintf("Field \"%s\" has \"%s\", %s.",
-							field->name, shown(text, element), wrong);
+			return psprintf("Field \"%s\" contains \"%s\"; %s.",
+							field->name, excerpt(text, element), wrong);
 		text	  +=element + 1;
 	}
 	return NULL;
 }
 
-/* Is there a day that has one of the dates, be it 29 February? */
+/* Does the text match any date?  29 February is one. */
 static bool
-comes_true(const Cron *cron)
+matches_any_date(const Cron *cron)
 {
 	if (cron->either_day)
 		return true;
@@ -211,7 +213,8 @@ cron_parse(const char *text, Cron *cron)
 				text = shorthands[i][1];
 
 		if (text == NULL)
-			return psprintf("\"%s\" is not a shorthand.", shown(name, strlen(name)));
+			return psprintf("\"%s\" is not a shorthand; the shorthands are @hourly, @daily, @weekly, @monthly"
+							" and @yearly.", excerpt(name, strlen(name)));
 	}
 
 	while (*text !='\0')
@@ -233,22 +236,22 @@ cron_parse(const char *text, Cron *cron)
 	if (count < CRON_FIELDS)
 		return psprintf("Field \"%s\" is missing.", fields[count].name);
 	if (count > CRON_FIELDS)
-		return psprintf("It has %d fields, not %d.", count, CRON_FIELDS);
+		return psprintf("The text has %d fields; it must have %d.", count, CRON_FIELDS);
 
-	/* both are Sunday */
+	/* 0 and 7 are Sunday */
 	if (cron->allowed[CRON_WEEKDAY] & BIT(7))
 		cron->allowed[CRON_WEEKDAY] |= BIT(0);
 	cron->either_day = !star[CRON_DAY] && !star[CRON_WEEKDAY];
-	if (!comes_true(cron))
-		return "Fields \"day of month\" and \"month\" name a day that never comes.";
+	if (!matches_any_date(cron))
+		return "Fields \"day of month\" and \"month\" match no date.";
 	return NULL;
 }
 
-/* ----- next by cron ----- */
+/* ----- the next time of a cron schedule ----- */
 
-/* Is the day, counted from 1970, allowed? */
+/* Does the cron text match this day, counted from 1970? */
 static bool
-allows_day(const Cron *cron, pg_time_t days)
+matches_day(const Cron *cron, pg_time_t days)
 {
 	int			julian = days + UNIX_EPOCH_JDATE;
 	int			year;
@@ -272,11 +275,11 @@ floor_div(pg_time_t dividend, pg_time_t divisor)
 }
 
 /*
- * The first full minute that is allowed, at or after from and before to, or
- * to.  These are local times, as clocks without any changes would show them.
+ * The first matching full minute at or after from and before to, or else to.
+ * All are local times, in a stretch without clock changes.
  */
 static pg_time_t
-first_allowed(const Cron *cron, pg_time_t from, pg_time_t to)
+first_match(const Cron *cron, pg_time_t from, pg_time_t to)
 {
 	pg_time_t	minutes = -floor_div(-from, SECS_PER_MINUTE);
 	pg_time_t	day = floor_div(minutes, MINS_PER_HOUR * HOURS_PER_DAY);
@@ -284,7 +287,7 @@ first_allowed(const Cron *cron, pg_time_t from, pg_time_t to)
 
 	for (; day * SECS_PER_DAY < to; day++)
 	{
-		if (allows_day(cron, day))
+		if (matches_day(cron, day))
 			for (; minute < MINS_PER_HOUR * HOURS_PER_DAY; minute++)
 				if ((cron->allowed[CRON_HOUR] & BIT(minute / MINS_PER_HOUR)) &&
 					(cron->allowed[CRON_MINUTE] & BIT(minute % MINS_PER_HOUR)))
@@ -295,9 +298,9 @@ first_allowed(const Cron *cron, pg_time_t from, pg_time_t to)
 }
 
 /*
- * Walks through the stretches of time between changes of the clocks.  It
- * starts two days before, because whether a local time comes for the first
- * time depends on the change before it, and no change is longer than a day.
+ * Go through the stretches of time between clock changes.  Whether a local time
+ * is a repeated one depends on the change before it.  No change is longer than
+ * a day, so the search begins two days before.
  */
 TimestampTz
 cron_next(const Cron *cron, TimestampTz after, pg_tz *zone)
@@ -307,7 +310,7 @@ cron_next(const Cron *cron, TimestampTz after, pg_tz *zone)
 	pg_time_t	end;
 	pg_time_t	found = END_TIME;
 	bool		all_hours = cron->allowed[CRON_HOUR] == ALL_HOURS;
-	pg_time_t	told = PG_INT64_MAX;	/* local times before this were there */
+	pg_time_t	passed = PG_INT64_MAX;	/* local times before this have passed */
 
 	for (; begin < END_TIME; begin = end)
 	{
@@ -321,38 +324,38 @@ cron_next(const Cron *cron, TimestampTz after, pg_tz *zone)
 			end = END_TIME;
 
 		from = begin + offset;
-		if (told == PG_INT64_MAX)
-			told = from;
+		if (passed == PG_INT64_MAX)
+			passed = from;
 		if (!all_hours)
 		{
-			if (begin >= least && first_allowed(cron, told, from) < from)
+			if (begin >= least && first_match(cron, passed, from) < from)
 			{
 				found = begin;
 				break;
 			}
-			from = Max(from, told);
+			from = Max(from, passed);
 		}
 		from = Max(from, least + offset);
-		found = first_allowed(cron, from, end + offset) - offset;
+		found = first_match(cron, from, end + offset) - offset;
 		if (found < end)
 			break;
-		told = Max(told, end + offset);
+		passed = Max(passed, end + offset);
 	}
 	if (found >= END_TIME)
 		return DT_NOEND;
 	return (found - UNIX_TO_POSTGRES_EPOCH) * USECS_PER_SEC;
 }
 
-/* ----- next by interval ----- */
+/* ----- the next time of an interval ----- */
 
 /*
- * The nth time of the grid: first + n * every.  Months and days go by the
- * clocks and the calendar as timestamptz + interval does, but in any zone, and
- * from the first time on: from 31 January, months end with their last day and
- * a short one does not shorten those after it.
+ * The nth time: first + n * every.  Months and days follow the calendar and the
+ * local time, as in timestamptz + interval, but in the given time zone.  The
+ * sum starts from the first time: if that is 31 January, each month has its
+ * last day, also after a shorter month.
  */
 static TimestampTz
-grid_time(const Interval *every, TimestampTz first, int64 n, pg_tz *zone)
+nth_time(const Interval *every, TimestampTz first, int64 n, pg_tz *zone)
 {
 	TimestampTz result = first;
 	int64		time;
@@ -386,8 +389,8 @@ grid_time(const Interval *every, TimestampTz first, int64 n, pg_tz *zone)
 }
 
 /*
- * The grid has no beginning, so that a clock that was put far back finds a
- * next time, too.  No part of the interval may be negative.
+ * n may be negative: after a system clock was set far back, the next time may
+ * be before the first.  No field of the interval may be negative.
  */
 TimestampTz
 interval_next(const Interval *every, TimestampTz first, TimestampTz after, pg_tz *zone)
@@ -398,9 +401,9 @@ interval_next(const Interval *every, TimestampTz first, TimestampTz after, pg_tz
 	TimestampTz next;
 
 	/* the estimate is off by a few at most */
-	while (grid_time(every, first, n - 1, zone) > after)
+	while (nth_time(every, first, n - 1, zone) > after)
 		n--;
-	while ((next = grid_time(every, first, n, zone)) <= after)
+	while ((next = nth_time(every, first, n, zone)) <= after)
 		n++;
 	return next;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * cron.h
- *		When something that recurs comes next.
+ *		Compute the next time of a cron schedule or of an interval.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +12,7 @@
 #include "fmgr.h"
 #include "pgtime.h"
 
-/* longest cron text: a list of every minute, hour, day and month is shorter */
+/* bytes of a cron text; a list of every minute, hour, day and month is shorter */
 #define CRON_MAX 500
 
 typedef enum CronField
@@ -28,14 +28,14 @@ typedef enum CronField
 
 typedef struct Cron
 {
-	uint64		allowed[CRON_FIELDS];	/* bit n: the value n is allowed */
-	bool		either_day;		/* one of day and weekday is enough */
+	uint64		allowed[CRON_FIELDS];	/* bit n is set: value n matches */
+	bool		either_day;		/* day or weekday must match, not both */
 } Cron;
 
-/* NULL when the text is well formed and comes true on some day, else why not */
+/* Parse a cron text that matches at least one date.  Returns NULL, or a sentence that says what is wrong. */
 extern const char *cron_parse(const char *text, Cron *cron);
 
-/* The first time after a given one, or infinity when the calendar ends first */
+/* The first time after a given one, or infinity beyond the range of timestamptz */
 extern TimestampTz cron_next(const Cron *cron, TimestampTz after, pg_tz *zone);
 extern TimestampTz interval_next(const Interval *every, TimestampTz first,
 								 TimestampTz after, pg_tz *zone);

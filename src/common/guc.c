@@ -3,8 +3,8 @@
  * guc.c
  *		The extension's settings.
  *
- * What decides over other sessions' work (when a job counts as abandoned, say)
- * is for superusers only; it can still be set per database or role.
+ * Only superusers can change settings that affect the work of other sessions,
+ * such as heartbeat_timeout.  Superusers can set them per database or role.
  *
  *-------------------------------------------------------------------------
  */
@@ -74,12 +74,12 @@ define_int(const char *name, const char *description, const char *details, int *
 							least, most, context, unit, NULL, NULL, NULL);
 }
 
-#define AT_START " It is for all databases together, and takes effect when a server starts" \
-	" that has pictrepo in shared_preload_libraries."
+#define AT_START " The limit applies to all databases together. It takes effect when the server" \
+	" starts with pictrepo in shared_preload_libraries."
 
 /*
- * Read when shared memory is laid out.  They are there without it as well, so
- * that a configuration which has them is not called wrong.
+ * Sizes of tables in shared memory.  They are defined without preload, too, so
+ * that a configuration file may contain them.
  */
 static void
 define_sizes(void)
@@ -87,86 +87,87 @@ define_sizes(void)
 	GucContext	context = preloaded ? PGC_POSTMASTER : PGC_SIGHUP;
 
 	define_int("pictrepo.max_running_jobs",
-			   "Running jobs whose heartbeats are kept in shared memory.",
-			   "Jobs beyond have them in their rows." AT_START,
+			   "Maximum number of running jobs whose heartbeats are kept in shared memory.",
+			   "The heartbeats of further jobs are stored in their rows." AT_START,
 			   &guc_max_running_jobs, 1, 10 * 1000 * 1000, context, 0);
 	define_int("pictrepo.max_waiters",
-			   "Sessions that can wait without looking from time to time.",
-			   "Sessions beyond look every pictrepo.poll_interval." AT_START,
+			   "Maximum number of waiting sessions that can be woken.",
+			   "Further sessions check for work every pictrepo.poll_interval." AT_START,
 			   &guc_max_waiters, 1, 1000 * 1000, context, 0);
 	define_int("pictrepo.max_queues",
-			   "Queues that are known in shared memory.",
-			   "Queues beyond are searched and counted as without it." AT_START,
+			   "Maximum number of queues that are tracked in shared memory.",
+			   "Further queues are searched and counted as without preload." AT_START,
 			   &guc_max_queues, 1, 1000 * 1000, context, 0);
 }
 
-/* How often the background worker does what. */
+/* How often the background worker runs its tasks. */
 static void
 define_intervals(void)
 {
 	define_int("pictrepo.reap_interval",
-			   "How often the worker takes jobs away from silent workers.",
-			   "Silent is who sent no heartbeat for pictrepo.heartbeat_timeout. Jobs that are bound to a session"
-			   " are taken when it ends.",
+			   "How often the background worker takes jobs away from silent workers.",
+			   "A worker is silent if it sent no heartbeat for pictrepo.heartbeat_timeout. Jobs that are bound to"
+			   " a session are taken away when the session ends.",
 			   &guc_reap_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.notify_interval",
-			   "Shortest time between two rounds of coalesced notifications.",
-			   "0 sends them without a pause.",
+			   "Minimum time between two rounds of coalesced notifications.",
+			   "0 means no pause.",
 			   &guc_notify_interval, 0, 60 * 1000, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.schedule_interval",
-			   "How often the worker looks for schedules that changed unnoticed.",
-			   "All others run on time, whatever this is.",
+			   "How often the background worker checks the schedules for unnoticed changes.",
+			   "Prepared transactions make such changes. All other schedules run on time regardless of this setting.",
 			   &guc_schedule_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.upload_interval",
-			   "How often the worker ends uploads whose job died or that nobody claims.",
-			   "The first get a Failure as their result; the others go after pictrepo.upload_ttl.",
+			   "How often the background worker ends uploads whose job died or that no session claims.",
+			   "An upload whose job died gets a Failure as its result."
+			   " An unclaimed upload is removed after pictrepo.upload_ttl.",
 			   &guc_upload_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.claim_interval",
-			   "How often the worker removes claims on variants that have expired.",
-			   "They are free after pictrepo.variant_claim_timeout, removed or not.",
+			   "How often the background worker removes expired variant claims.",
+			   "A claim expires after pictrepo.variant_claim_timeout, whether it is removed or not.",
 			   &guc_claim_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.dead_job_interval",
-			   "How often the worker removes old dead jobs.",
-			   "Old are those that died more than pictrepo.dead_job_retention ago.",
+			   "How often the background worker removes old dead jobs.",
+			   "A dead job is old after pictrepo.dead_job_retention.",
 			   &guc_dead_job_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.sweep_interval",
-			   "How often the worker looks for what escaped shared memory.",
-			   "That is what prepared transactions changed.",
+			   "How often the background worker checks the tables for changes that shared memory does not show.",
+			   "Prepared transactions make such changes.",
 			   &guc_sweep_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.variant_interval",
-			   "How often the worker removes variants that nobody looks at.",
-			   "It does as long as there are any, 100 at a time; see pictrepo.variant_retention.",
+			   "How often the background worker removes variants that are not accessed any more.",
+			   "It removes 100 at a time until none is left; see pictrepo.variant_retention.",
 			   &guc_variant_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.proxy_interval",
-			   "How often the worker deletes aliases of proxied urls that nobody looks at.",
-			   "It does as long as there are any, 100 at a time; see pictrepo.proxy_retention.",
+			   "How often the background worker deletes aliases of proxied URLs that are not accessed any more.",
+			   "It deletes 100 at a time until none is left; see pictrepo.proxy_retention.",
 			   &guc_proxy_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.sample_interval",
-			   "How often the worker writes down what is in the queues.",
-			   "The tables samples and queue_samples have it, for graphs. 0: never.",
+			   "How often the background worker takes a sample of the queues.",
+			   "The tables samples and queue_samples keep the samples, for graphs. 0 means never.",
 			   &guc_sample_interval, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 }
 
-/* How long what is kept by the background worker. */
+/* How long the background worker keeps old rows. */
 static void
 define_retentions(void)
 {
 	define_int("pictrepo.dead_job_retention",
-			   "Dead jobs are removed after this time.",
-			   "0 keeps them for ever.",
+			   "Time after which dead jobs are removed.",
+			   "0 means never.",
 			   &guc_dead_job_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("pictrepo.variant_retention",
-			   "Variants that nobody looked at for this time are removed.",
-			   "Their files are queued for removal. 0 keeps them for ever.",
+			   "Time without access after which variants are removed.",
+			   "Their files are queued for removal. 0 means never.",
 			   &guc_variant_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("pictrepo.proxy_retention",
-			   "Aliases of proxied urls that nobody looked at for this time are deleted.",
-			   "An image that has no other alias goes along, and its files are queued for removal. What users uploaded"
-			   " is not touched. 0 keeps them for ever.",
+			   "Time without access after which aliases of proxied URLs are deleted.",
+			   "An image without another alias is deleted with its last one, and its files are queued for removal."
+			   " Uploads of users are not deleted. 0 means never.",
 			   &guc_proxy_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("pictrepo.sample_retention",
-			   "Samples are removed after this time.",
-			   "They are taken every pictrepo.sample_interval.",
+			   "Time after which samples are removed.",
+			   "A sample is taken every pictrepo.sample_interval.",
 			   &guc_sample_retention, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 }
 
@@ -180,49 +181,49 @@ guc_define(void)
 	define_retentions();
 
 	define_int("pictrepo.node_id",
-			   "Number of this node, part of every id that it mints.",
-			   "Servers whose repos will be merged have one each. id_node(id) says where an id is from.",
+			   "Number of this node, which is part of the ids that it generates.",
+			   "Give servers whose repos will be merged different numbers. id_node(id) returns the number in an id.",
 			   &guc_node_id, 0, 1023, PGC_SIGHUP, 0);
 	define_int("pictrepo.max_document_size",
-			   "Largest JSON document that is taken (jobs, details, upload results).",
-			   "Measured as jsonb, before it is compressed.",
+			   "Maximum size of a JSON document (job, details, upload result).",
+			   "This is the size as jsonb before compression.",
 			   &guc_max_document_size, 1, 256 * 1024, PGC_SUSET, GUC_UNIT_KB);
 	define_int("pictrepo.heartbeat_timeout",
-			   "A running job without a heartbeat for this long is given to another worker.",
-			   "It has one retry less then. Workers send heartbeats a few times in this time.",
+			   "Time without a heartbeat after which a running job is given to another worker.",
+			   "The job loses one retry. Workers must send several heartbeats in this time.",
 			   &guc_heartbeat_timeout, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MS);
 	define_int("pictrepo.variant_claim_timeout",
-			   "A claim on a variant without a heartbeat for this long is free again.",
-			   "Workers call variant_heartbeat a few times in this time.",
+			   "Time without a heartbeat after which a variant claim expires.",
+			   "Workers must call variant_heartbeat several times in this time.",
 			   &guc_variant_claim_timeout, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MS);
 	define_int("pictrepo.access_resolution",
-			   "An access within this time of the last recorded one is not written.",
-			   "0 writes each.",
+			   "Time after a recorded access in which further accesses are not recorded.",
+			   "0 records every access.",
 			   &guc_access_resolution, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS);
 	define_int("pictrepo.upload_ttl",
-			   "An upload that nobody claimed for this long is removed.",
-			   "The background worker does that every pictrepo.upload_interval.",
+			   "Time after which an unclaimed upload is removed.",
+			   "The background worker removes such uploads every pictrepo.upload_interval.",
 			   &guc_upload_ttl, 1, INT_MAX, PGC_SUSET, GUC_UNIT_S);
 	define_int("pictrepo.poll_interval",
-			   "Longest pause between two looks of a blocking call.",
-			   "It is for those that nobody can call: without shared_preload_libraries, or beyond pictrepo.max_waiters.",
+			   "How often a waiting session that cannot be woken checks for work.",
+			   "A session cannot be woken without shared_preload_libraries, or beyond pictrepo.max_waiters.",
 			   &guc_poll_interval, 1, 60 * 1000, PGC_SUSET, GUC_UNIT_MS);
 	DefineCustomEnumVariable("pictrepo.notify",
-							 "How the notification channels are served; without preload the default is transactional.",
-							 "coalesced: by the background worker just after the commit, once per queue and round."
-							 " transactional: by each commit itself, which lets one such commit at a time through."
-							 " off: not at all.",
+							 "How notifications are sent.",
+							 "coalesced: the background worker sends them after the commit, once per queue and round."
+							 " transactional: each commit sends its own, so that only one such commit runs at a time."
+							 " off: they are not sent. Without shared_preload_libraries, the default is transactional.",
 							 &guc_notify_mode, guc_notify_mode, notify_modes,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("pictrepo.cursor",
-							 "Whether pops begin at the first ready job that is known.",
-							 "off, for tests: at the beginning of the queue, through what an old snapshot keeps.",
+							 "Whether a pop begins its search at the first job that can be ready.",
+							 "off, for tests: it begins at the start of the queue, and reads rows that are dead but not yet removed.",
 							 &guc_cursor_mode, guc_cursor_mode, cursor_modes,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("pictrepo.synchronous_claims",
-							 "Whether claims and access times wait for the disk.",
-							 "off: after a crash, a job that was just claimed may be ready again, and an access be forgotten."
-							 " Pushes and ends of jobs wait in any case.",
+							 "Whether claims and access times are flushed to disk before the commit returns.",
+							 "off: a server crash can lose recent claims and access times; those jobs are handed out again."
+							 " Pushes and ends of jobs are always flushed.",
 							 &guc_synchronous_claims, guc_synchronous_claims,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 

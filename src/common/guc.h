@@ -10,9 +10,10 @@
 
 typedef enum NotifyMode
 {
-	NOTIFY_OFF,					/* nobody listens */
-	NOTIFY_TRANSACTIONAL,		/* sent by the writer's own commit */
-	NOTIFY_COALESCED,			/* sent by the worker after the commit */
+	NOTIFY_OFF,					/* not sent */
+	NOTIFY_TRANSACTIONAL,		/* sent by the commit of the change */
+	NOTIFY_COALESCED,			/* sent by the background worker after the
+								 * commit */
 } NotifyMode;
 
 typedef enum LowWaterMarkMode
@@ -24,7 +25,7 @@ typedef enum LowWaterMarkMode
 #endif
 } LowWaterMarkMode;
 
-/* loaded by the postmaster, so that shared memory and workers can be had? */
+/* is pictrepo in shared_preload_libraries?  Shared memory and the background workers need it. */
 extern bool preloaded;
 
 extern int	guc_node_id;
@@ -38,12 +39,12 @@ extern int	guc_notify_mode;
 extern int	guc_cursor_mode;
 extern bool guc_synchronous_claims;
 
-/* sizes of shared memory */
+/* sizes of tables in shared memory */
 extern int	guc_max_running_jobs;
 extern int	guc_max_waiters;
 extern int	guc_max_queues;
 
-/* the worker's intervals: ms, 0: never */
+/* intervals and retention times of the background worker; intervals in ms */
 extern int	guc_reap_interval;
 extern int	guc_notify_interval;
 extern int	guc_schedule_interval;

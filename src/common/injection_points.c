@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * injection_points.c
- *		What happens at an injection point, in a build that has them.
+ *		Injection points of debug builds.
  *
- * The end of a process happens once: the file ENDED in the data directory, which
- * takes the point's name, says that it has.  Else a setting in the server's
- * configuration would bring every new worker down.  Who removes the file arms it
- * again.
+ * The actions fatal and crash work only once.  Otherwise a setting in
+ * postgresql.conf would end every new worker.  The first of them writes the
+ * name of its point to the file ENDED_FILE in the data directory.  A test
+ * removes the file to enable them again.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,10 +27,10 @@
 #include "common/injection_points.h"
 #include "common/maintenance_tasks.h"
 
-#define ENDED "pictrepo_ended"
+#define ENDED_FILE "pictrepo_ended"
 
 StaticAssertDecl(POINT_duty_sweep - POINT_duty_rescue == MAINTENANCE_TASKS - 1,
-				 "each duty has an injection point");
+				 "each maintenance task has an injection point");
 
 typedef struct Point
 {
@@ -47,7 +47,7 @@ static char *all_points = INJECTION_POINTS(NAME_OF_POINT, NAME_OF_POINT);
 
 static char *injection = "";
 
-/* What is to happen at a point, in a value of the setting; NULL: nothing. */
+/* The action for a point in a value of the setting, or NULL. */
 static const char *
 action_at(InjectionPoint point, const char *setting)
 {
@@ -74,12 +74,12 @@ check_injection(char **value, void **extra, GucSource source)
 	return false;
 }
 
-/* As pg_advisory_lock(hashtext(name)); the wait itself has no limit. */
+/* Wait like pg_advisory_lock_shared(hashtext(name)), but without lock_timeout. */
 static void
 wait_at(const char *name)
 {
 	int64		key = (int32) hash_bytes((const unsigned char *) name, strlen(name));
-	int			limit = LockTimeout;
+	int			saved_timeout = LockTimeout;
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (key >> 32), (uint32) key, 1);
@@ -90,17 +90,17 @@ wait_at(const char *name)
 	}
 	PG_FINALLY();
 	{
-		LockTimeout = limit;
+		LockTimeout = saved_timeout;
 	}
 	PG_END_TRY();
 	LockRelease(&tag, ShareLock, true);
 }
 
-/* False: it was another time. */
+/* Create the file.  False: a process was ended before. */
 static bool
 is_first_end(const char *name)
 {
-	int			file = open(ENDED, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	int			file = open(ENDED_FILE, O_WRONLY | O_CREAT | O_EXCL, 0600);
 	bool		first = file >= 0 && write(file, name, strlen(name)) >= 0;
 
 	if (file >= 0)
@@ -141,9 +141,9 @@ inject(InjectionPoint point)
 void
 define_injection(void)
 {
-	DefineCustomStringVariable("pictrepo.injection", "What happens at which injection point.",
+	DefineCustomStringVariable("pictrepo.injection", "Injection point and action.",
 							   NULL, &injection, "", PGC_SUSET, 0, check_injection, NULL, NULL);
-	DefineCustomStringVariable("pictrepo.injection_points", "All injection points.",
+	DefineCustomStringVariable("pictrepo.injection_points", "Names of the injection points.",
 							   NULL, &all_points, all_points, PGC_INTERNAL, 0, NULL, NULL, NULL);
 }
 

@@ -3,15 +3,15 @@
  * injection_points.h
  *		Points at which a test can stop, fail or kill a process.
  *
- * INJECT(point) stands between two steps that a crash, an error or another
- * session may come between.  It is nothing in a normal build.  In one made with
- * `make PICTREPO_DEBUG=1` the setting pictrepo.injection says what happens at
- * which point, and pictrepo.injection_points lists them all:
+ * INJECT(point) marks a place where a crash, an error or another session could
+ * come between two steps.  In a normal build it does nothing.  In a build with
+ * `make PICTREPO_DEBUG=1`, the setting pictrepo.injection selects one point and
+ * an action.  pictrepo.injection_points lists the points.
  *
  *	point:error		raises an error (SQLSTATE 38000)
- *	point:fatal		ends its process as pg_terminate_backend() does, once
- *	point:crash		kills its process, once
- *	point:wait		waits for who has pg_advisory_lock(hashtext('point'))
+ *	point:fatal		ends the process like pg_terminate_backend(), once
+ *	point:crash		kills the process, once
+ *	point:wait		waits while pg_advisory_lock(hashtext('point')) is held
  *
  * A new point needs a line here, and a scenario in test/t/026_injection.pl.
  *
@@ -20,7 +20,7 @@
 #ifndef PICTREPO_INJECTION_POINTS_H
 #define PICTREPO_INJECTION_POINTS_H
 
-/* FAILS(point): anything may happen; RUNS(point): no error can be raised there */
+/* FAILS(point) allows every action; RUNS(point) does not allow error and fatal */
 #define INJECTION_POINTS(FAILS, RUNS) \
 	/* jobs */ \
 	FAILS(job_pushed) \
@@ -66,7 +66,7 @@
 	FAILS(batch_stored) \
 	FAILS(batch_noted) \
 	FAILS(batch_committed) \
-	/* the background worker; one for each duty, in the order of duties.h */ \
+	/* the background worker; one duty_* for each MaintenanceTaskId, in that order */ \
 	FAILS(worker_wanted) \
 	FAILS(worker_requested) \
 	FAILS(worker_started) \

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * limits.h
- *		Limits of the values that the repo stores, in bytes unless said.
+ *		Limits of the values that the repo stores, in bytes if not noted.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,13 +17,13 @@
 #define KEY_MAX 80
 #define SETTING_MAX (64 * 1024)
 
-/* rows that one call gives or takes */
+/* rows that one call returns or changes */
 #define PAGE_MAX 10000
 
-/* runs that a job may be given */
+/* retries of a job */
 #define RETRIES_MAX 1000000
 
-/* pict-rs's own hash: SHA-256, size, format */
+/* bytes of a hash of pict-rs: SHA-256, size, format */
 #define PICTRS_HASH_LEN 39
 
 #endif

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * maintenance_tasks.h
- *		What the background worker of a database does.
+ *		The tasks of the background worker of a database.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,13 +25,13 @@ typedef enum MaintenanceTaskId
 	MAINTENANCE_TASKS
 } MaintenanceTaskId;
 
-/* a duty that did so many rows has more to do */
+/* rows per run; a task that processed as many runs again at once */
 #define TASK_BATCH 1000
 
-/* the same for what takes locks that others wait for */
+/* the same for a task whose row locks other sessions wait for */
 #define TASK_SMALL_BATCH 100
 
-/* one that had little to do takes one part in so many of the time, at most */
+/* a task that found fewer rows uses at most this fraction (1/50) of the time */
 #define TASK_SHARE 50
 
 #endif

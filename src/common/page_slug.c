@@ -1,16 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * page_slug.c
- *		Page positions as clients see them.
+ *		Encode page positions as slugs, and decode slugs.
  *
  * A slug is URL-safe base64, without padding, of one of these:
  *
- *	39 bytes		a hash of pict-rs's form: pict-rs's own slug
+ *	39 bytes		a hash of pict-rs: the slug that pict-rs itself uses
  *	tag, hash		another hash
- *	tag, time, hash a position: it keeps its place when the hash is gone
+ *	tag, time, hash a position that stays valid after the hash is deleted
  *
- * The tag says which, so only the length 39 could be mistaken; what would be
- * 39 bytes long gets a zero byte appended, and its tag says so.
+ * The tag is one byte of flags.  39 bytes are always a hash of pict-rs.  If
+ * one of the other forms has 39 bytes, it gets a zero byte at the end and
+ * TAG_PADDED in its tag.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,11 +24,11 @@
 #include "common/limits.h"
 #include "common/page_slug.h"
 
-#define TAG_PLAIN	0x01		/* always set */
-#define TAG_TIME	0x02		/* eight bytes of time follow */
-#define TAG_PADDED	0x04		/* a zero byte ends it */
+#define TAG_BASE	0x01		/* always set */
+#define TAG_TIME	0x02		/* eight bytes of time follow the tag */
+#define TAG_PADDED	0x04		/* a zero byte is at the end */
 
-/* The bytes in standard base64 with padding, in a palloc'd string. */
+/* Encode bytes in standard base64 with padding; returns a palloc'd string. */
 char *
 base64_encode_cstring(const char *bytes, int length)
 {
@@ -39,7 +40,7 @@ base64_encode_cstring(const char *bytes, int length)
 	return encoded;
 }
 
-/* Standard base64 to URL-safe, in place; cuts the padding. */
+/* Convert standard base64 to URL-safe base64 in place, without the padding. */
 static char *
 url_safe(char *encoded)
 {
@@ -65,7 +66,7 @@ page_slug_encode(const PagePosition *position)
 	if (!position->has_time && hash_length == PICTRS_HASH_LEN)
 		return cstring_to_text(url_safe(base64_encode_cstring(VARDATA_ANY(position->hash), hash_length)));
 
-	bytes[length++] = TAG_PLAIN | (position->has_time ? TAG_TIME : 0);
+	bytes[length++] = TAG_BASE | (position->has_time ? TAG_TIME : 0);
 	if (position->has_time)
 	{
 		uint64		time = pg_hton64((uint64) position->created_at);
@@ -84,8 +85,8 @@ page_slug_encode(const PagePosition *position)
 }
 
 /*
- * Decode URL-safe base64 into bytes; the length, or -1 when it is not exactly
- * what we would have written.
+ * Decode URL-safe base64 into bytes.  Returns the length, or -1 if encoding the
+ * bytes again does not give the same text.
  */
 static int
 decode(text *slug, char *bytes, int size)
@@ -117,7 +118,7 @@ make_bytea(const char *bytes, int length)
 	return result;
 }
 
-/* Read a slug; false when it is none. */
+/* Decode a slug.  False: the text is not a slug. */
 bool
 page_slug_decode(text *slug, PagePosition *position)
 {
@@ -131,7 +132,7 @@ page_slug_decode(text *slug, PagePosition *position)
 		position->hash = make_bytea(bytes, length);
 		return true;
 	}
-	if (length < 0 || (bytes[0] & ~(TAG_TIME | TAG_PADDED)) != TAG_PLAIN)
+	if (length < 0 || (bytes[0] & ~(TAG_TIME | TAG_PADDED)) != TAG_BASE)
 		return false;
 	if (bytes[0] & TAG_PADDED)
 	{

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * page_slug.h
- *		Page positions as clients see them.
+ *		Encode page positions as slugs, and decode slugs.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,13 +12,13 @@
 
 #include "common/limits.h"
 
-/* the longest slug, in characters */
+/* the longest slug, decoded in bytes and encoded in characters */
 #define SLUG_BYTES_MAX (1 + sizeof(uint64) + HASH_MAX + 1)
 #define SLUG_MAX ((SLUG_BYTES_MAX + 2) / 3 * 4)
 
 /*
- * A place in the order of hashes.  Without a time it is just a hash, to be
- * looked up.
+ * A position in the order of hashes.  Without a time, the hash must be looked
+ * up to find its position.
  */
 typedef struct PagePosition
 {

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * progress.c
- *		How far a long call is, for pg_stat_activity.
+ *		Show the progress of a long call in pg_stat_activity.
  *
- * Its query reads "SELECT ... -- lines: 2000 of 10000" meanwhile.  The server's
- * own progress views have no room for an extension's commands.
+ * Its column query shows "SELECT ... -- lines: 2000 of 10000", for example.
+ * The server's own progress views cannot show an extension's commands.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,7 +17,7 @@
 
 #include "common/progress.h"
 
-/* A new text takes the query's id away, which is the same still. */
+/* Reporting a new text resets the query id, which must stay. */
 static void
 show(const char *query)
 {
@@ -28,8 +28,8 @@ show(const char *query)
 }
 
 /*
- * So much is done of all.  The background worker has no statement: it says
- * itself what it does.
+ * Show that done of all units are processed.  Does nothing in the background
+ * worker, which runs no client statement.
  */
 void
 progress_report(const char *what, int64 done, int64 all)
@@ -44,7 +44,7 @@ progress_report(const char *what, int64 done, int64 all)
 		return;
 	progress = psprintf(" -- %s: " INT64_FORMAT " of " INT64_FORMAT, what, done, all);
 	room = pgstat_track_activity_query_size - 1 - (int) strlen(progress);
-	/* a statement may have megabytes */
+	/* a statement may have megabytes; do not read all of it */
 	length = pg_mbcliplen(query, (int) strnlen(query, pgstat_track_activity_query_size), Max(room, 0));
 	shown = psprintf("%.*s%s", length, query, progress);
 	show(shown);
@@ -52,7 +52,7 @@ progress_report(const char *what, int64 done, int64 all)
 	pfree(progress);
 }
 
-/* The call is over, and its statement may go on. */
+/* The call ends: show the statement alone again. */
 void
 progress_end(void)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * progress.h
- *		How far a long call is, for pg_stat_activity.
+ *		Show the progress of a long call in pg_stat_activity.
  *
  *-------------------------------------------------------------------------
  */

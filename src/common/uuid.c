@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * uuid.c
- *		UUIDs: the ids that pictrepo mints, and those in aliases and tokens.
+ *		UUIDs: generate ids, and normalize the UUIDs in aliases.
  *
- * A minted id is a UUID version 7: 48 bits of Unix time in ms, 4 bits version,
- * 12 bits fraction of the ms, 2 bits variant, then pictrepo.node_id in 10 bits
- * and 52 random bits.  Ids of one backend always rise.
+ * A generated id is a UUID version 7: 48 bits of Unix time in ms, 4 bits
+ * version, 12 bits fraction of the ms, 2 bits variant, 10 bits
+ * pictrepo.node_id, 52 random bits.  The ids of one backend always increase.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,10 +20,10 @@
 #include "common/guc.h"
 #include "common/uuid.h"
 
-/* 1/4096 ms, the unit in which a minted id tells its time */
+/* the time in an id has a resolution of 1/4096 ms */
 #define TICKS_PER_MS 4096
 
-/* Time now in ticks, later than that of the id before. */
+/* The current time in ticks, but later than the time of the previous id. */
 static uint64
 next_tick(void)
 {
@@ -35,7 +35,7 @@ next_tick(void)
 	return last;
 }
 
-/* Asking for strong random bytes costs much more than using them. */
+/* Fetch random bytes in large pieces: each fetch is slow. */
 static void
 random_bytes(unsigned char *bytes, int count)
 {
@@ -45,9 +45,7 @@ random_bytes(unsigned char *bytes, int count)
 	if (used + count > sizeof(pool))
 	{
 		if (!pg_strong_random(pool, sizeof(pool)))
-			ereport(ERROR,
-					errcode(ERRCODE_INTERNAL_ERROR),
-					errmsg("could not generate random values"));
+			elog(ERROR, "could not generate random values");
 		used = 0;
 	}
 	memcpy(bytes, pool + used, count);
@@ -71,22 +69,22 @@ uuid_mint(pg_uuid_t *id)
 	byte[9] = (guc_node_id & 0x0f) << 4 | (byte[9] & 0x0f);
 }
 
-/* The id of this session as a worker; stays the same until it ends. */
+/* The id of this session as a worker; it stays the same until the session ends. */
 const pg_uuid_t *
 session_worker_id(void)
 {
 	static pg_uuid_t id;
-	static bool minted = false;
+	static bool generated = false;
 
-	if (!minted)
+	if (!generated)
 	{
 		uuid_mint(&id);
-		minted = true;
+		generated = true;
 	}
 	return &id;
 }
 
-/* Do the bytes have the shape of a UUID, with or without hyphens? */
+/* Do the bytes look like a UUID, with or without hyphens? */
 static bool
 looks_like_uuid(const char *text, int length)
 {
@@ -108,15 +106,15 @@ looks_like_uuid(const char *text, int length)
 }
 
 /*
- * Is the text a UUID, plain, bare hex, in {braces} or as urn:uuid: ?  If so,
- * write its normal form: lower case, with hyphens.
+ * Is the text a UUID?  The hyphens may be missing, and it may be in braces or
+ * after urn:uuid:.  If so, write its normal form: lower case with hyphens.
  */
 bool
 uuid_normalize(const char *text, int length, char normal[UUID_TEXT_LEN])
 {
 	static const char urn[] = "urn:uuid:";
 	const int	urn_length = sizeof(urn) - 1;
-	char		plain[UUID_TEXT_LEN + 1];
+	char		bare[UUID_TEXT_LEN + 1];
 
 	if (length == UUID_TEXT_LEN + 2 && text[0] == '{' && text[length - 1] == '}')
 	{
@@ -134,16 +132,16 @@ uuid_normalize(const char *text, int length, char normal[UUID_TEXT_LEN])
 	if (!looks_like_uuid(text, length))
 		return false;
 
-	memcpy(plain, text, length);
-	plain[length] = '\0';
+	memcpy(bare, text, length);
+	bare[length] = '\0';
 	memcpy(normal,
 		   DatumGetCString(DirectFunctionCall1(uuid_out,
-											   DirectFunctionCall1(uuid_in, CStringGetDatum(plain)))),
+											   DirectFunctionCall1(uuid_in, CStringGetDatum(bare)))),
 		   UUID_TEXT_LEN);
 	return true;
 }
 
-/* An alias whose stem (up to the first dot) is a UUID gets it normalised. */
+/* Normalize the part of an alias before the first dot if it is a UUID. */
 text *
 alias_normalize(text *alias)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * uuid.h
- *		UUIDs: the ids that pictrepo mints, and those in aliases and tokens.
+ *		UUIDs: generate ids, and normalize the UUIDs in aliases.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,8 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * details_check.c
- *		The details of a stored file: which members pict-rs knows, and what
- *		they must be where they are present.
+ *		Check the details of a stored file.
+ *
+ * Details are an object.  pict-rs reads the members listed below.  Each of them
+ * may be missing.  Other members may have any value.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,7 +37,7 @@ is_frames(json_object *value)
 	return value == NULL || is_whole(value, 1, INT64_MAX);
 }
 
-/* A token of a media type, RFC 9110: letters, digits and a few signs. */
+/* The length of the token at the start of the text, as RFC 9110 defines tokens. */
 static size_t
 token_length(const char *text)
 {
@@ -47,7 +49,7 @@ token_length(const char *text)
 	return length;
 }
 
-/* type/subtype, perhaps with parameters after a semicolon */
+/* A media type: type/subtype, and optional parameters after a semicolon */
 static bool
 is_content_type(json_object *value)
 {
@@ -69,7 +71,7 @@ is_content_type(json_object *value)
 	return length > 0 && (*rest == '\0' || *rest == ';');
 }
 
-/* A number of exactly so many digits, or -1. */
+/* The number that the first count digits make, or -1. */
 static int
 digits(const char *text, int count)
 {
@@ -93,7 +95,7 @@ days_in_month(int year, int month)
 	return days[month - 1] + (month == 2 && leap);
 }
 
-/* YYYY-MM-DD at the start of the text? */
+/* Does the text begin with YYYY-MM-DD? */
 static bool
 is_date(const char *text)
 {
@@ -110,7 +112,7 @@ is_date(const char *text)
 	return day >= 1 && day <= days_in_month(year, month);
 }
 
-/* HH:MM at the start of the text? */
+/* Does the text begin with HH:MM? */
 static bool
 is_clock(const char *text)
 {
@@ -121,7 +123,7 @@ is_clock(const char *text)
 	return digits(text + 3, 2) >= 0 && digits(text + 3, 2) <= 59;
 }
 
-/* Z or +HH:MM, and nothing after it? */
+/* Is the text Z or +HH:MM? */
 static bool
 is_offset(const char *text)
 {
@@ -130,7 +132,7 @@ is_offset(const char *text)
 	return (*text == '+' || *text == '-') && is_clock(text + 1) && text[6] == '\0';
 }
 
-/* A time as RFC 3339 has it; a leap second is one. */
+/* An RFC 3339 time; leap seconds are valid. */
 static bool
 is_rfc3339(json_object *value)
 {
@@ -160,7 +162,7 @@ is_rfc3339(json_object *value)
 	return is_offset(text);
 }
 
-/* One member that names the kind, its value the format: {"Image": "png"} */
+/* An object such as {"Image": "png"}: the member is the kind, its value the format */
 static bool
 is_format(json_object *value)
 {
@@ -207,7 +209,7 @@ check_details(json_object *document, JsonCheckError *error)
 	};
 
 	if (!json_object_is_type(document, json_type_object))
-		return json_bad_public_member(error, "$", "an object", document);
+		return json_bad_public_member(error, NULL, "an object", document);
 	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
 	{
 		json_object *value;

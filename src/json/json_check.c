@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * json_check.c
- *		Strict parsing of JSON with json-c.
+ *		Parse JSON strictly with json-c.
  *
  *-------------------------------------------------------------------------
  */
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,30 +14,40 @@
 
 #include "json/json_check.h"
 
-/* characters of a value that an error shows; they fit into JsonCheckError */
+/* characters of a value that an error message shows; they fit into JsonCheckError */
 #define SHOWN_MAX 60
+
+bool
+json_error(JsonCheckError *error, const char *format,...)
+{
+	va_list		args;
+
+	error->malformed = error->too_long = false;
+	va_start(args, format);
+	vsnprintf(error->message, sizeof(error->message), format, args);
+	va_end(args);
+	return false;
+}
 
 static bool
 malformed(JsonCheckError *error, size_t position, const char *why)
 {
+	(void) json_error(error, "Parsing failed at byte %zu: %s.", position, why);
 	error->malformed = true;
-	error->too_long = false;
-	snprintf(error->message, sizeof(error->message), "At byte %zu: %s.", position, why);
 	return false;
 }
 
 bool
 json_bad_member(JsonCheckError *error, const char *member, const char *must)
 {
-	error->malformed = error->too_long = false;
-	snprintf(error->message, sizeof(error->message), "Member \"%s\" must be %s.",
-			 member, must);
-	return false;
+	if (member == NULL)
+		return json_error(error, "The document must be %s.", must);
+	return json_error(error, "Member \"%s\" must be %s.", member, must);
 }
 
-/* How many bytes of UTF-8 make at most so many characters? */
+/* The length in bytes of the first characters of a UTF-8 text. */
 static int
-clip(const char *text, int characters)
+clipped_length(const char *text, int characters)
 {
 	int			bytes = 0;
 
@@ -50,11 +61,11 @@ json_bad_public_member(JsonCheckError *error, const char *member, const char *mu
 {
 	const char *json = json_object_to_json_string_ext(value,
 													  JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	int			length = clipped_length(json, SHOWN_MAX);
 
-	error->malformed = error->too_long = false;
-	snprintf(error->message, sizeof(error->message), "Member \"%s\" must be %s, not %.*s.",
-			 member, must, clip(json, SHOWN_MAX), json);
-	return false;
+	if (member == NULL)
+		return json_error(error, "The document must be %s, not %.*s.", must, length, json);
+	return json_error(error, "Member \"%s\" must be %s, not %.*s.", member, must, length, json);
 }
 
 bool
@@ -68,26 +79,26 @@ json_is_text(json_object *value, size_t least, size_t most)
 	return length >= least && length <= most;
 }
 
-/* Does json-c with these flags take the document? */
+/* Does json-c parse the document with these flags? */
 static bool
-takes(const char *json, int flags)
+parses(const char *json, int flags)
 {
 	json_tokener *tokener = json_tokener_new();
-	bool		taken;
+	bool		parsed;
 
 	if (tokener == NULL)
 		return false;
 	json_tokener_set_flags(tokener, flags);
 	json_object_put(json_tokener_parse_ex(tokener, json, (int) strlen(json)));
-	taken = json_tokener_get_error(tokener) == json_tokener_success;
+	parsed = json_tokener_get_error(tokener) == json_tokener_success;
 	json_tokener_free(tokener);
-	return taken;
+	return parsed;
 }
 
 /*
- * Strict, where json-c's strict mode is right.  That of 0.18 refuses all that
- * is not ASCII, and numbers beyond 64 bits; there it has to do that documents
- * come out of jsonb, which is as strict.
+ * Use json-c's strict mode if it works.  In json-c 0.18 the strict mode rejects
+ * characters beyond ASCII and numbers beyond 64 bits.  Without it, documents
+ * are still valid JSON, because they come from jsonb.
  */
 static int
 parser_flags(void)
@@ -97,13 +108,13 @@ parser_flags(void)
 	if (flags == 0)
 	{
 		flags = JSON_TOKENER_VALIDATE_UTF8;
-		if (takes("[\"\xc3\xbc\", 99999999999999999999]", flags | JSON_TOKENER_STRICT))
+		if (parses("[\"\xc3\xbc\", 99999999999999999999]", flags | JSON_TOKENER_STRICT))
 			flags |= JSON_TOKENER_STRICT;
 	}
 	return flags;
 }
 
-/* Where json-c's strictness cannot be had, it stops at the end of the first value. */
+/* Without its strict mode, json-c ignores what follows the first value. */
 static bool
 check_end(const JsonSource *source, size_t end, JsonCheckError *error)
 {
@@ -115,8 +126,8 @@ check_end(const JsonSource *source, size_t end, JsonCheckError *error)
 }
 
 /*
- * Parse the whole input; false with the error filled in.  JSON null is a
- * document like any other, and a NULL pointer in json-c's eyes.
+ * Parse the whole input.  False: error is set.  json-c represents JSON null, a
+ * valid document, by a NULL pointer.
  */
 static bool
 parse(json_tokener *tokener, const JsonSource *source,
@@ -130,7 +141,7 @@ parse(json_tokener *tokener, const JsonSource *source,
 	json_tokener_set_flags(tokener, flags);
 	*document = json_tokener_parse_ex(tokener, source->json, (int) source->length);
 
-	/* a number or a literal ends only where something follows it */
+	/* a number or a literal ends only before another byte */
 	whole = json_tokener_get_error(tokener) == json_tokener_continue;
 	if (whole)
 		*document = json_tokener_parse_ex(tokener, "", 1);
@@ -141,7 +152,7 @@ parse(json_tokener *tokener, const JsonSource *source,
 	return whole || check_end(source, json_tokener_get_parse_end(tokener), error);
 }
 
-/* Parse a document and hand it to the reader, whose answer is ours. */
+/* Parse a document, and return what the reader returns for it. */
 bool
 json_read(const JsonSource *source, JsonReader reader, void *found,
 		  JsonCheckError *error)
@@ -153,7 +164,7 @@ json_read(const JsonSource *source, JsonReader reader, void *found,
 	if (source->length >= INT_MAX)
 		return malformed(error, 0, "the document is too large");
 
-	/* json-c takes a zero byte for the end of its input */
+	/* json-c ends its input at a zero byte */
 	if (memchr(source->json, '\0', source->length) != NULL)
 		return malformed(error, strlen(source->json), "zero byte");
 
@@ -174,7 +185,7 @@ run_check(json_object *document, void *check, JsonCheckError *error)
 	return (*(JsonCheck *) check) (document, error);
 }
 
-/* Parse and check a document; length is without a terminator. */
+/* Parse and check a document of length bytes; no terminator is needed. */
 bool
 json_check(const char *json, size_t length, JsonCheck check, JsonCheckError *error)
 {

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * json_check.h
- *		JSON that pictrepo must understand: parsing and checking, on json-c.
+ *		Parse and check the JSON documents that pictrepo reads, with json-c.
  *
- * Nothing here needs the server, so that the checks can be fuzzed alone; and
- * nothing raises an error while json-c holds memory.
+ * The files in json/ do not use the server, so that a fuzzer can run them
+ * alone.  They return errors instead of raising them, so that json-c's memory
+ * is always freed.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,46 +15,49 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* json-c's; its header cannot be included beside the server's, which have a
- * function of that name */
+/* json-c's header declares a function that the server's headers declare, too */
 struct json_object;
 
-/* nesting that a document may have */
+/* levels of nesting that a document may have */
 #define JSON_MAX_DEPTH 64
 
 typedef struct JsonCheckError
 {
-	bool		malformed;		/* not JSON at all, rather than a bad member */
-	bool		too_long;		/* a member that would be good if it were
-								 * shorter */
+	bool		malformed;		/* the input is not JSON */
+	bool		too_long;		/* a member is longer than its limit */
 	char		message[768];	/* in UTF-8 */
 } JsonCheckError;
 
-/* A check of a parsed document; false with the error filled in. */
+/* Checks a parsed document.  False: it does not pass, and error is set. */
 typedef bool (*JsonCheck) (struct json_object *document, JsonCheckError *error);
 
 extern bool json_check(const char *json, size_t length, JsonCheck check,
 					   JsonCheckError *error);
 
-/* What is parsed, and how strictly, for a check that notes what it finds */
+/* Input for json_read */
 typedef struct JsonSource
 {
 	const char *json;
 	size_t		length;			/* without a terminator */
 	int			max_depth;
-	bool		any_bytes;		/* texts need not be UTF-8 */
+	bool		any_bytes;		/* strings need not be UTF-8 */
 } JsonSource;
 
+/* A check that also stores what it finds */
 typedef bool (*JsonReader) (struct json_object *document, void *found, JsonCheckError *error);
 
 extern bool json_read(const JsonSource *source, JsonReader reader, void *found,
 					  JsonCheckError *error);
 
-/* The checks */
+/* The checks of whole documents */
 extern bool check_details(struct json_object *document, JsonCheckError *error);
 extern bool check_upload_result(struct json_object *document, JsonCheckError *error);
 
-/* For the checks: says what a member must be, and what a public one is; always false */
+/*
+ * For the checks: set the error, and return false.  A member of NULL means the
+ * whole document.  Only the error for a public member shows its value.
+ */
+extern bool json_error(JsonCheckError *error, const char *format,...) __attribute__((format(printf, 2, 3)));
 extern bool json_bad_member(JsonCheckError *error, const char *member, const char *must);
 extern bool json_bad_public_member(JsonCheckError *error, const char *member, const char *must,
 								   struct json_object *value);

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * line_check.c
- *		A line of an export: what it is about, and whether it is well formed.
+ *		Check a line of an export.
  *
- * A line is an object with one member, which says by its name what the line is
- * about.  The tables below say what there is to each.  No error shows a value:
- * there are delete tokens among them.
+ * A line is an object with one member.  The name of the member is the kind of
+ * the line.  The tables below list the members of each kind.  Errors show no
+ * values, because a value may be a delete token.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,12 +21,15 @@
 #include "json/line_check.h"
 
 /*
- * Jobs may be nested as deep as the server can read them, which is less than
+ * Jobs may be nested as deeply as the server can read, which is less deep than
  * this.
  */
 #define LINE_MAX_DEPTH 10000
 
 #define PATH_MAX_BYTES 160
+
+#define TEXT_OF(number) #number
+#define NUMBER_TEXT(number) TEXT_OF(number)
 
 typedef enum LineMemberType
 {
@@ -49,11 +52,12 @@ typedef struct LineMember
 {
 	const char *name;
 	LineMemberType type;
-	bool		required;		/* else it may be null, or not be there */
-	int64_t		least;			/* bytes, or the number itself */
+	bool		required;		/* if not, it may be null or missing */
+	int64_t		least;			/* limits of the size in bytes, or of the
+								 * number */
 	int64_t		most;
 	const struct LineMember *members;	/* of the objects in a list */
-	size_t		counter;		/* where in a Line they are counted */
+	size_t		counter;		/* offset of their count in ExportLine */
 } LineMember;
 
 #define REQUIRED true
@@ -211,7 +215,7 @@ static const struct
 	[LINE_BLOCKED] = {"blocked", blocked_members},
 };
 
-/* What a check goes through the line with */
+/* Context of a check */
 typedef struct LineWalk
 {
 	const ExportLineSource *source;
@@ -235,7 +239,10 @@ too_long(LineWalk *walk, const char *path, const char *must)
 	return false;
 }
 
-/* How long a text is when it is stored, or at least that long. */
+/*
+ * The size of a string in the server's encoding: in bytes if it is known, else
+ * in characters, which are never more.
+ */
 static int64_t
 stored_length(const LineWalk *walk, json_object *text)
 {
@@ -255,7 +262,7 @@ check_text_member(LineWalk *walk, const char *path, const LineMember *member, js
 {
 	char		must[64];
 
-	snprintf(must, sizeof(must), "a text of %d to %d bytes", (int) member->least, (int) member->most);
+	snprintf(must, sizeof(must), "a string of %d to %d bytes", (int) member->least, (int) member->most);
 	if (!json_object_is_type(value, json_type_string) ||
 		json_object_get_string_len(value) < member->least)
 		return json_bad_member(walk->error, path, must);
@@ -287,25 +294,25 @@ check_hex_member(LineWalk *walk, const char *path, const LineMember *member, jso
 }
 
 /*
- * Does the text have the shape?  There, 0 stands for a digit, x for a hex
- * digit, and all else for itself; what is left of the text is the answer, NULL
- * if it has not.
+ * Match the start of the text with a pattern.  In the pattern, 0 matches a
+ * digit, x matches a hex digit, and other characters match themselves.
+ * Returns the rest of the text, or NULL without a match.
  */
 static const char *
-after_shape(const char *text, const char *shape)
+after_pattern(const char *text, const char *pattern)
 {
-	for (; *shape != '\0'; shape++, text++)
+	for (; *pattern != '\0'; pattern++, text++)
 	{
-		if (*shape == '0' ? !isdigit((unsigned char) *text) :
-			*shape == 'x' ? !isxdigit((unsigned char) *text) : *shape != *text)
+		if (*pattern == '0' ? !isdigit((unsigned char) *text) :
+			*pattern == 'x' ? !isxdigit((unsigned char) *text) : *pattern != *text)
 			return NULL;
 	}
 	return text;
 }
 
-/* The value as a C string; NULL when it is none. */
+/* The string without zero bytes, or NULL. */
 static const char *
-plain_string(json_object *value)
+c_string(json_object *value)
 {
 	const char *text;
 
@@ -318,21 +325,20 @@ plain_string(json_object *value)
 static bool
 is_uuid(json_object *value)
 {
-	const char *text = plain_string(value);
+	const char *text = c_string(value);
 
-	text = text != NULL ? after_shape(text, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx") : NULL;
+	text = text != NULL ? after_pattern(text, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx") : NULL;
 	return text != NULL && *text == '\0';
 }
 
 /*
- * As in RFC 3339, with up to two more digits for the year and "BC" behind it
- * all where the server needs them.  Whether there is such a day is for the
- * server to say.
+ * A time as in RFC 3339.  The server's range of years also needs up to six
+ * digits, and " BC" at the end.  The server checks later that the date exists.
  */
 static bool
 is_time(json_object *value)
 {
-	const char *text = plain_string(value);
+	const char *text = c_string(value);
 	size_t		digits;
 
 	if (text == NULL)
@@ -340,7 +346,7 @@ is_time(json_object *value)
 	digits = strspn(text, "0123456789");
 	if (digits < 4 || digits > 6)
 		return false;
-	text = after_shape(text + digits, "-00-00T00:00:00");
+	text = after_pattern(text + digits, "-00-00T00:00:00");
 	if (text == NULL)
 		return false;
 	if (*text == '.')
@@ -353,26 +359,26 @@ is_time(json_object *value)
 	if (*text == 'Z')
 		text++;
 	else if (*text == '+')
-		text = after_shape(text, "+00:00");
+		text = after_pattern(text, "+00:00");
 	else
-		text = after_shape(text, "-00:00");
+		text = after_pattern(text, "-00:00");
 	return text != NULL && (*text == '\0' || strcmp(text, " BC") == 0);
 }
 
 static bool
 is_time_or_infinity(json_object *value)
 {
-	const char *text = plain_string(value);
+	const char *text = c_string(value);
 
 	return text != NULL && (strcmp(text, "infinity") == 0 || strcmp(text, "-infinity") == 0 ||
 							is_time(value));
 }
 
-/* In the letters of ISO 8601; the server says whether it is one. */
+/* Characters of an ISO 8601 interval; the server parses it later. */
 static bool
 is_interval(json_object *value)
 {
-	const char *text = plain_string(value);
+	const char *text = c_string(value);
 
 	return text != NULL && text[0] == 'P' && strlen(text) <= 100 &&
 		text[strspn(text, "PYMWDTHS0123456789.-")] == '\0';
@@ -407,20 +413,18 @@ nesting(json_object *value)
 	return 0;
 }
 
-/* A document that the extension understands: the rules of its own functions. */
+/* Check an embedded document as the SQL functions check it. */
 static bool
 check_embedded(LineWalk *walk, const char *path, JsonCheck check, json_object *value)
 {
 	JsonCheckError inner;
 
 	if (nesting(value) > JSON_MAX_DEPTH)
-		return json_bad_member(walk->error, path, "nested less deeply");
+		return json_bad_member(walk->error, path, "nested at most " NUMBER_TEXT(JSON_MAX_DEPTH) " levels deep");
 	if (check(value, &inner))
 		return true;
-	walk->error->malformed = walk->error->too_long = false;
-	snprintf(walk->error->message, sizeof(walk->error->message), "In member \"%s\": %.*s",
-			 path, (int) (sizeof(walk->error->message) - PATH_MAX_BYTES - 32), inner.message);
-	return false;
+	return json_error(walk->error, "In member \"%s\": %.*s",
+					  path, (int) (sizeof(walk->error->message) - PATH_MAX_BYTES - 32), inner.message);
 }
 
 /* ----- members ----- */
@@ -493,7 +497,7 @@ check_member(LineWalk *walk, const char *path, const LineMember *member, json_ob
 		case IS_VERSION:
 			return (json_object_is_type(value, json_type_int) &&
 					json_object_get_int64(value) == LINES_VERSION) ||
-				json_bad_member(walk->error, path, "a version that is known here");
+				json_bad_member(walk->error, path, NUMBER_TEXT(LINES_VERSION));
 		case IS_ANYTHING:
 			return true;
 		case IS_LIST:
@@ -502,7 +506,7 @@ check_member(LineWalk *walk, const char *path, const LineMember *member, json_ob
 	return false;
 }
 
-/* Has the object no members but these? */
+/* Does the object have only members that the table lists? */
 static bool
 check_names(LineWalk *walk, const char *path, const LineMember *members, json_object *object)
 {
@@ -514,7 +518,7 @@ check_names(LineWalk *walk, const char *path, const LineMember *members, json_ob
 		while (member->name != NULL && strcmp(member->name, name) != 0)
 			member++;
 		if (member->name == NULL)
-			return json_bad_member(walk->error, path, "without members that are not known");
+			return json_error(walk->error, "Member \"%s\" has an unknown member.", path);
 	}
 	return true;
 }
@@ -534,9 +538,9 @@ check_object(LineWalk *walk, const char *path, const LineMember *members, json_o
 
 		snprintf(inner, sizeof(inner), "%.120s.%s", path, member->name);
 		if (!there && member->required)
-			return json_bad_member(walk->error, inner, "there");
+			return json_error(walk->error, "Member \"%s\" is missing.", inner);
 
-		/* null is a document, and else it stands for nothing */
+		/* null is a value for a required member, and means missing otherwise */
 		if (there && (value != NULL || member->required) &&
 			!check_member(walk, inner, member, value))
 			return false;
@@ -544,7 +548,7 @@ check_object(LineWalk *walk, const char *path, const LineMember *members, json_o
 	return true;
 }
 
-/* The line's only member says what it is about. */
+/* Find the kind of the line, and check its content. */
 static bool
 check_kind(json_object *document, void *found, JsonCheckError *error)
 {
@@ -552,7 +556,7 @@ check_kind(json_object *document, void *found, JsonCheckError *error)
 
 	walk->error = error;
 	if (!json_object_is_type(document, json_type_object) || json_object_object_length(document) != 1)
-		return json_bad_member(error, "$", "an object with one member, such as \"image\"");
+		return json_bad_member(error, NULL, "an object with one member, such as \"image\"");
 	for (int kind = 0; kind < LINE_KINDS; kind++)
 	{
 		json_object *value;
@@ -564,14 +568,14 @@ check_kind(json_object *document, void *found, JsonCheckError *error)
 			return check_member(walk, kinds[kind].name, &bytes_value, value);
 		return check_object(walk, kinds[kind].name, kinds[kind].members, value);
 	}
-	return json_bad_member(error, "$",
+	return json_bad_member(error, NULL,
 						   "an object with one member: pictrepo, image, details, setting, migration, upload,"
 						   " queue, schedule, job, dead_job, blocked or bytes");
 }
 
-/* At least as deep as the line is nested: json-c asks for memory for it. */
+/* An upper bound of the nesting; json-c allocates memory for each level. */
 static int
-depth_to_expect(const ExportLineSource *source)
+max_depth(const ExportLineSource *source)
 {
 	int			depth = 1;
 
@@ -586,7 +590,7 @@ line_check(const ExportLineSource *source, ExportLine *line, JsonCheckError *err
 	JsonSource	document = {
 		.json = source->json,
 		.length = source->length,
-		.max_depth = depth_to_expect(source),
+		.max_depth = max_depth(source),
 		.any_bytes = source->any_bytes
 	};
 	LineWalk	walk = {.source = source, .line = line};

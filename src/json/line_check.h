@@ -1,9 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * line_check.h
- *		A line of an export: what it is about, and whether it is well formed.
- *
- * Like all of json/, this needs no server.
+ *		Check a line of an export.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +10,7 @@
 
 #include "json/json_check.h"
 
-/* the version of the format that is written and read */
+/* version of the export format */
 #define LINES_VERSION 1
 
 typedef enum ExportLineKind
@@ -33,7 +31,7 @@ typedef enum ExportLineKind
 
 #define LINE_KINDS (LINE_BLOCKED + 1)
 
-/* What was found; how much of an image there is to do */
+/* Result of the check: the kind of the line, and the number of parts of an image */
 typedef struct ExportLine
 {
 	ExportLineKind kind;
@@ -45,17 +43,17 @@ typedef struct ExportLine
 
 typedef struct ExportLineSource
 {
-	const char *json;			/* in UTF-8, or as any_bytes says */
+	const char *json;			/* UTF-8, or any bytes */
 	size_t		length;			/* without a terminator */
-	bool		any_bytes;		/* what a line of kind bytes holds */
-	bool		count_characters;	/* stored, a character takes an unknown
-									 * number of bytes, so that limits are
-									 * only checked roughly */
+	bool		any_bytes;		/* need not be UTF-8 */
+	bool		count_characters;	/* the server's encoding is not UTF-8:
+									 * check limits in characters, as the size
+									 * in bytes is not known yet */
 } ExportLineSource;
 
 extern bool line_check(const ExportLineSource *source, ExportLine *line, JsonCheckError *error);
 
-/* the member that says what a line is about */
+/* the name of the only member of such a line */
 extern const char *line_kind_name(ExportLineKind kind);
 
 #endif

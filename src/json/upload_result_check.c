@@ -1,8 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * upload_result_check.c
- *		The result of an upload: anything but null; what pict-rs calls Success
- *		and Failure is checked.
+ *		Check the result of an upload.
+ *
+ * The result is any JSON but null.  In an object, the members Success and
+ * Failure must be as pict-rs writes them.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,11 +14,11 @@
 
 #include "json/json_check.h"
 
-/* sizes as for the arguments of the same names */
+/* as in common/limits.h, which needs the server */
 #define ALIAS_MAX 255
 #define TOKEN_MAX 255
 
-/* Is the value an object in which the two members are texts? */
+/* Is the value an object whose members first and second are strings? */
 static bool
 has_texts(json_object *value, const char *first, size_t first_most,
 		  const char *second, size_t second_most)
@@ -38,19 +40,19 @@ check_upload_result(json_object *document, JsonCheckError *error)
 	bool		failed;
 
 	if (document == NULL)
-		return json_bad_member(error, "$", "anything but null");
+		return json_error(error, "The document must not be null.");
 	if (!json_object_is_type(document, json_type_object))
 		return true;
 
 	succeeded = json_object_object_get_ex(document, "Success", &success);
 	failed = json_object_object_get_ex(document, "Failure", &failure);
 	if (succeeded && failed)
-		return json_bad_member(error, "$", "a Success or a Failure, not both");
+		return json_error(error, "The document must not have both \"Success\" and \"Failure\".");
 	if (succeeded && !has_texts(success, "alias", ALIAS_MAX, "token", TOKEN_MAX))
 		return json_bad_member(error, "Success",
-							   "an object with the texts \"alias\" and \"token\" of 1 to 255 bytes");
+							   "an object with strings \"alias\" and \"token\" of 1 to 255 bytes");
 	if (failed && !has_texts(failure, "message", SIZE_MAX, "code", SIZE_MAX))
 		return json_bad_member(error, "Failure",
-							   "an object with the texts \"message\" and \"code\"");
+							   "an object with strings \"message\" and \"code\"");
 	return true;
 }

@@ -1,7 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * args.c
- *		Taking and checking the arguments of repo functions.
+ *		Checks of the arguments of SQL functions.
+ *
+ * args.h lists the limits and the SQLSTATEs.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,10 +29,10 @@
 #include "json/json_check.h"
 #include "sqlfunc/args.h"
 
-/* characters of a bad value that an error shows */
+/* characters of a bad value that an error message shows */
 #define SHOWN_MAX 100
 
-/* The name of an argument in the function's declaration; for errors only. */
+/* The name of an argument in the SQL declaration.  Slow: for errors only. */
 const char *
 argument_name(FunctionCallInfo fcinfo, int n)
 {
@@ -51,9 +53,9 @@ argument_name(FunctionCallInfo fcinfo, int n)
 	return names[n];
 }
 
-/* The start of a text or bytea value as a reader can take it. */
+/* The beginning of a text or bytea value, readable. */
 static char *
-shown(Oid type, Datum value)
+excerpt(Oid type, Datum value)
 {
 	struct varlena *start = PG_DETOAST_DATUM_SLICE(value, 0, SHOWN_MAX * MAX_MULTIBYTE_CHAR_LEN);
 	const char *bytes = VARDATA_ANY(start);
@@ -72,9 +74,8 @@ shown(Oid type, Datum value)
 	return pnstrdup(bytes, pg_mbcharcliplen(bytes, length, SHOWN_MAX));
 }
 
-/* 22004 */
 static void
-refuse_null(FunctionCallInfo fcinfo, int n)
+check_not_null(FunctionCallInfo fcinfo, int n)
 {
 	if (PG_ARGISNULL(n))
 		ereport(ERROR,
@@ -82,7 +83,6 @@ refuse_null(FunctionCallInfo fcinfo, int n)
 				errmsg("argument \"%s\" must not be null", argument_name(fcinfo, n)));
 }
 
-/* 22023 */
 void
 bad_argument(FunctionCallInfo fcinfo, int n, const char *detail, const char *hint)
 {
@@ -93,67 +93,68 @@ bad_argument(FunctionCallInfo fcinfo, int n, const char *detail, const char *hin
 			hint ? errhint("%s", hint) : 0);
 }
 
-/* 23503: the argument names a hash or an alias that is not there */
+/* The argument's name says what is missing: a hash or an alias. */
 void
 parent_missing(FunctionCallInfo fcinfo, int n)
 {
+	const char *name = argument_name(fcinfo, n);
+
 	ereport(ERROR,
 			errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-			errmsg("argument \"%s\" names nothing that is stored", argument_name(fcinfo, n)),
-			errdetail("It is \"%s\".",
-					  shown(get_fn_expr_argtype(fcinfo->flinfo, n), PG_GETARG_DATUM(n))),
-			errhint("Create it first."));
+			errmsg("%s \"%s\" does not exist", name,
+				   excerpt(get_fn_expr_argtype(fcinfo->flinfo, n), PG_GETARG_DATUM(n))),
+			errhint("Create the %s first.", name));
 }
 
 /*
- * The length rule that texts and byte strings share, checked before anything
- * is decompressed.  A secret value is never shown.
+ * Check the length of a text or bytea value without decompressing it.  The
+ * error does not show a secret value.
  */
 static void
 check_length(FunctionCallInfo fcinfo, int n, Datum value, Oid type,
-			 int least, int most, bool secret)
+			 int min, int max, bool secret)
 {
 	Size		length = toast_raw_datum_size(value) - VARHDRSZ;
 
-	if (length > (Size) most)
+	if (length > (Size) max)
 		ereport(ERROR,
 				errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 				errmsg("argument \"%s\" is too long", argument_name(fcinfo, n)),
 				secret ?
-				errdetail("It has %zu bytes, at most %d are allowed.", length, most) :
-				errdetail("It has %zu bytes, at most %d are allowed; it starts with \"%s\".",
-						  length, most, shown(type, value)));
-	if (length < (Size) least)
-		bad_argument(fcinfo, n, "It is empty.", NULL);
+				errdetail("The value has %zu bytes; the limit is %d bytes.", length, max) :
+				errdetail("The value has %zu bytes; the limit is %d bytes. It begins with \"%s\".",
+						  length, max, excerpt(type, value)));
+	if (length < (Size) min)
+		bad_argument(fcinfo, n, "The value is empty.", NULL);
 }
 
 NullableDatum
 any_argument(FunctionCallInfo fcinfo, int n)
 {
-	refuse_null(fcinfo, n);
+	check_not_null(fcinfo, n);
 	return fcinfo->args[n];
 }
 
-/* For the elements of arrays: the rule of text_argument. */
+/* The check of text_argument, for an element of an array. */
 void
-check_text(FunctionCallInfo fcinfo, int n, Datum value, int most)
+check_text(FunctionCallInfo fcinfo, int n, Datum value, int max)
 {
-	check_length(fcinfo, n, value, TEXTOID, 1, most, false);
+	check_length(fcinfo, n, value, TEXTOID, 1, max, false);
 }
 
 NullableDatum
-text_argument(FunctionCallInfo fcinfo, int n, int most)
+text_argument(FunctionCallInfo fcinfo, int n, int max)
 {
-	refuse_null(fcinfo, n);
-	check_text(fcinfo, n, PG_GETARG_DATUM(n), most);
+	check_not_null(fcinfo, n);
+	check_text(fcinfo, n, PG_GETARG_DATUM(n), max);
 	return fcinfo->args[n];
 }
 
 NullableDatum
-bytes_argument(FunctionCallInfo fcinfo, int n, int least, int most)
+bytes_argument(FunctionCallInfo fcinfo, int n, int min, int max)
 {
-	refuse_null(fcinfo, n);
-	check_length(fcinfo, n, PG_GETARG_DATUM(n), BYTEAOID, least, most, false);
+	check_not_null(fcinfo, n);
+	check_length(fcinfo, n, PG_GETARG_DATUM(n), BYTEAOID, min, max, false);
 	return fcinfo->args[n];
 }
 
@@ -163,15 +164,15 @@ hash_argument(FunctionCallInfo fcinfo, int n)
 	return bytes_argument(fcinfo, n, 1, HASH_MAX);
 }
 
-/* An alias in its normal form, in which it is stored and compared. */
+/* Returns the alias in its normal form, which is stored and compared. */
 NullableDatum
 alias_argument(FunctionCallInfo fcinfo, int n)
 {
 	text	   *alias;
 
-	refuse_null(fcinfo, n);
+	check_not_null(fcinfo, n);
 
-	/* the longest way to write a UUID has 9 characters more than the normal */
+	/* urn:uuid: makes an alias 9 bytes longer than its normal form */
 	check_length(fcinfo, n, PG_GETARG_DATUM(n), TEXTOID, 1, ALIAS_MAX + 9, false);
 	alias = alias_normalize(PG_GETARG_TEXT_PP(n));
 	check_length(fcinfo, n, PointerGetDatum(alias), TEXTOID, 1, ALIAS_MAX, false);
@@ -181,26 +182,25 @@ alias_argument(FunctionCallInfo fcinfo, int n)
 NullableDatum
 token_argument(FunctionCallInfo fcinfo, int n)
 {
-	refuse_null(fcinfo, n);
+	check_not_null(fcinfo, n);
 	check_length(fcinfo, n, PG_GETARG_DATUM(n), TEXTOID, 1, TOKEN_MAX, true);
 	return fcinfo->args[n];
 }
 
-/* A point in time that can be stored: not infinite. */
 NullableDatum
 time_argument(FunctionCallInfo fcinfo, int n)
 {
-	refuse_null(fcinfo, n);
+	check_not_null(fcinfo, n);
 	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(n)))
 		bad_argument(fcinfo, n,
 					 TIMESTAMP_IS_NOBEGIN(PG_GETARG_TIMESTAMPTZ(n)) ?
-					 "It is -infinity." : "It is infinity.", NULL);
+					 "The value is -infinity." : "The value is infinity.", NULL);
 	return fcinfo->args[n];
 }
 
 /*
- * The size of a document is that of its jsonb form before compression, which
- * is known without serialising it.
+ * A document's size is the size of its jsonb form before compression.  The
+ * header of the value tells it, without decompressing or serializing.
  */
 void
 check_document_size(FunctionCallInfo fcinfo, int n, Datum document)
@@ -211,20 +211,20 @@ check_document_size(FunctionCallInfo fcinfo, int n, Datum document)
 		ereport(ERROR,
 				errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 				errmsg("argument \"%s\" is too long", argument_name(fcinfo, n)),
-				errdetail("It has %zu bytes as jsonb, at most %d kB are allowed.",
+				errdetail("The document has %zu bytes as jsonb; the limit is %d kB.",
 						  size, guc_max_document_size),
-				errhint("The limit is the setting \"pictrepo.max_document_size\"."));
+				errhint("Consider increasing the configuration parameter \"pictrepo.max_document_size\"."));
 }
 
 NullableDatum
 document_argument(FunctionCallInfo fcinfo, int n)
 {
-	refuse_null(fcinfo, n);
+	check_not_null(fcinfo, n);
 	check_document_size(fcinfo, n, PG_GETARG_DATUM(n));
 	return fcinfo->args[n];
 }
 
-/* Does a document pass a check?  If not, the error says why, in the server's encoding. */
+/* Does a document pass a check?  If not, the error says why, in the database's encoding. */
 bool
 document_passes(Datum document, JsonCheck check, JsonCheckError *error)
 {
@@ -241,7 +241,6 @@ document_passes(Datum document, JsonCheck check, JsonCheckError *error)
 	return false;
 }
 
-/* A document that the extension must understand. */
 NullableDatum
 checked_document_argument(FunctionCallInfo fcinfo, int n, JsonCheck check)
 {
@@ -257,7 +256,7 @@ checked_document_argument(FunctionCallInfo fcinfo, int n, JsonCheck check)
 	return document;
 }
 
-/* The worker that acts: NULL stands for this session's own. */
+/* The id of the worker that makes the call. */
 NullableDatum
 worker_argument(FunctionCallInfo fcinfo, int n)
 {
@@ -267,19 +266,21 @@ worker_argument(FunctionCallInfo fcinfo, int n)
 }
 
 NullableDatum
-limit_argument(FunctionCallInfo fcinfo, int n, int least, int most)
+limit_argument(FunctionCallInfo fcinfo, int n, int min, int max)
 {
-	refuse_null(fcinfo, n);
-	if (PG_GETARG_INT32(n) < least || PG_GETARG_INT32(n) > most)
-		bad_argument(fcinfo, n,
-					 psprintf("It is %d, allowed are %d to %d.",
-							  PG_GETARG_INT32(n), least, most), NULL);
+	check_not_null(fcinfo, n);
+	if (PG_GETARG_INT32(n) < min || PG_GETARG_INT32(n) > max)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("argument \"%s\" is out of range", argument_name(fcinfo, n)),
+				errdetail("The value is %d; it must be between %d and %d.",
+						  PG_GETARG_INT32(n), min, max));
 	return fcinfo->args[n];
 }
 
 /*
- * The elements of a one-dimensional array.  Where the caller takes no nulls
- * back, there must be none.
+ * Returns the elements of an array.  Null elements are an error if the caller
+ * passes no place for nulls.
  */
 Datum *
 array_argument(FunctionCallInfo fcinfo, int n, Oid type, int *count, bool **nulls)
@@ -292,7 +293,8 @@ array_argument(FunctionCallInfo fcinfo, int n, Oid type, int *count, bool **null
 	char		align;
 
 	if (ARR_NDIM(array) > 1)
-		bad_argument(fcinfo, n, "It has more than one dimension.", NULL);
+		bad_argument(fcinfo, n,
+					 psprintf("The array has %d dimensions; it must have one.", ARR_NDIM(array)), NULL);
 	get_typlenbyvalalign(type, &length, &by_value, &align);
 	deconstruct_array(array, type, length, by_value, align, &elements, &element_nulls, count);
 	if (nulls != NULL)
@@ -307,28 +309,28 @@ array_argument(FunctionCallInfo fcinfo, int n, Oid type, int *count, bool **null
 	return elements;
 }
 
-/* A non-negative interval in microseconds (months count 30 days). */
+/* Returns an interval in microseconds; a month counts as 30 days. */
 int64
 duration_argument(FunctionCallInfo fcinfo, int n)
 {
 	Interval   *interval;
 	double		microseconds;
 
-	refuse_null(fcinfo, n);
+	check_not_null(fcinfo, n);
 	interval = PG_GETARG_INTERVAL_P(n);
 	microseconds = interval->time +
 		((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
 	if (microseconds < 0)
 		bad_argument(fcinfo, n,
-					 psprintf("It is negative: %s.",
+					 psprintf("The value is %s; it must not be negative.",
 							  DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(n)))),
 					 NULL);
 
-	/* 30,000 years: for ever, and added to a time it does not overflow */
+	/* 30,000 years mean for ever, and added to a time they do not overflow */
 	return (int64) Min(microseconds, 1e18);
 }
 
-/* A page position. */
+/* Returns the position that a page slug encodes. */
 PagePosition
 slug_argument(FunctionCallInfo fcinfo, int n)
 {
@@ -339,12 +341,12 @@ slug_argument(FunctionCallInfo fcinfo, int n)
 	if (VARSIZE_ANY_EXHDR(slug_text) > SLUG_MAX || !page_slug_decode(slug_text, &position))
 		bad_argument(fcinfo, n,
 					 psprintf("\"%s\" is not a slug.",
-							  text_to_cstring(DatumGetTextPSlice(slug.value, 0, 100))),
-					 "Slugs come from hash_page, hash_page_by_date and hash_to_slug.");
+							  text_to_cstring(DatumGetTextPSlice(slug.value, 0, SHOWN_MAX))),
+					 "Use a slug that hash_page, hash_page_by_date or hash_to_slug returned.");
 	return position;
 }
 
-/* For a statement that goes on to hash_page: what is no slug ends here. */
+/* The slug as it is, for a statement that passes it to hash_page. */
 NullableDatum
 checked_slug_argument(FunctionCallInfo fcinfo, int n)
 {

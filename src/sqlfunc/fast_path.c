@@ -1,17 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * fast_path.c
- *		Rows read and stored without a statement.
+ *		Read and insert single rows without an SQL statement.
  *
- * Setting up a plan takes longer than to look into a few indexes, or to store one
- * row.  So the two hottest calls, serve() and push(), do as the server does with
- * its own catalogs and as logical replication does with the rows that it gets.
- * Indexes, constraints and triggers are as with a statement.
+ * Starting a plan takes longer than an index lookup or the insertion of a row.
+ * The two most frequent calls, serve() and push(), therefore use index scans
+ * and ExecSimpleRelationInsert directly, as catalog access and logical
+ * replication do.  Indexes, constraints and triggers work as in a statement.
  *
- * Only for tables that are as they were made.  There is no plan that the server
- * would invalidate, so a table is looked up once more whenever anything was done
- * to one of our tables, or another user asks; where it is not as it was made, the
- * caller takes a statement.
+ * This works only for tables without code of other users, with the columns and
+ * types that CREATE EXTENSION made.  Without a plan, the plan cache does not
+ * notice DDL.  The table is therefore looked up again after DDL on any of our
+ * tables, and for another user.  If the fast path cannot be used, the caller
+ * runs a statement.
  *
  *-------------------------------------------------------------------------
  */
@@ -71,8 +72,7 @@ look_up(FastTable *table, LOCKMODE lock, AclMode right, FastTableSuits suits)
 
 	table->relation = InvalidOid;
 	if (relation == NULL)
-		return;					/* the statement says that there is no such
-								 * table */
+		return;					/* the statement raises the error */
 	if (relation->rd_rel->relkind == RELKIND_RELATION && !table_has_user_code(oid) &&
 		pg_class_aclcheck(oid, GetUserId(), right) == ACLCHECK_OK &&
 		look_up_columns(table, relation) && suits(table, relation))
@@ -81,8 +81,9 @@ look_up(FastTable *table, LOCKMODE lock, AclMode right, FastTableSuits suits)
 }
 
 /*
- * The table is locked, and what was done to it before is known.  What is heard
- * of while we look can only be looked at by the next call: it may never end.
+ * Lock the table, and look it up again if it may have changed.  The lookup
+ * itself can process invalidations.  The version from before the lookup is
+ * stored, so that the next call repeats it; repeating it here might never end.
  */
 bool
 fast_path_usable(FastTable *table, LOCKMODE lock, AclMode right, FastTableSuits suits)
@@ -103,8 +104,8 @@ fast_path_usable(FastTable *table, LOCKMODE lock, AclMode right, FastTableSuits 
 /* ----- reading ----- */
 
 /*
- * Of that column alone, of all rows, good for any snapshot and at any moment,
- * and what is equal is so for "="
+ * Is this a valid, unique, not deferrable, not partial btree index on the key
+ * alone, with the key's own equality operator and collation?
  */
 static bool
 is_key_index(Relation index, const FormData_pg_attribute *key)
@@ -118,7 +119,7 @@ is_key_index(Relation index, const FormData_pg_attribute *key)
 		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 }
 
-/* Is there an index to find the key by? */
+/* Find an index on the key. */
 static bool
 look_up_index(FastTable *table, Relation relation)
 {
@@ -147,7 +148,7 @@ look_up_index(FastTable *table, Relation relation)
 }
 
 static NullableDatum
-copied_value(TupleTableSlot *slot, AttrNumber number)
+copy_value(TupleTableSlot *slot, AttrNumber number)
 {
 	Form_pg_attribute column = TupleDescAttr(slot->tts_tupleDescriptor, number - 1);
 	NullableDatum copy;
@@ -162,24 +163,24 @@ static bool
 scan(const FastLookup *lookup, Relation relation, Relation index, Datum key, NullableDatum *row)
 {
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
-	IndexScanDesc look = begin_index_scan(relation, index, GetActiveSnapshot(), 1);
+	IndexScanDesc index_scan = begin_index_scan(relation, index, GetActiveSnapshot(), 1);
 	ScanKeyData equal;
 	bool		found;
 
 	ScanKeyEntryInitialize(&equal, 0, 1, BTEqualStrategyNumber, InvalidOid, lookup->collation,
 						   lookup->equal, key);
-	index_rescan(look, &equal, 1, NULL, 0);
-	found = index_getnext_slot(look, ForwardScanDirection, slot);
+	index_rescan(index_scan, &equal, 1, NULL, 0);
+	found = index_getnext_slot(index_scan, ForwardScanDirection, slot);
 	for (int i = 0; found && i < lookup->table.count; i++)
-		row[i] = copied_value(slot, lookup->table.numbers[i]);
-	index_endscan(look);
+		row[i] = copy_value(slot, lookup->table.numbers[i]);
+	index_endscan(index_scan);
 	ExecDropSingleTupleTableSlot(slot);
 	return found;
 }
 
 /*
- * The row with this key in the active snapshot: the columns in the order of
- * their definition, in the current memory context.
+ * Read the row with this key as the active snapshot sees it.  row receives the
+ * columns in the order of FAST_LOOKUP, copied to the current memory context.
  */
 FastLookupResult
 fast_lookup(FastLookup *lookup, NullableDatum key, NullableDatum *row)
@@ -194,17 +195,17 @@ fast_lookup(FastLookup *lookup, NullableDatum key, NullableDatum *row)
 		return FAST_LOOKUP_NO_ROW;
 	relation = table_open(lookup->table.relation, NoLock);
 	index = index_open(lookup->index, AccessShareLock);
-	/* not to be fetched from elsewhere at each comparison */
+	/* detoast the key once rather than in each comparison */
 	found = scan(lookup, relation, index, PointerGetDatum(PG_DETOAST_DATUM_PACKED(key.value)), row);
 	index_close(index, NoLock);
 	table_close(relation, NoLock);
 	return found ? FAST_LOOKUP_ROW : FAST_LOOKUP_NO_ROW;
 }
 
-/* ----- storing ----- */
+/* ----- inserting ----- */
 
 static bool
-is_given(const FastTable *table, AttrNumber number)
+is_written(const FastTable *table, AttrNumber number)
 {
 	for (int i = 0; i < table->count; i++)
 		if (table->numbers[i] == number)
@@ -212,7 +213,7 @@ is_given(const FastTable *table, AttrNumber number)
 	return false;
 }
 
-/* What a row has in a column that is left out; false: that is not the same for all. */
+/* The default of a column that the caller does not write.  False: it is not a constant. */
 static bool
 look_up_default(Relation relation, AttrNumber number, NullableDatum *value)
 {
@@ -240,7 +241,7 @@ look_up_defaults(FastTable *table, Relation relation)
 	if (natts > FAST_MAX_COLUMNS)
 		return false;
 	for (AttrNumber number = 1; number <= natts; number++)
-		if (!is_given(table, number) &&
+		if (!is_written(table, number) &&
 			!look_up_default(relation, number, &insertion->defaults[number - 1]))
 			return false;
 	return true;
@@ -267,8 +268,8 @@ fill_slot(TupleTableSlot *slot, const FastInsert *insertion, const NullableDatum
 }
 
 /*
- * Put a row into the table, with the values in the order of the columns, each
- * of its column's type; false: use a statement.
+ * Insert a row.  values has the columns in the order of FAST_INSERT, each of
+ * its column's type.  False: use a statement.
  */
 bool
 fast_insert(FastInsert *insertion, const NullableDatum *values)
@@ -286,7 +287,7 @@ fast_insert(FastInsert *insertion, const NullableDatum *values)
 	estate = CreateExecutorState();
 	target = makeNode(ResultRelInfo);
 	InitResultRelInfo(target, relation, 0, NULL, 0);
-	estate->es_opened_result_relations = list_make1(target);	/* for the triggers */
+	estate->es_opened_result_relations = list_make1(target);	/* the triggers read it */
 	AfterTriggerBeginQuery();
 	ExecOpenIndices(target, false);
 	slot = ExecInitExtraTupleSlot(estate, RelationGetDescr(relation), table_slot_callbacks(relation));

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * fast_path.h
- *		Rows read and stored without a statement.
+ *		Read and insert single rows without an SQL statement.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,39 +21,43 @@ typedef struct FastColumn
 	Oid			type;
 } FastColumn;
 
-/* FAST_TABLE(name, {column, type oid}...) initializes one. */
+/* A table of the repo, and the columns that are read or written */
 typedef struct FastTable
 {
 	const char *name;
 	int			count;
 	FastColumn	columns[FAST_MAX_COLUMNS];
 
-	/* looked up when the tables changed */
-	uint64		version;		/* 0: never */
-	Oid			user;			/* for whom */
-	Oid			relation;		/* invalid: it takes a statement */
+	/* the result of the last catalog lookup */
+	uint64		version;		/* user_code_version() then; 0: no lookup yet */
+	Oid			user;			/* the current user then */
+	Oid			relation;		/* invalid: use a statement */
 	AttrNumber	numbers[FAST_MAX_COLUMNS];
 } FastTable;
 
+/* FAST_TABLE(name, {column, type oid}...) is an initializer. */
 #define FAST_TABLE(table, ...) { \
 		.name = (table), \
 		.count = sizeof((FastColumn[]) {__VA_ARGS__}) / sizeof(FastColumn), \
 		.columns = {__VA_ARGS__} \
 	}
 
-/* What else is needed of it: its own table is the first of what it is in. */
+/*
+ * A further condition on the table, looked up together with it.  The FastTable
+ * is the first member of a FastLookup or FastInsert.
+ */
 typedef bool (*FastTableSuits) (FastTable *table, Relation relation);
 
 extern bool fast_path_usable(FastTable *table, LOCKMODE lock, AclMode right, FastTableSuits suits);
 
 /*
- * FAST_LOOKUP(name, table, {column, type oid}...) defines one that is static; the
- * first column is the key, of a type of variable length.
+ * FAST_LOOKUP(name, table, {column, type oid}...) defines a static FastLookup.
+ * The first column is the key.  Its type has variable length.
  */
 typedef struct FastLookup
 {
 	FastTable	table;
-	Oid			index;			/* of the key */
+	Oid			index;			/* unique index on the key */
 	RegProcedure equal;
 	Oid			collation;
 } FastLookup;
@@ -70,11 +74,11 @@ typedef enum FastLookupResult
 
 extern FastLookupResult fast_lookup(FastLookup *lookup, NullableDatum key, NullableDatum *row);
 
-/* FAST_INSERT(name, table, {column, type oid}...) defines one that is static. */
+/* FAST_INSERT(name, table, {column, type oid}...) defines a static FastInsert. */
 typedef struct FastInsert
 {
 	FastTable	table;
-	NullableDatum defaults[FAST_MAX_COLUMNS];	/* of all columns that it has */
+	NullableDatum defaults[FAST_MAX_COLUMNS];	/* by attribute number */
 } FastInsert;
 
 #define FAST_INSERT(name, into, ...) \

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * result.c
- *		What repo functions return.
+ *		Results of SQL functions, made from the rows of a statement.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,10 +15,9 @@
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
 
-/* rows that a set-returning call holds in memory at a time */
+/* rows that a set-returning function fetches at a time */
 #define ROWS_AT_A_TIME 1000
 
-/* A value of the last statement's result; columns count from 1. */
 NullableDatum
 result_value(uint64 row, int column)
 {
@@ -29,7 +28,7 @@ result_value(uint64 row, int column)
 	return result;
 }
 
-/* The same, copied so that it outlives repo_call_end. */
+/* The same, as a copy that is valid after repo_call_end. */
 NullableDatum
 result_value_copy(uint64 row, int column)
 {
@@ -42,14 +41,14 @@ result_value_copy(uint64 row, int column)
 	return result;
 }
 
-/* bool: did the statement find or change anything? */
+/* Returns bool: did the statement find or change a row? */
 Datum
 return_found(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
 	return BoolGetDatum(DatumGetInt64(return_count(fcinfo, statement, args)) > 0);
 }
 
-/* bigint: how many rows did it find or change? */
+/* Returns bigint: the number of rows that the statement found or changed. */
 Datum
 return_count(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
@@ -80,17 +79,17 @@ return_inserted(FunctionCallInfo fcinfo, SqlStatement *statement, const Nullable
 				SqlStatement *parent_exists, int n)
 {
 	RepoCall	call;
-	bool		created;
+	bool		inserted;
 
 	repo_call_begin(&call, fcinfo);
-	created = statement_run(statement, args) > 0;
-	if (!created && statement_run(parent_exists, &args[n]) == 0)
+	inserted = statement_run(statement, args) > 0;
+	if (!inserted && statement_run(parent_exists, &args[n]) == 0)
 		parent_missing(fcinfo, n);
 	repo_call_end(&call);
-	PG_RETURN_BOOL(created);
+	PG_RETURN_BOOL(inserted);
 }
 
-/* The first column of the first row; NULL when there is no row. */
+/* Returns the first column of the first row, or NULL without a row. */
 Datum
 return_value(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
@@ -105,7 +104,7 @@ return_value(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDat
 	return result.isnull ? (Datum) 0 : result.value;
 }
 
-/* Made by the server already where the function stands in FROM */
+/* In FROM, the executor has already built the row type. */
 static TupleDesc
 result_row_type(FunctionCallInfo fcinfo)
 {
@@ -121,9 +120,9 @@ result_row_type(FunctionCallInfo fcinfo)
 	return tupdesc;
 }
 
-/* The server wants values and nulls apart. */
+/* Make the two arrays that the server takes. */
 static void
-take_apart(const NullableDatum *columns, int count, Datum *values, bool *nulls)
+split_columns(const NullableDatum *columns, int count, Datum *values, bool *nulls)
 {
 	Assert(count <= STATEMENT_MAX_ARGS);
 	for (int i = 0; i < count; i++)
@@ -133,7 +132,7 @@ take_apart(const NullableDatum *columns, int count, Datum *values, bool *nulls)
 	}
 }
 
-/* A value of the function's composite type; columns in its order. */
+/* Returns a row of the function's result type, from its columns in order. */
 Datum
 form_row(FunctionCallInfo fcinfo, const NullableDatum *columns)
 {
@@ -141,11 +140,11 @@ form_row(FunctionCallInfo fcinfo, const NullableDatum *columns)
 	Datum		values[STATEMENT_MAX_ARGS];
 	bool		nulls[STATEMENT_MAX_ARGS];
 
-	take_apart(columns, tupdesc->natts, values, nulls);
+	split_columns(columns, tupdesc->natts, values, nulls);
 	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
 }
 
-/* The first row as the function's composite type; NULL when there is none. */
+/* Returns the first row as the function's result type, or NULL without a row. */
 Datum
 return_row(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
@@ -163,14 +162,14 @@ return_row(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum
 	return form_row(fcinfo, columns);
 }
 
-/* Before repo_call_begin: get ready to return rows through a tuplestore. */
+/* Prepare to return rows in a tuplestore; call this before repo_call_begin. */
 void
 rows_begin(FunctionCallInfo fcinfo)
 {
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 }
 
-/* Add the last statement's result to the rows that the function returns. */
+/* Add the rows of the last statement to the rows that the function returns. */
 void
 rows_add_result(FunctionCallInfo fcinfo)
 {
@@ -180,7 +179,7 @@ rows_add_result(FunctionCallInfo fcinfo)
 		tuplestore_puttuple(rows, SPI_tuptable->vals[i]);
 }
 
-/* Add one row to them, with the columns in the order of the function's result. */
+/* Add one row, from its columns in order. */
 void
 rows_add(FunctionCallInfo fcinfo, const NullableDatum *columns)
 {
@@ -188,13 +187,13 @@ rows_add(FunctionCallInfo fcinfo, const NullableDatum *columns)
 	Datum		values[STATEMENT_MAX_ARGS];
 	bool		nulls[STATEMENT_MAX_ARGS];
 
-	take_apart(columns, result->setDesc->natts, values, nulls);
+	split_columns(columns, result->setDesc->natts, values, nulls);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
 /*
- * All rows of the statement.  They pass through memory a batch at a time, and
- * the tuplestore goes to disk beyond work_mem: memory stays flat.
+ * Returns all rows of the statement.  Memory stays small: rows are fetched in
+ * batches, and the tuplestore spills to disk beyond work_mem.
  */
 Datum
 return_rows(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * result.h
- *		What repo functions return.
+ *		Results of SQL functions, made from the rows of a statement.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,11 +11,11 @@
 #include "sqlfunc/args.h"
 #include "sqlfunc/statement.h"
 
-/* Values of the last statement's result */
+/* A value in the result of the last statement; columns count from 1 */
 extern NullableDatum result_value(uint64 row, int column);
 extern NullableDatum result_value_copy(uint64 row, int column);
 
-/* Whole calls: connect, run, answer */
+/* Run a statement in a repo call, and return its result */
 extern Datum return_found(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
 extern Datum return_count(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
 extern Datum return_value(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
@@ -23,23 +23,23 @@ extern Datum return_row(FunctionCallInfo fcinfo, SqlStatement *statement, const 
 extern Datum return_rows(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
 
 /*
- * For statements on several rows below a parent, which the first of the
- * arguments names: the count, after a statement that locks the parent.  So no
- * two lock each other out; and as it is a statement of its own, the next one
- * sees what they did who had the parent before.
+ * Count the rows that a statement finds or changes below a parent row.  The
+ * first argument is the parent's key.  The lock statement locks the parent
+ * first, so that two calls cannot deadlock.  The second statement has a new
+ * snapshot: it sees what the previous holder of the lock committed.
  */
 extern Datum return_count_with_lock(FunctionCallInfo fcinfo, SqlStatement *lock, SqlStatement *statement,
 									const NullableDatum *args);
 
 /*
- * For statements that insert a row below a parent, in the form INSERT ...
- * SELECT ... FROM parent FOR KEY SHARE ON CONFLICT DO NOTHING: true, false (it
- * exists), or 23503 when the parent that argument n names is not there.
+ * Run INSERT ... SELECT ... FROM parent FOR KEY SHARE ON CONFLICT DO NOTHING.
+ * Returns true, or false if the row exists.  Raises 23503 if the parent does
+ * not exist; argument n is the parent's key.
  */
 extern Datum return_inserted(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args,
 							 SqlStatement *parent_exists, int n);
 
-/* The pieces of a set-returning call that does more than run one statement */
+/* For functions that return rows or a row and run more than one statement */
 extern void rows_begin(FunctionCallInfo fcinfo);
 extern void rows_add_result(FunctionCallInfo fcinfo);
 extern void rows_add(FunctionCallInfo fcinfo, const NullableDatum *columns);

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * row_batch.c
- *		Statements that work on many rows, of which one may be broken.
+ *		Statements on many rows that continue past rows that fail.
  *
- * What a user's trigger or constraint says of one row must not keep the others
- * from being done.  Such a statement has LIMIT and OFFSET as its last two
- * arguments.  When it fails, it is run for one row at a time, and leaves those
- * that fail where they are.
+ * A user's trigger or constraint may fail for one row.  The other rows must be
+ * processed nevertheless.  The last two arguments of such a statement are its
+ * LIMIT and OFFSET.  If the statement fails, it runs again for one row at a
+ * time, and skips the rows that fail.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,10 +20,10 @@
 #include "sqlfunc/row_batch.h"
 #include "sqlfunc/statement.h"
 
-/* after so many, what is wrong is not with the rows */
-#define BROKEN_ROWS_MAX 100
+/* after so many failures the cause is not the rows; stop */
+#define FAILED_ROWS_MAX 100
 
-/* what was wrong with the last broken row; NULL: nothing */
+/* message for the last row that failed, or NULL */
 static char *last_error = NULL;
 
 char *
@@ -40,7 +40,7 @@ row_batch_clear_error(void)
 	last_error = NULL;
 }
 
-/* Would the same happen to any row?  Then it is an error like any other. */
+/* Would this error happen for any row?  If so, it is raised. */
 bool
 error_concerns_all_rows(const ErrorData *error)
 {
@@ -57,9 +57,9 @@ error_concerns_all_rows(const ErrorData *error)
 	}
 }
 
-/* Goes to the log only: it is not the caller's. */
+/* Write the error to the server log only: the caller did not cause it. */
 static void
-report_broken_row(ErrorData *error)
+log_failed_row(ErrorData *error)
 {
 	row_batch_clear_error();
 	last_error = MemoryContextStrdup(TopMemoryContext, error->message);
@@ -69,11 +69,11 @@ report_broken_row(ErrorData *error)
 }
 
 /*
- * Do some work in a subtransaction; false: it failed, nothing of it is left,
- * and the error says why.
+ * Run a function in a subtransaction.  False: the function failed, the
+ * subtransaction is rolled back, and error is set.
  */
 bool
-try_in_subtransaction(void (*work) (void *), void *what, ErrorData **error)
+try_in_subtransaction(void (*work) (void *), void *arg, ErrorData **error)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -83,7 +83,7 @@ try_in_subtransaction(void (*work) (void *), void *what, ErrorData **error)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		work(what);
+		work(arg);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -109,17 +109,17 @@ typedef struct RowBatch
 } RowBatch;
 
 static void
-run_whole(void *what)
+run_batch(void *arg)
 {
-	RowBatch   *batch = what;
+	RowBatch   *batch = arg;
 
-	/* upkeep is of what is there by now */
+	/* maintenance processes the rows that are committed by now */
 	batch->rows = statement_run_latest(batch->statement, batch->args);
 	if (batch->take != NULL)
 		batch->rows = batch->take();
 }
 
-/* Run it in a subtransaction; how many rows, or -1 and what was wrong. */
+/* Run the statement in a subtransaction.  Returns the number of rows, or -1 with error set. */
 static int64
 try_batch(SqlStatement *statement, const NullableDatum *args, int limit, int skip,
 		  uint64 (*take) (void), ErrorData **error)
@@ -132,24 +132,24 @@ try_batch(SqlStatement *statement, const NullableDatum *args, int limit, int ski
 	all[statement->nargs - 2] = not_null(Int32GetDatum(limit));
 	all[statement->nargs - 1] = not_null(Int32GetDatum(skip));
 
-	if (try_in_subtransaction(run_whole, &batch, error))
+	if (try_in_subtransaction(run_batch, &batch, error))
 		return batch.rows;
 	if (error_concerns_all_rows(*error))
 		ReThrowError(*error);
 	return -1;
 }
 
-/* One row at a time, over those that are broken. */
+/* Process one row at a time, and skip the rows that fail. */
 static uint64
 run_one_by_one(SqlStatement *statement, const NullableDatum *args, int limit, uint64 (*take) (void))
 {
 	uint64		done = 0;
-	int			broken = 0;
+	int			failed = 0;
 
-	while (done < limit && broken < BROKEN_ROWS_MAX)
+	while (done < limit && failed < FAILED_ROWS_MAX)
 	{
 		ErrorData  *error;
-		int64		rows = try_batch(statement, args, 1, broken, take, &error);
+		int64		rows = try_batch(statement, args, 1, failed, take, &error);
 
 		if (rows == 0)
 			break;
@@ -157,16 +157,17 @@ run_one_by_one(SqlStatement *statement, const NullableDatum *args, int limit, ui
 			done += rows;
 		else
 		{
-			report_broken_row(error);
-			broken++;
+			log_failed_row(error);
+			failed++;
 		}
 	}
 	return done;
 }
 
 /*
- * Run a statement for up to so many rows; how many were done.  take: what to
- * do with its result, and how many rows it is.
+ * Run a statement for at most limit rows.  Returns the number of rows
+ * processed.  take, if not NULL, processes the result of the statement, and
+ * returns the number of rows.
  */
 uint64
 row_batch_run(SqlStatement *statement, const NullableDatum *args, int limit, uint64 (*take) (void))

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * row_batch.h
- *		Statements that work on many rows, of which one may be broken.
+ *		Statements on many rows that continue past rows that fail.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,7 @@
 
 #include "sqlfunc/statement.h"
 
-extern bool try_in_subtransaction(void (*work) (void *), void *what, ErrorData **error);
+extern bool try_in_subtransaction(void (*work) (void *), void *arg, ErrorData **error);
 extern uint64 row_batch_run(SqlStatement *statement, const NullableDatum *args, int limit,
 							uint64 (*take) (void));
 extern bool error_concerns_all_rows(const ErrorData *error);

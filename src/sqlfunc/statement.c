@@ -3,13 +3,14 @@
  * statement.c
  *		SQL statements with saved plans, run with the extension owner's rights.
  *
- * Each Statement keeps its plan for the life of the backend; the plan cache
- * replans it after DDL.  While a call runs, the current user is the owner of
- * the called function; and search_path is empty of everything but pg_catalog
- * wherever a name is looked up: while a statement is planned, and while code of
- * others may run.  So callers need no rights on the tables and cannot shadow
- * anything in our SQL.  This is SECURITY DEFINER with SET search_path, done
- * here because a procedure declared so could not commit.
+ * An SqlStatement keeps its plan until the backend ends.  The plan cache
+ * replans it after DDL.
+ *
+ * During a call, the current user is the owner of the SQL function, and
+ * statements run with a search_path of pg_catalog and pg_temp.  Callers
+ * therefore need no privileges on the tables, and they cannot replace a name
+ * in our SQL by one of their own.  SECURITY DEFINER and SET search_path do the
+ * same, but a procedure that is declared with them cannot commit.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,6 +32,7 @@ function_owner(Oid function)
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Oid			owner;
 
+	/* DROP EXTENSION can run while pop_wait, a procedure, holds no lock */
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
 				errcode(ERRCODE_UNDEFINED_FUNCTION),
@@ -49,8 +51,8 @@ set_safe_path(void)
 }
 
 /*
- * An error needs no repo_call_end: the end of the (sub)transaction puts the user,
- * the settings and SPI back.
+ * After an error, the end of the (sub)transaction restores the user, the
+ * settings and SPI.  repo_call_end is needed only without an error.
  */
 void
 repo_call_begin(RepoCall *call, FunctionCallInfo fcinfo)
@@ -62,7 +64,7 @@ repo_call_begin(RepoCall *call, FunctionCallInfo fcinfo)
 	SPI_connect();
 }
 
-/* For those that make SQL of their own, or go through a cursor. */
+/* For calls that build SQL text or open a portal: search_path stays safe until the end. */
 void
 repo_call_begin_with_path(RepoCall *call, FunctionCallInfo fcinfo)
 {
@@ -76,15 +78,15 @@ repo_call_end(RepoCall *call)
 {
 	SPI_finish();
 
-	/* puts search_path back; what a trigger SET for the session stays */
+	/* restores search_path; settings that a trigger made with SET stay */
 	if (call->guc_level > 0)
 		AtEOXact_GUC(true, call->guc_level);
 	SetUserIdAndSecContext(call->caller, call->caller_context);
 }
 
 /*
- * Plans are always generic: every statement here is written so that the best
- * plan does not depend on the values, and planning must not be paid per call.
+ * Plans are always generic.  The best plan for our statements does not depend
+ * on the values, and planning in each call would be too slow.
  */
 static SPIPlanPtr
 saved_plan(SqlStatement *statement)
@@ -96,10 +98,8 @@ saved_plan(SqlStatement *statement)
 											  CURSOR_OPT_GENERIC_PLAN);
 
 		if (plan == NULL)
-			ereport(ERROR,
-					errcode(ERRCODE_INTERNAL_ERROR),
-					errmsg("could not prepare a pictrepo statement: %s",
-						   SPI_result_code_string(SPI_result)));
+			elog(ERROR, "SPI_prepare_cursor failed for \"%s\": %s",
+				 statement->sql, SPI_result_code_string(SPI_result));
 		SPI_keepplan(plan);
 		statement->plan = plan;
 	}
@@ -107,15 +107,15 @@ saved_plan(SqlStatement *statement)
 }
 
 static void
-set_for_planning(const char *setting)
+turn_off(const char *setting)
 {
 	(void) set_config_option(setting, "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
- * For what is run rarely and goes through whole tables: the next run has a plan
- * for the tables as they are then.
+ * Make the next run plan the statement again, for the current size of the
+ * tables.  For rare statements that read whole tables.
  */
 void
 statement_forget_plan(SqlStatement *statement)
@@ -126,10 +126,14 @@ statement_forget_plan(SqlStatement *statement)
 }
 
 /*
- * A plan may be made while a table is small, and used when it is large.  So it
- * is made as for a large one; returns the level to go back to, 0 when there is
- * a plan.  What cannot do without a scan that is off looks so expensive that
- * the server would compile it, which takes longer than to run it.
+ * Change the settings for planning.  Returns the GUC nest level for
+ * end_planning, or 0 if the saved plan is valid.
+ *
+ * A statement is planned while its table may be small, and the plan is used
+ * when the table is large.  Without sequential and bitmap scans the planner
+ * chooses the plan for a large table.  A statement that needs such a scan
+ * nevertheless gets a very high cost; JIT is off because the server would
+ * compile the plan, which takes longer than running it.
  */
 static int
 begin_planning(const SqlStatement *statement)
@@ -139,11 +143,11 @@ begin_planning(const SqlStatement *statement)
 	if (statement->plan != NULL && SPI_plan_is_valid(statement->plan))
 		return 0;
 	guc_level = NewGUCNestLevel();
-	set_for_planning("jit");
+	turn_off("jit");
 	if ((statement->flags & STMT_WHOLE_TABLE) == 0)
 	{
-		set_for_planning("enable_seqscan");
-		set_for_planning("enable_bitmapscan");
+		turn_off("enable_seqscan");
+		turn_off("enable_bitmapscan");
 	}
 	return guc_level;
 }
@@ -155,7 +159,7 @@ end_planning(int guc_level)
 		AtEOXact_GUC(true, guc_level);
 }
 
-/* SPI wants values and nulls apart. */
+/* Make the two arrays that SPI takes. */
 static void
 split_args(const SqlStatement *statement, const NullableDatum *args,
 		   Datum *values, char *nulls)
@@ -184,16 +188,14 @@ run_with(SqlStatement *statement, const NullableDatum *args, Snapshot snapshot)
 	end_planning(guc_level);
 	AtEOXact_GUC(true, path_level);
 	if (result < 0)
-		ereport(ERROR,
-				errcode(ERRCODE_INTERNAL_ERROR),
-				errmsg("could not run a pictrepo statement: %s",
-					   SPI_result_code_string(result)));
+		elog(ERROR, "SPI_execute_snapshot failed for \"%s\": %s",
+			 statement->sql, SPI_result_code_string(result));
 	return SPI_processed;
 }
 
 /*
- * Run a statement; returns how many rows it gave or changed.  The rows are in
- * SPI_tuptable until the next statement or repo_call_end.
+ * Run a statement.  Returns the number of rows that it returned or changed.
+ * The rows are in SPI_tuptable until the next statement or repo_call_end.
  */
 uint64
 statement_run(SqlStatement *statement, const NullableDatum *args)
@@ -202,8 +204,8 @@ statement_run(SqlStatement *statement, const NullableDatum *args)
 }
 
 /*
- * The same, of what is committed by now whatever the isolation level.  For
- * decisions that are taken with a lock held.
+ * The same, with a snapshot that sees the transactions committed by now, in
+ * every isolation level.  For decisions under a lock.
  */
 uint64
 statement_run_latest(SqlStatement *statement, const NullableDatum *args)
@@ -212,8 +214,9 @@ statement_run_latest(SqlStatement *statement, const NullableDatum *args)
 }
 
 /*
- * Before a call looks once more, as what it found went away meanwhile.  With
- * one snapshot for the whole transaction it would find the same for ever.
+ * Call this before repeating a statement because a concurrent transaction
+ * removed the row that it found.  A transaction with a single snapshot would
+ * find the same row for ever, so it fails here.
  */
 void
 check_can_retry(void)
@@ -226,7 +229,8 @@ check_can_retry(void)
 }
 
 /*
- * A portal over the statement's rows, in a call that has a safe search_path.
+ * Open a portal for the statement's rows.  The call must have begun with
+ * repo_call_begin_with_path.
  */
 Portal
 statement_open_portal(SqlStatement *statement, const NullableDatum *args)

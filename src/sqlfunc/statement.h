@@ -3,8 +3,9 @@
  * statement.h
  *		SQL statements with saved plans, run with the extension owner's rights.
  *
- * A repo function reads: take the arguments, run one statement, give the
- * answer.  For most, one of the functions in result.h is the whole body.
+ * The C code of an SQL function checks its arguments, runs one statement and
+ * returns the result.  For most functions, one call of a function in result.h
+ * does the last two.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,20 +23,19 @@ typedef struct SqlStatement
 	int			flags;			/* STMT_* */
 	int			nargs;
 	Oid			argtypes[STATEMENT_MAX_ARGS];
-	SPIPlanPtr	plan;			/* made by the first run in this backend */
+	SPIPlanPtr	plan;			/* NULL until the first run in this backend */
 } SqlStatement;
 
 /*
  * STATEMENT(name, flags, sql, type oids...) defines a static SqlStatement.
  *
- * Without STMT_WHOLE_TABLE the plan goes by an index, however small the tables
- * are when it is made.
+ * The planner may use sequential scans only with STMT_WHOLE_TABLE.  Otherwise
+ * the plan uses an index even if the tables are small at planning time.
  */
-#define STMT_READ_WRITE		0x00	/* takes a new snapshot; may lock and
-									 * write rows */
-#define STMT_READ_ONLY		0x01	/* as SPI's read_only: sees what the
-									 * caller's query sees */
-#define STMT_WHOLE_TABLE	0x02	/* goes through a whole table */
+#define STMT_READ_WRITE		0x00	/* new snapshot; may lock and write rows */
+#define STMT_READ_ONLY		0x01	/* SPI's read_only: the snapshot of the
+									 * calling query */
+#define STMT_WHOLE_TABLE	0x02	/* reads a whole table */
 
 #define STATEMENT(name, statement_flags, text, ...) \
 	static SqlStatement name = { \
@@ -44,12 +44,12 @@ typedef struct SqlStatement
 		.argtypes = {__VA_ARGS__} \
 	}
 
-/* What a call changes for its duration, to be put back at its end */
+/* The state of the session that repo_call_begin changes and repo_call_end restores */
 typedef struct RepoCall
 {
 	Oid			caller;
 	int			caller_context;
-	int			guc_level;		/* 0: no settings */
+	int			guc_level;		/* 0: search_path is not changed */
 } RepoCall;
 
 extern void repo_call_begin(RepoCall *call, FunctionCallInfo fcinfo);

@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * user_code.c
- *		Is there code of others on a table?
+ *		Does a table call functions of users?
  *
- * Somebody may have put triggers, constraints, rules or indexes on the repo's
- * tables that call functions of their own.  What those say without a schema
- * must not mean what a caller's search_path makes of it while they run with
- * our rights, so statements are run with more care where there are any.
+ * Users can add triggers, constraints, rules and indexes to the repo's tables,
+ * and these can call functions of users.  Such a function runs with the
+ * extension owner's privileges.  It must not run with the caller's
+ * search_path, which would decide what its names without a schema mean.  The
+ * fast path, which does not set search_path, avoids such tables.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,20 +32,20 @@
 #include "common/compat.h"
 #include "sqlfunc/user_code.h"
 
-/* What is known of a table, until something is done to one of them */
+/* The result for a table; valid as long as version is the current one */
 typedef struct KnownTable
 {
 	Oid			oid;
 	uint64		version;
-	bool		foreign;
+	bool		has_user_code;
 } KnownTable;
 
 static HTAB *known_tables;
 static uint64 version = 1;
 
-/* ----- what is on a table ----- */
+/* ----- the parts of a table ----- */
 
-/* Neither the server's own nor the repo's */
+/* Is the function neither the server's nor the repo's? */
 static bool
 is_user_function(Oid function, void *schema)
 {
@@ -57,7 +58,7 @@ calls_user_function(Node *expression, void *schema)
 	if (expression == NULL)
 		return false;
 	if (IsA(expression, CoerceToDomain))
-		return true;			/* its checks are not part of it */
+		return true;			/* its checks may call any function */
 	if (check_functions_in_node(expression, is_user_function, schema))
 		return true;
 	return walk_expression(expression, calls_user_function, schema);
@@ -83,7 +84,7 @@ constraints_have_user_code(Relation table)
 	return false;
 }
 
-/* A domain's checks are looked at by nobody here. */
+/* A column of a domain type counts: the domain's checks may call any function. */
 static bool
 columns_have_user_code(Relation table)
 {
@@ -99,7 +100,7 @@ columns_have_user_code(Relation table)
 	return false;
 }
 
-/* Comparisons and what else an index does with values */
+/* The support functions of an index: comparisons, for example */
 static bool
 index_support_has_user_code(Relation index, Oid schema)
 {
@@ -137,7 +138,7 @@ indexes_have_user_code(Relation table)
 	return found;
 }
 
-/* Does the foreign key write into the table that refers to this one? */
+/* Does this foreign key trigger write to the referencing table? */
 static bool
 foreign_key_writes(Oid function)
 {
@@ -164,9 +165,9 @@ trigger_has_user_code(const Trigger *trigger, Oid schema)
 }
 
 /*
- * Also when a change goes on in a table that refers to this one.  Of a copy:
- * the table's own list goes away whenever the server hears that anything was
- * done to the table, and to look things up is to hear it.
+ * This includes the triggers of a table that a foreign key updates in turn.
+ * The list is copied: a catalog lookup can process an invalidation, which
+ * frees the relcache's own list.
  */
 static bool
 triggers_have_user_code(Relation table)
@@ -181,7 +182,7 @@ triggers_have_user_code(Relation table)
 }
 
 static bool
-is_plain_table(Form_pg_class form)
+has_no_rules_or_partitions(Form_pg_class form)
 {
 	return form->relkind == RELKIND_RELATION && !form->relhasrules && !form->relhassubclass &&
 		!form->relispartition && !form->relrowsecurity;
@@ -196,10 +197,10 @@ inspect_table(Oid oid)
 	if (RelationGetNamespace(table) == get_namespace_oid("pictrepo", true))
 	{
 		if (table->rd_rel->relkind == RELKIND_VIEW)
-			found = triggers_have_user_code(table); /* its own rule is in the
-													 * plan */
+			found = triggers_have_user_code(table); /* the plan contains the
+													 * view's own rule */
 		else
-			found = !is_plain_table(table->rd_rel) || triggers_have_user_code(table) ||
+			found = !has_no_rules_or_partitions(table->rd_rel) || triggers_have_user_code(table) ||
 				columns_have_user_code(table) || constraints_have_user_code(table) ||
 				indexes_have_user_code(table);
 	}
@@ -207,9 +208,9 @@ inspect_table(Oid oid)
 	return found;
 }
 
-/* ----- what is known ----- */
+/* ----- remembered results ----- */
 
-/* A relation was altered, or InvalidOid: any may have been. */
+/* The relcache entry of a relation is invalid; InvalidOid means every entry. */
 static void
 relation_changed(Datum unused, Oid relation)
 {
@@ -227,8 +228,8 @@ make_known_tables(void)
 }
 
 /*
- * What a table has cannot change while it is locked.  What is changed while we
- * look is looked at once more by the next call.
+ * The caller holds a lock on the table, so the answer stays true.  If an
+ * invalidation arrives during the inspection, the next call repeats it.
  */
 bool
 table_has_user_code(Oid table)
@@ -244,18 +245,18 @@ table_has_user_code(Oid table)
 		make_known_tables();
 	known = hash_search(known_tables, &table, HASH_ENTER, &existed);
 	if (existed && known->version == version)
-		return known->foreign;
-	known->foreign = true;		/* where tables refer to each other in a
-								 * circle */
+		return known->has_user_code;
+	known->has_user_code = true;	/* ends the recursion if foreign keys form
+									 * a circle */
 	known->version = version;
 	found = inspect_table(table);
 	known = hash_search(known_tables, &table, HASH_ENTER, NULL);
-	known->foreign = found;
+	known->has_user_code = found;
 	known->version = before;
 	return found;
 }
 
-/* What was looked up in the catalog is good as long as this is the same. */
+/* Results of catalog lookups stay valid while this number stays the same. */
 uint64
 user_code_version(void)
 {

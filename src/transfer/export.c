@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * export.c
- *		Lines: the whole repo as JSON, one line per thing that stands alone.
+ *		export(): return the whole repo as lines of JSON.
  *
- * The lines are written by the server's own JSON functions: so all numbers of
- * the documents stay what they are, and nothing is held but a few lines at a
- * time.  A line comes after those that it builds upon.
+ * A line is one image with its aliases, URLs and variants, or one row of
+ * another table.  The server's JSON functions build the lines, so numbers in
+ * documents keep all their digits.  Memory holds only a few lines at a time.
+ * A line comes after the lines that it depends on.
  *
  *-------------------------------------------------------------------------
  */

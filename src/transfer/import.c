@@ -427,7 +427,7 @@ check_length(const LineArgument *argument, Datum line)
 		ereport(ERROR,
 				errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 				errmsg("argument \"%s\" is too long", argument_name(argument->fcinfo, argument->n)),
-				errdetail("A line has %zu bytes, at most %d are allowed.", length, LINE_MAX_BYTES));
+				errdetail("The line has %zu bytes; the limit is %d bytes.", length, LINE_MAX_BYTES));
 }
 
 /*
@@ -516,7 +516,7 @@ wrapped_line(const LineArgument *argument, const char *wrapping)
 
 	if (GetDatabaseEncoding() != PG_SQL_ASCII)
 		bad_line(argument, ERRCODE_INVALID_PARAMETER_VALUE,
-				 "It holds text that is not UTF-8, for which the encoding of the database must be SQL_ASCII.");
+				 "The line contains text that is not UTF-8; only a database with encoding SQL_ASCII can store it.");
 	parse_line(argument, wrapping, line_kind_name(LINE_BYTES), &hex);
 	if (hex.type != jbvString)
 		bad_line(argument, ERRCODE_INVALID_TEXT_REPRESENTATION, "It can be read in two ways.");
@@ -582,9 +582,9 @@ check_documents(const LineArgument *argument, NullableDatum content)
 		ereport(ERROR,
 				errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 				errmsg("argument \"%s\" is too long", argument_name(argument->fcinfo, argument->n)),
-				errdetail("It has a document of %d bytes as jsonb, at most %d kB are allowed.",
+				errdetail("A document in the line has %d bytes as jsonb; the limit is %d kB.",
 						  DatumGetInt32(largest.value) - VARHDRSZ, guc_max_document_size),
-				errhint("The limit is the setting \"pictrepo.max_document_size\"."));
+				errhint("Consider increasing the configuration parameter \"pictrepo.max_document_size\"."));
 }
 
 /* One that does not run any more says why, and may be anything. */
@@ -782,7 +782,7 @@ pictrepo_import_lines(PG_FUNCTION_ARGS)
 
 	lines.values = array_argument(fcinfo, 0, TEXTOID, &lines.count, &lines.nulls);
 	if (pg_add_s64_overflow(first, lines.count, &last))
-		bad_argument(fcinfo, 1, "There are no numbers for so many lines.", NULL);
+		bad_argument(fcinfo, 1, "The number of the last line would be out of range for type bigint.", NULL);
 	lines.outcomes = palloc0_array(const char *, lines.count + 1);
 	lines.one_line = AllocSetContextCreate(CurrentMemoryContext, "pictrepo line",
 										   ALLOCSET_DEFAULT_SIZES);

@@ -176,15 +176,13 @@ run_foreign(const char *sql)
 	int			result = SPI_execute(sql, false, 0);
 
 	if (result < 0)
-		ereport(ERROR,
-				errcode(ERRCODE_INTERNAL_ERROR),
-				errmsg("could not run a pictrepo statement: %s", SPI_result_code_string(result)));
+		elog(ERROR, "SPI_execute failed for \"%s\": %s", sql, SPI_result_code_string(result));
 }
 
 /* ----- are these pict-rs's tables? ----- */
 
 static const char upgrade_hint[] =
-	"The tables must be as the latest pict-rs 0.5 makes them; start it once to bring them up to date.";
+	"Start the latest pict-rs 0.5 once on this database; it upgrades its tables.";
 
 static bool
 is_of_type(Oid given_type, Oid type)
@@ -203,8 +201,8 @@ check_column(const Transfer *transfer, const char *table, Oid relation, const Pi
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
 				errcode(ERRCODE_UNDEFINED_COLUMN),
-				errmsg("table %s.%s has no column \"%s\"", transfer->quoted_schema, table,
-					   column->name),
+				errmsg("column \"%s\" of table %s.%s does not exist", column->name,
+					   transfer->quoted_schema, table),
 				errhint("%s", upgrade_hint));
 	type = ((Form_pg_attribute) GETSTRUCT(tuple))->atttypid;
 	ReleaseSysCache(tuple);
@@ -213,7 +211,7 @@ check_column(const Transfer *transfer, const char *table, Oid relation, const Pi
 				errcode(ERRCODE_DATATYPE_MISMATCH),
 				errmsg("column \"%s\" of table %s.%s has type %s", column->name,
 					   transfer->quoted_schema, table, format_type_be(type)),
-				errdetail("pict-rs has %s there.",
+				errdetail("The type must be %s.",
 						  column->type == ANYENUMOID ? "an enum" : format_type_be(column->type)),
 				errhint("%s", upgrade_hint));
 }
@@ -230,7 +228,7 @@ check_pictrs_tables(Transfer *transfer)
 		if (!OidIsValid(relation))
 			ereport(ERROR,
 					errcode(ERRCODE_UNDEFINED_TABLE),
-					errmsg("schema %s has no table \"%s\"", transfer->quoted_schema, table->name),
+					errmsg("table %s.%s does not exist", transfer->quoted_schema, table->name),
 					errhint("%s", upgrade_hint));
 		for (const PictrsColumn *column = table->columns; column->name != NULL; column++)
 			check_column(transfer, table->name, relation, column);
@@ -273,7 +271,7 @@ static const char *
 message_for(const ErrorData *error)
 {
 	if (error->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION)
-		return "what it belongs to is not there";
+		return "the row that it refers to does not exist";
 	return error->message;
 }
 
@@ -588,7 +586,8 @@ refuse_forgotten(const Transfer *transfer)
 {
 	ereport(ERROR,
 			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			errmsg("pictrepo.transfers knows nothing of this %s any more", transfer->kind->direction),
+			errmsg("progress of this %s is missing in table pictrepo.transfers", transfer->kind->direction),
+			errdetail("Another transaction deleted the rows that the procedure inserted."),
 			errhint("Call %s again.", transfer->kind->name));
 }
 
@@ -742,7 +741,7 @@ lock_transfer(const Transfer *transfer)
 			errcode(ERRCODE_OBJECT_IN_USE),
 			errmsg("another session is importing from or exporting to schema %s",
 				   transfer->quoted_schema),
-			errhint("See how far it is in pictrepo.transfers."));
+			errhint("Wait until it ends; table pictrepo.transfers shows its progress."));
 }
 
 static void
@@ -762,9 +761,9 @@ refuse_transaction_block(FunctionCallInfo fcinfo, const TransferKind *kind)
 	if (context == NULL || !IsA(context, CallContext) || context->atomic || IsSubTransaction())
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				errmsg("%s cannot be called in a transaction block", kind->name),
-				errdetail("It commits after each batch."),
-				errhint("Call it on its own."));
+				errmsg("%s cannot run inside a transaction block", kind->name),
+				errdetail("The procedure commits after each batch."),
+				errhint("Call it outside of transaction blocks, functions and DO blocks."));
 }
 
 /* The side of pict-rs's: its schema and tables, and nobody else at it. */

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs_export.c
- *		Writing what is stored here into tables as pict-rs 0.5 has them.
+ *		export_pictrs(): copy the repo to the tables of pict-rs 0.5.
  *
- * What pict-rs has no place for stays behind: priorities, times at which jobs
- * are due, dead jobs, schedules, queues' settings, blocked content, access times
- * of aliases that stand for no url.
+ * The tables of pict-rs have no columns for some of the data, which is not
+ * copied: priorities and run times of jobs, dead jobs, schedules, settings of
+ * queues, blocked content, and access times of aliases without a proxied URL.
  *
  *-------------------------------------------------------------------------
  */
@@ -186,7 +186,7 @@ make_schema(Transfer *transfer)
 	if (IsReservedName(transfer->schema) || strcmp(transfer->schema, "pictrepo") == 0 ||
 		strcmp(transfer->schema, "information_schema") == 0)
 		bad_argument(transfer->fcinfo, 0,
-					 psprintf("Schema %s is not for pict-rs's tables.", transfer->quoted_schema), NULL);
+					 psprintf("Schema %s is reserved; choose another schema for the tables of pict-rs.", transfer->quoted_schema), NULL);
 	if (!OidIsValid(get_namespace_oid(transfer->schema, true)))
 		run_foreign(psprintf("CREATE SCHEMA %s", transfer->quoted_schema));
 	(void) LookupExplicitNamespace(transfer->schema, false);
@@ -245,9 +245,8 @@ store_rows(Transfer *transfer, const NullableDatum *arrays)
 					 listed_columns(table), export_tables[transfer->table].conflict);
 	result = SPI_execute_with_args(sql.data, count, types, values, NULL, false, 0);
 	if (result < 0)
-		ereport(ERROR,
-				errcode(ERRCODE_INTERNAL_ERROR),
-				errmsg("could not run a pictrepo statement: %s", SPI_result_code_string(result)));
+		elog(ERROR, "SPI_execute_with_args failed for \"%s\": %s",
+			 sql.data, SPI_result_code_string(result));
 	return SPI_processed;
 }
 
@@ -257,17 +256,19 @@ PG_FUNCTION_INFO_V1(pictrepo_export_pictrs);
  * export_pictrs(target_schema text, batch int, resume bool,
  *				 INOUT stored bigint, INOUT present bigint, INOUT bad bigint, INOUT counts_agree bool)
  *
- * Write pict-rs's tables into a schema, batch (1 to 100000) rows at a time.
- * The schema and its tables are made where they are missing; rows that are
- * there stay.  resume: go on where an unfinished export into the schema
- * stopped, if there is one.  Gives how many rows were stored, were there
- * already, could not be stored, and whether as many were read as there are,
- * and are there now.
+ * Copies the repo to the tables of pict-rs in a schema.  Each transaction copies
+ * batch rows (1 to 100000).  The procedure creates a missing schema and missing
+ * tables, and keeps existing rows.  With resume, it continues an unfinished
+ * export to the schema.
  *
- * The caller needs INSERT and SELECT on the tables, or CREATE.  22004, 22001;
- * 22023, also for a schema of the system or ours; 42P01, 42703, 42804 other
- * tables than pict-rs's; 42501; 55006 another session is at it; 55000 its rows
- * in transfers were removed; 2D000 in a transaction block; 25006 on a standby.
+ * Returns the number of rows that were stored, existed, and could not be
+ * stored.  counts_agree: every row was read, and every row is in the tables.
+ *
+ * The caller needs INSERT and SELECT on the tables, or CREATE.  Errors: 22023
+ * for a schema of the system or of pictrepo; 42P01, 42703 or 42804 if the
+ * tables are not those of pict-rs; 42501; 55006 if another session transfers
+ * to or from the schema; 55000 if its rows in transfers were deleted; 2D000 in
+ * a transaction block; 25006 on a standby.
  */
 Datum
 pictrepo_export_pictrs(PG_FUNCTION_ARGS)

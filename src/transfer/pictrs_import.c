@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs_import.c
- *		Taking over what is in pict-rs 0.5's own tables.
+ *		import_pictrs(): copy the tables of pict-rs 0.5 to the repo.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,7 +41,7 @@ check_size(Size size, int least, int most)
 	if (size < (Size) least)
 		return "it is empty";
 	if (size > (Size) most)
-		return psprintf("it has %zu bytes, at most %d are allowed", size, most);
+		return psprintf("it has %zu bytes; the limit is %d bytes", size, most);
 	return NULL;
 }
 
@@ -121,7 +121,7 @@ take_alias(NullableDatum *value, int most)
 	normal = alias_normalize(alias);
 	if (VARSIZE_ANY_EXHDR(normal) != VARSIZE_ANY_EXHDR(alias) ||
 		memcmp(VARDATA_ANY(normal), VARDATA_ANY(alias), VARSIZE_ANY_EXHDR(alias)) != 0)
-		return psprintf("it is not in its normal form, \"%s\", under which it would be looked for",
+		return psprintf("it is not in its normal form, \"%s\"",
 						text_to_cstring(normal));
 	return NULL;
 }
@@ -132,7 +132,7 @@ take_document(NullableDatum *value, int most)
 	Size		size = VARSIZE_ANY_EXHDR(DatumGetPointer(value->value));
 
 	if (size > (Size) guc_max_document_size * 1024)
-		return psprintf("it has %zu bytes as jsonb, at most %d kB are allowed", size, guc_max_document_size);
+		return psprintf("it has %zu bytes as jsonb; the limit is %d kB", size, guc_max_document_size);
 	return NULL;
 }
 
@@ -181,13 +181,13 @@ take_job(NullableDatum *row)
 	int			runs = DatumGetInt32(row[8].value);
 
 	if (runs < 1)
-		return "retry: it has no run left, pict-rs never runs it";
+		return "retry: the job has no runs left";
 	if (strcmp(status, "new") == 0)
 		row[8].value = Int32GetDatum(runs - 1);
 	else if (strcmp(status, "running") != 0)
 		return psprintf("status: \"%s\" is neither new nor running", status);
 	else if (row[6].isnull)
-		return "heartbeat: a running job has none";
+		return "heartbeat: it is null, but the job is running";
 	else if (worker->isnull)
 		*worker = not_null(UUIDPGetDatum(&nobody));
 	return NULL;
@@ -210,7 +210,7 @@ take_claim(NullableDatum *row)
 	row[1] = not_null(CStringGetTextDatum(key + PICTRS_HASH_TEXT));
 	why = take_text(&row[1], VARIANT_MAX);
 	if (why != NULL)
-		return psprintf("key: of the variant, %s", why);
+		return psprintf("key: variant: %s", why);
 	row[2] = not_null(UUIDPGetDatum(&nobody));
 	row[3] = heartbeat;
 	return NULL;
@@ -407,15 +407,17 @@ PG_FUNCTION_INFO_V1(pictrepo_import_pictrs);
  * import_pictrs(source_schema text, batch int, resume bool,
  *				 INOUT stored bigint, INOUT present bigint, INOUT bad bigint, INOUT counts_agree bool)
  *
- * Take over all of pict-rs's tables in a schema, batch (1 to 100000) rows at a
- * time.  resume: go on where an unfinished import of the schema stopped, if
- * there is one.  Gives how many rows were stored, were there already, could
- * not be stored, and whether as many were read as there are, and are here now.
+ * Copies the tables of pict-rs in a schema to the repo.  Each transaction copies
+ * batch rows (1 to 100000).  With resume, the procedure continues an unfinished
+ * import of the schema.
  *
- * The caller needs SELECT on the tables.  22004, 22023, 22001; 3F000 no such
- * schema; 42P01, 42703, 42804 other tables than pict-rs's; 42501; 55006 another
- * session is at it; 55000 its rows in transfers were removed; 2D000 in a
- * transaction block; 25006 on a standby.
+ * Returns the number of rows that were stored, existed, and could not be
+ * stored.  counts_agree: every row was read, and every row is in the repo.
+ *
+ * The caller needs SELECT on the tables.  Errors: 3F000 if the schema does not
+ * exist; 42P01, 42703 or 42804 if the tables are not those of pict-rs; 42501;
+ * 55006 if another session transfers to or from the schema; 55000 if its rows
+ * in transfers were deleted; 2D000 in a transaction block; 25006 on a standby.
  */
 Datum
 pictrepo_import_pictrs(PG_FUNCTION_ARGS)

@@ -82,7 +82,7 @@ like(value(q{SELECT advice FROM pictrepo.status() WHERE item = 'preload'}),
 	'without preload: sizes of what is not there');
 is( value(q{
 		SELECT pictrepo.size();
-		SELECT string_agg(setting, ' '), count(*) FILTER (WHERE extra_desc LIKE '%starts that has pictrepo in shared_preload_libraries.')
+		SELECT string_agg(setting, ' '), count(*) FILTER (WHERE extra_desc LIKE '%starts with pictrepo in shared_preload_libraries.')
 		FROM pg_settings WHERE name ~ '^pictrepo\.max_(running_jobs|waiters|queues)$'}),
 	"0\n500 500 500|3",
 	'without preload: and the settings say so themselves');
