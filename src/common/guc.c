@@ -72,8 +72,8 @@ define_int(const char *name, const char *description, const char *details, int *
 							least, most, context, unit, NULL, NULL, NULL);
 }
 
-#define AT_START " The limit is for all databases together. It has no effect without" \
-	" shared_preload_libraries."
+#define AT_START " It is for all databases together, and takes effect when a server starts" \
+	" that has pictrepo in shared_preload_libraries."
 
 /*
  * Read when shared memory is laid out.  They are there without it as well, so
@@ -85,16 +85,16 @@ define_sizes(void)
 	GucContext	context = preloaded ? PGC_POSTMASTER : PGC_SIGHUP;
 
 	define_int("pictrepo.max_running_jobs",
-			   "Sets the number of running jobs whose heartbeats are in shared memory.",
-			   "Further jobs store heartbeats in their rows." AT_START,
+			   "Running jobs whose heartbeats are kept in shared memory.",
+			   "Jobs beyond have them in their rows." AT_START,
 			   &guc_max_running_jobs, 1, 10 * 1000 * 1000, context, 0);
 	define_int("pictrepo.max_waiters",
-			   "Sets the number of sessions that can wait without polling.",
-			   "Further sessions poll every pictrepo.poll_interval." AT_START,
+			   "Sessions that can wait without looking from time to time.",
+			   "Sessions beyond look every pictrepo.poll_interval." AT_START,
 			   &guc_max_waiters, 1, 1000 * 1000, context, 0);
 	define_int("pictrepo.max_queues",
-			   "Sets the number of queues in shared memory.",
-			   "Further queues work as without shared memory." AT_START,
+			   "Queues that are known in shared memory.",
+			   "Queues beyond are searched and counted as without it." AT_START,
 			   &guc_max_queues, 1, 1000 * 1000, context, 0);
 }
 
@@ -103,46 +103,45 @@ static void
 define_intervals(void)
 {
 	define_int("pictrepo.reap_interval",
-			   "Sets the time between searches for jobs of silent workers and ended sessions.",
-			   "A worker is silent if it sends no heartbeat for pictrepo.heartbeat_timeout. The end of a"
-			   " session starts an extra search for the jobs bound to it.",
+			   "How often the worker takes jobs away from silent workers.",
+			   "Silent is who sent no heartbeat for pictrepo.heartbeat_timeout. Jobs that are bound to a session"
+			   " are taken when it ends.",
 			   &guc_reap_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.notify_interval",
-			   "Sets the minimum time between two rounds of coalesced notifications.",
+			   "Shortest time between two rounds of coalesced notifications.",
 			   "0 sends them without a pause.",
 			   &guc_notify_interval, 0, 60 * 1000, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.schedule_interval",
-			   "Sets the time between searches for schedules that direct SQL has changed.",
-			   "Other schedules run on time with any value.",
+			   "How often the worker looks for schedules that changed unnoticed.",
+			   "All others run on time, whatever this is.",
 			   &guc_schedule_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.upload_interval",
-			   "Sets the time between searches for uploads whose job died and for unclaimed uploads.",
-			   "An upload whose job died gets a Failure as its result. An unclaimed upload is removed after"
-			   " pictrepo.upload_ttl.",
+			   "How often the worker ends uploads whose job died or that nobody claims.",
+			   "The first get a Failure as their result; the others go after pictrepo.upload_ttl.",
 			   &guc_upload_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.claim_interval",
-			   "Sets the time between removals of expired claims on variants.",
-			   "A claim expires after pictrepo.variant_claim_timeout, even if it is not removed yet.",
+			   "How often the worker removes claims on variants that have expired.",
+			   "They are free after pictrepo.variant_claim_timeout, removed or not.",
 			   &guc_claim_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.dead_job_interval",
-			   "Sets the time between removals of old dead jobs.",
-			   "A dead job is old after pictrepo.dead_job_retention.",
+			   "How often the worker removes old dead jobs.",
+			   "Old are those that died more than pictrepo.dead_job_retention ago.",
 			   &guc_dead_job_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.sweep_interval",
-			   "Sets the time between searches for changes that shared memory has missed.",
-			   "Prepared transactions and sessions that disable triggers make these changes.",
+			   "How often the worker looks for what escaped shared memory.",
+			   "That is what prepared transactions changed.",
 			   &guc_sweep_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.variant_interval",
-			   "Sets the time between removals of variants older than pictrepo.variant_retention.",
-			   "A run removes 100 variants, and the next run follows at once while more are left.",
+			   "How often the worker removes variants that nobody looks at.",
+			   "It does as long as there are any, 100 at a time; see pictrepo.variant_retention.",
 			   &guc_variant_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.proxy_interval",
-			   "Sets the time between deletions of proxied aliases older than pictrepo.proxy_retention.",
-			   "A run deletes 100 aliases, and the next run follows at once while more are left.",
+			   "How often the worker deletes aliases of proxied urls that nobody looks at.",
+			   "It does as long as there are any, 100 at a time; see pictrepo.proxy_retention.",
 			   &guc_proxy_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.sample_interval",
-			   "Sets the time between samples of the queues and the counts.",
-			   "Tables samples and queue_samples store them. 0 takes no samples.",
+			   "How often the worker writes down what is in the queues.",
+			   "The tables samples and queue_samples have it, for graphs. 0: never.",
 			   &guc_sample_interval, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 }
 
@@ -151,21 +150,21 @@ static void
 define_retentions(void)
 {
 	define_int("pictrepo.dead_job_retention",
-			   "Sets the time after which dead jobs are removed.",
+			   "Dead jobs are removed after this time.",
 			   "0 keeps them for ever.",
 			   &guc_dead_job_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("pictrepo.variant_retention",
-			   "Sets the time without access after which variants are removed.",
-			   "Their files are queued for removal. 0 keeps variants for ever.",
+			   "Variants that nobody looked at for this time are removed.",
+			   "Their files are queued for removal. 0 keeps them for ever.",
 			   &guc_variant_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("pictrepo.proxy_retention",
-			   "Sets the time without access after which aliases of proxied urls are deleted.",
-			   "An image that has no other alias is removed, too, and its files are queued for removal. Uploads"
-			   " of users stay. 0 keeps the aliases for ever.",
+			   "Aliases of proxied urls that nobody looked at for this time are deleted.",
+			   "An image that has no other alias goes along, and its files are queued for removal. What users uploaded"
+			   " is not touched. 0 keeps them for ever.",
 			   &guc_proxy_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("pictrepo.sample_retention",
-			   "Sets the time after which samples are removed.",
-			   "The background worker takes a sample every pictrepo.sample_interval.",
+			   "Samples are removed after this time.",
+			   "They are taken every pictrepo.sample_interval.",
 			   &guc_sample_retention, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 }
 
@@ -179,54 +178,49 @@ guc_define(void)
 	define_retentions();
 
 	define_int("pictrepo.node_id",
-			   "Sets the number of this server, which is part of every ID that it creates.",
-			   "Servers whose repos will be merged need different numbers. id_node(id) returns the number in an"
-			   " ID.",
+			   "Number of this node, part of every id that it mints.",
+			   "Servers whose repos will be merged have one each. id_node(id) says where an id is from.",
 			   &guc_node_id, 0, 1023, PGC_SIGHUP, 0);
 	define_int("pictrepo.max_document_size",
-			   "Sets the maximum size of a JSON document: a job, details or an upload result.",
-			   "The limit is for the size as jsonb, before compression.",
+			   "Largest JSON document that is taken (jobs, details, upload results).",
+			   "Measured as jsonb, before it is compressed.",
 			   &guc_max_document_size, 1, 256 * 1024, PGC_SUSET, GUC_UNIT_KB);
 	define_int("pictrepo.heartbeat_timeout",
-			   "Sets the time without a heartbeat after which a worker loses its job.",
-			   "The job is ready again with one retry less, or dead if it has no retry left. Workers should"
-			   " send several heartbeats in this time.",
+			   "A running job without a heartbeat for this long is given to another worker.",
+			   "It has one retry less then. Workers send heartbeats a few times in this time.",
 			   &guc_heartbeat_timeout, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MS);
 	define_int("pictrepo.variant_claim_timeout",
-			   "Sets the time without a heartbeat after which a claim on a variant expires.",
-			   "Workers should call variant_heartbeat several times in this time.",
+			   "A claim on a variant without a heartbeat for this long is free again.",
+			   "Workers call variant_heartbeat a few times in this time.",
 			   &guc_variant_claim_timeout, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MS);
 	define_int("pictrepo.access_resolution",
-			   "Sets the time after a recorded access in which further accesses are not written.",
-			   "0 writes every access.",
+			   "An access within this time of the last recorded one is not written.",
+			   "0 writes each.",
 			   &guc_access_resolution, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS);
 	define_int("pictrepo.upload_ttl",
-			   "Sets the time after which an unclaimed upload is removed.",
-			   "The background worker removes uploads every pictrepo.upload_interval.",
+			   "An upload that nobody claimed for this long is removed.",
+			   "The background worker does that every pictrepo.upload_interval.",
 			   &guc_upload_ttl, 1, INT_MAX, PGC_SUSET, GUC_UNIT_S);
 	define_int("pictrepo.poll_interval",
-			   "Sets the maximum time between two checks of a session that polls.",
-			   "A waiting session polls without shared_preload_libraries, on a standby, or beyond"
-			   " pictrepo.max_waiters.",
+			   "Longest pause between two looks of a blocking call.",
+			   "It is for those that nobody can call: without shared_preload_libraries, or beyond pictrepo.max_waiters.",
 			   &guc_poll_interval, 1, 60 * 1000, PGC_SUSET, GUC_UNIT_MS);
 	DefineCustomEnumVariable("pictrepo.notify",
-							 "Sets how notifications are sent.",
-							 "coalesced: by the background worker after the commit, once per queue and round."
-							 " transactional: by NOTIFY, which lets only one transaction at a time commit."
-							 " off: not at all. Without shared_preload_libraries, the default is"
-							 " transactional.",
+							 "How the notification channels are served; without preload the default is transactional.",
+							 "coalesced: by the background worker just after the commit, once per queue and round."
+							 " transactional: by each commit itself, which lets one such commit at a time through."
+							 " off: not at all.",
 							 &guc_notify_mode, guc_notify_mode, notify_modes,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("pictrepo.cursor",
-							 "Starts a pop at the first ready job that shared memory knows.",
-							 "off is for tests: a pop then reads the queue from its start, with the dead rows"
-							 " that an old snapshot keeps.",
+							 "Whether pops begin at the first ready job that is known.",
+							 "off, for tests: at the beginning of the queue, through what an old snapshot keeps.",
 							 &guc_cursor_mode, guc_cursor_mode, cursor_modes,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("pictrepo.synchronous_claims",
-							 "Makes claims and access times wait for their WAL flush.",
-							 "off: a server crash can lose recent claims and access times. The jobs of lost"
-							 " claims are handed out again. Pushes and ends of jobs always wait.",
+							 "Whether claims and access times wait for the disk.",
+							 "off: after a crash, a job that was just claimed may be ready again, and an access be forgotten."
+							 " Pushes and ends of jobs wait in any case.",
 							 &guc_synchronous_claims, guc_synchronous_claims,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 
