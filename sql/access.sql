@@ -3,7 +3,7 @@ SET timezone = 'UTC';
 SELECT pictrepo.create_hash('\xaa', 'a.png');
 SELECT pictrepo.create_alias(name, 't', '\xaa') FROM unnest('{upload.png, cached.png, also.png, third.png}'::text[]) name;
 
--- an alias without a url: never served, served now, served at a given time
+-- an alias without a URL: never served, served now, served at a given time
 SELECT pictrepo.alias_accessed_at('upload.png');
 SELECT pictrepo.accessed_alias('upload.png');
 SELECT pictrepo.alias_accessed_at('upload.png') BETWEEN clock_timestamp() - interval '1 minute' AND clock_timestamp() AS now;
@@ -35,7 +35,7 @@ SELECT pictrepo.accessed_alias('cached.png');
 SELECT ctid = :'place' AS not_written FROM pictrepo.proxies WHERE alias = 'cached.png';
 RESET pictrepo.access_resolution;
 
--- oldest first, ties in order of the name, no alias without a url
+-- oldest first, ties in order of the name, no alias without a URL
 SELECT pictrepo.set_accessed_alias(name, '2001-01-01') FROM unnest('{upload.png, cached.png, also.png}'::text[]) name;
 SELECT pictrepo.set_accessed_alias('third.png', '2000-01-01');
 SELECT * FROM pictrepo.older_aliases('2001-01-02');
@@ -44,7 +44,7 @@ SELECT * FROM pictrepo.older_aliases('2001-01-01');
 SELECT count(*) FROM pictrepo.older_aliases('infinity');
 SELECT count(*) FROM pictrepo.older_aliases('2001-01-02', 0);
 
--- one row for an alias with several urls, with its latest access
+-- one row for an alias with several URLs, with its latest access
 SELECT pictrepo.relate_url('https://example.com/more', 'also.png');
 SELECT * FROM pictrepo.older_aliases('2001-01-02');
 SELECT pictrepo.set_accessed_alias('also.png', '2000-06-01');
@@ -58,7 +58,7 @@ SELECT * FROM pictrepo.older_aliases('2001-01-02');
 SELECT pictrepo.accessed_alias('also.png'), pictrepo.alias_accessed_at('also.png') IS NOT NULL AS known_again;
 SELECT count(*) AS urls, count(accessed) AS noted FROM pictrepo.proxies WHERE alias = 'also.png';
 
--- an alias that has lost its url is not listed
+-- an alias that has lost its URL is not listed
 SELECT pictrepo.remove_relation('third.png');
 SELECT * FROM pictrepo.older_aliases('2001-01-02');
 

@@ -105,7 +105,7 @@ SELECT pictrepo.alias_accessed_at('one.png');
 SELECT identifier FROM pictrepo.serve('one.png', touch => true);
 SELECT pictrepo.alias_accessed_at('one.png') <= clock_timestamp() AS touched;
 
--- a url of another host
+-- a URL of another host
 SELECT * FROM pictrepo.serve_url('https://example.org/one.png');
 SELECT pictrepo.relate_url('https://example.org/one.png', 'two.png'), pictrepo.set_accessed_alias('two.png', '2001-01-01');
 SELECT identifier, fallback, alias FROM pictrepo.serve_url('https://example.org/one.png', touch => false);

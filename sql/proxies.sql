@@ -1,4 +1,4 @@
--- ProxyRepo: urls of other hosts whose content is stored here under an alias.
+-- ProxyRepo: URLs of other hosts whose content is stored here under an alias.
 SELECT pictrepo.create_hash('\xaa', 'a.png');
 SELECT pictrepo.create_alias('one.png', 't', '\xaa'), pictrepo.create_alias('two.png', 't', '\xaa');
 
@@ -7,7 +7,7 @@ SELECT pictrepo.relate_url('https://example.com/1', 'two.png');
 SELECT pictrepo.related('https://example.com/1'), pictrepo.related('https://example.com/2');
 SELECT pictrepo.relate_url('https://example.com/2', 'none.png') AS unknown_alias;
 
--- an alias with several urls; remove_relation removes every one
+-- an alias with several URLs; remove_relation removes every one
 SELECT pictrepo.relate_url('https://example.com/' || n, 'one.png') FROM generate_series(2, 3) n;
 SELECT pictrepo.relate_url('https://example.com/4', 'two.png');
 SELECT pictrepo.remove_relation('one.png');
@@ -20,14 +20,14 @@ SELECT pictrepo.create_alias('aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee.png', 't', '\
 SELECT pictrepo.relate_url('https://example.com/u', 'AAAAAAAABBBB4CCC8DDDEEEEEEEEEEEE.png');
 SELECT pictrepo.related('https://example.com/u');
 
--- urls of 64 KiB that do not compress and differ only in the last byte
+-- URLs of 64 KiB that do not compress and differ only in the last byte
 SELECT left(string_agg(md5(n::text), '' ORDER BY n), 65535) AS base FROM generate_series(1, 2048) n \gset
 SELECT pictrepo.relate_url(:'base' || 'a', 'one.png'), pictrepo.relate_url(:'base' || 'b', 'two.png'),
 	pictrepo.relate_url(:'base' || 'a', 'two.png') AS again;
 SELECT pictrepo.related(:'base' || 'a'), pictrepo.related(:'base' || 'b'), pictrepo.related(:'base');
 SELECT pictrepo.relate_url(repeat('u', 65537), 'one.png');
 
--- the table refuses a url with the digest of another one
+-- the table refuses a URL with the digest of another one
 \set VERBOSITY terse
 INSERT INTO pictrepo.proxies (digest, url, alias) VALUES (sha256('x'), 'y', 'one.png');
 \set VERBOSITY default

@@ -48,7 +48,7 @@ SELECT pictrepo.hash_from_slug(repeat('A', 1000));
 SELECT pictrepo.hash_from_slug('Ünïcödé');
 SELECT pictrepo.hash_from_slug(NULL);
 
--- the key of a url
+-- the key of a URL
 SELECT encode(pictrepo.url_digest('https://example.com/'), 'hex')
 	= encode(sha256('https://example.com/'), 'hex') AS sha256;
 SELECT pictrepo.url_digest(NULL) IS NULL AS strict;
