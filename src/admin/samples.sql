@@ -49,7 +49,7 @@ COMMENT ON COLUMN pictrepo.queue_samples.failed IS 'runs that ended in failure o
 COMMENT ON COLUMN pictrepo.queue_samples.died IS 'jobs moved to dead_jobs';
 COMMENT ON COLUMN pictrepo.queue_samples.reaped IS 'jobs taken from silent workers and from ended sessions';
 COMMENT ON COLUMN pictrepo.queue_samples.wait_time IS
-	'total time that popped jobs waited since they were due';
+	'total time that popped jobs had been due before a worker got them';
 COMMENT ON COLUMN pictrepo.queue_samples.run_time IS 'total time that workers held the jobs whose runs ended';
 COMMENT ON COLUMN pictrepo.queue_samples.waiting IS
 	'sessions that waited for a job at the time of the sample';

@@ -22,8 +22,8 @@ CREATE FUNCTION pictrepo.older_aliases(before timestamptz, max bigint = NULL,
 	OUT alias text, OUT accessed timestamptz) RETURNS SETOF record
 	LANGUAGE C STABLE PARALLEL SAFE ROWS 1000 AS 'MODULE_PATHNAME', 'pictrepo_older_aliases';
 COMMENT ON FUNCTION pictrepo.older_aliases(timestamptz, bigint) IS
-	'aliases of proxied urls that were last served before a time, oldest first. '
-	'max: most rows to return; NULL: no limit. Uploads of users have no url and are never returned';
+	'aliases of proxied URLs that were last served before a time, oldest first. '
+	'max: most rows to return; NULL: no limit. Uploads of users have no URL and are never returned';
 
 CREATE FUNCTION pictrepo.remove_alias_access(alias text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_remove_alias_access';

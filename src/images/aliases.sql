@@ -17,7 +17,7 @@ COMMENT ON COLUMN pictrepo.aliases.hash IS 'hash of the image';
 COMMENT ON COLUMN pictrepo.aliases.delete_token IS 'secret that a client must present to delete the alias';
 COMMENT ON COLUMN pictrepo.aliases.accessed IS
 	'time when the alias was last served; NULL if not recorded. '
-	'For the alias of a proxied url, proxies.accessed has the time instead. '
+	'For the alias of a proxied URL, proxies.accessed has the time instead. '
 	'The column has no index, which keeps its updates cheap';
 COMMENT ON COLUMN pictrepo.aliases.created_at IS 'time when the alias was created';
 COMMENT ON INDEX pictrepo.aliases_hash_index IS 'finds the aliases of a hash';

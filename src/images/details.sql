@@ -14,8 +14,8 @@ CREATE FUNCTION pictrepo.relate_details(identifier text, details jsonb) RETURNS 
 COMMENT ON FUNCTION pictrepo.relate_details(text, jsonb) IS
 	'store the details of a file. Returns false if the file has details; they then stay as they are. '
 	'details: a JSON object. '
-	'Its members width, height, frames, content_type, created_at and format must have the form that pict-rs '
-	'uses';
+	'Its members width, height, frames, content_type, created_at and format, if present, must have the form '
+	'that pict-rs uses';
 
 CREATE FUNCTION pictrepo.details(identifier text) RETURNS jsonb
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_details';

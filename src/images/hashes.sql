@@ -74,7 +74,7 @@ CREATE FUNCTION pictrepo.hash_page(slug text = NULL, page_limit int = 20)
 COMMENT ON FUNCTION pictrepo.hash_page(text, int) IS
 	'page that starts at a slug. slug NULL: the newest page. page_limit: 1 to 10000 hashes. '
 	'The slug of a page keeps its position when its hash is deleted. '
-	'A slug of hash_to_slug means the newest page if its hash is not stored';
+	'A slug from hash_to_slug means the newest page if its hash is not stored';
 
 CREATE FUNCTION pictrepo.hash_page_by_date(before timestamptz, page_limit int = 20)
 	RETURNS pictrepo.hash_page

@@ -1,4 +1,4 @@
--- Functions for hashes, slugs, urls and IDs.
+-- Functions for hashes, slugs, URLs and IDs.
 
 CREATE FUNCTION pictrepo.make_hash(sha256 bytea, size bigint, format text) RETURNS bytea
 	LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_make_hash';
@@ -34,7 +34,7 @@ COMMENT ON FUNCTION pictrepo.hash_from_slug(text) IS
 
 CREATE FUNCTION pictrepo.url_digest(url text) RETURNS bytea
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_url_digest';
-COMMENT ON FUNCTION pictrepo.url_digest(text) IS 'SHA-256 of a url, which is the key of table proxies';
+COMMENT ON FUNCTION pictrepo.url_digest(text) IS 'SHA-256 of a URL, which is the key of table proxies';
 
 CREATE FUNCTION pictrepo.session_worker() RETURNS uuid
 	LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pictrepo_session_worker';
@@ -44,7 +44,7 @@ COMMENT ON FUNCTION pictrepo.session_worker() IS
 CREATE FUNCTION pictrepo.id_node(id uuid) RETURNS int
 	LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_id_node';
 COMMENT ON FUNCTION pictrepo.id_node(uuid) IS
-	'pictrepo.node_id of the server that created an ID; NULL if the ID is not a UUID version 7';
+	'setting pictrepo.node_id of the server that created an ID; NULL if the ID is not a UUID version 7';
 
 CREATE FUNCTION pictrepo.id_time(id uuid) RETURNS timestamptz
 	LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_id_time';

@@ -72,7 +72,7 @@ CREATE FUNCTION pictrepo.serve_url(url text, touch bool = true,
 	OUT fallback bool, OUT alias text) RETURNS SETOF record
 	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'pictrepo_serve_url';
 COMMENT ON FUNCTION pictrepo.serve_url(text, bool) IS
-	'image that is stored for a url of another host, as serve returns it, with its alias. '
+	'image that is stored for a URL of another host, as serve returns it, with its alias. '
 	'Returns no row if none is stored. touch: if true, record the access';
 
 CREATE FUNCTION pictrepo.serve_variant(alias text, variant text, touch bool = true,
@@ -80,10 +80,10 @@ CREATE FUNCTION pictrepo.serve_variant(alias text, variant text, touch bool = tr
 	OUT fallback bool, OUT original_identifier text, OUT original_details jsonb) RETURNS SETOF record
 	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'pictrepo_serve_variant';
 COMMENT ON FUNCTION pictrepo.serve_variant(text, text, bool) IS
-	'variant of the image of an alias, as serve returns an image. '
+	'variant of the image of an alias. '
 	'identifier and details are those of the variant, or NULL if it is not stored yet; original_identifier '
-	'and original_details are those of the image. touch: if true, record the access. '
-	'For an unknown alias, it uses the 404-alias as serve does';
+	'and original_details are those of the image. The other columns are those of serve. '
+	'touch: if true, record the access. For an unknown alias, it uses the 404-alias as serve does';
 
 -- Removing
 
@@ -126,7 +126,7 @@ COMMENT ON FUNCTION pictrepo.expire_variants(timestamptz, int) IS
 CREATE FUNCTION pictrepo.expire_proxies(before timestamptz, max int = 1000) RETURNS bigint
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_expire_proxies';
 COMMENT ON FUNCTION pictrepo.expire_proxies(timestamptz, int) IS
-	'delete aliases of proxied urls that were last served before a time, oldest first. '
+	'delete aliases of proxied URLs that were last served before a time, oldest first. '
 	'An image that has no other alias is removed, too, and its files are queued for removal. '
 	'max: most aliases to delete, 1 to 10000. Returns the number of deleted aliases. '
 	'Aliases that another transaction locks are skipped. pg_stat_activity shows the progress';
@@ -162,15 +162,15 @@ CREATE FUNCTION pictrepo.page(slug text = NULL, page_limit int = 20,
 	OUT current text, OUT prev text, OUT next text, OUT images jsonb)
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_page';
 COMMENT ON FUNCTION pictrepo.page(text, int) IS
-	'page of hash_page with the complete data of each image, but without delete tokens. '
+	'page of images, as hash_page returns it, with the complete data of each image except delete tokens. '
 	'slug NULL: the newest page. page_limit: 1 to 10000 hashes';
 
 CREATE FUNCTION pictrepo.page_by_date(before timestamptz, page_limit int = 20,
 	OUT current text, OUT prev text, OUT next text, OUT images jsonb)
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_page_by_date';
 COMMENT ON FUNCTION pictrepo.page_by_date(timestamptz, int) IS
-	'page of hash_page_by_date with the complete data of each image, but without delete tokens. '
-	'page_limit: 1 to 10000 hashes';
+	'page of images, as hash_page_by_date returns it, with the complete data of each image except delete '
+	'tokens. page_limit: 1 to 10000 hashes';
 
 CREATE FUNCTION pictrepo.aliases_created(since timestamptz, before timestamptz, after text = NULL,
 	page_limit int = 1000, OUT alias text, OUT hash bytea, OUT created_at timestamptz) RETURNS SETOF record

@@ -64,16 +64,16 @@ COMMENT ON COLUMN pictrepo.job_queue.worker IS 'worker that holds the job; NULL 
 COMMENT ON COLUMN pictrepo.job_queue.heartbeat IS
 	'time of the claim or of a later heartbeat; NULL if the job waits. View jobs shows the last heartbeat';
 COMMENT ON COLUMN pictrepo.job_queue.unique_key IS
-	'key that only one live job can have; NULL if the job has none';
+	'key that only one waiting or running job can have; NULL if the job has none';
 COMMENT ON COLUMN pictrepo.job_queue.upload IS
-	'upload that the job processes; NULL if none. The upload gets a Failure if the job dies';
+	'upload that the job processes; NULL if none. The upload gets a Failure if the job fails for good';
 COMMENT ON COLUMN pictrepo.job_queue.error IS
 	'error of the last failed run; NULL if no run failed or the worker gave no error';
 COMMENT ON COLUMN pictrepo.job_queue.session IS
 	'session that the claim is bound to; NULL if none. The claim ends with the session';
 COMMENT ON COLUMN pictrepo.job_queue.returned_at IS
 	'time when the job last became new again after a claim; NULL if it never did';
-COMMENT ON INDEX pictrepo.job_queue_unique_key_index IS 'allows one live job per unique key';
+COMMENT ON INDEX pictrepo.job_queue_unique_key_index IS 'allows one waiting or running job per unique key';
 COMMENT ON INDEX pictrepo.job_queue_ready_index IS 'finds the next job of a queue';
 COMMENT ON INDEX pictrepo.job_queue_running_index IS 'finds the running jobs of a queue by heartbeat';
 
@@ -133,7 +133,8 @@ COMMENT ON COLUMN pictrepo.jobs.attempt IS 'number of times that a worker got th
 COMMENT ON COLUMN pictrepo.jobs.retry IS 'number of retries left';
 COMMENT ON COLUMN pictrepo.jobs.worker IS 'worker that holds the job; NULL if the job waits';
 COMMENT ON COLUMN pictrepo.jobs.heartbeat IS 'time of the last heartbeat; NULL if the job waits';
-COMMENT ON COLUMN pictrepo.jobs.unique_key IS 'key that only one live job can have; NULL if the job has none';
+COMMENT ON COLUMN pictrepo.jobs.unique_key IS
+	'key that only one waiting or running job can have; NULL if the job has none';
 COMMENT ON COLUMN pictrepo.jobs.upload IS 'upload that the job processes; NULL if none';
 COMMENT ON COLUMN pictrepo.jobs.error IS
 	'error of the last failed run; NULL if no run failed or the worker gave no error';
@@ -173,19 +174,19 @@ CREATE FUNCTION pictrepo.push(queue text, job jsonb, unique_key text = NULL, run
 	priority int = 0, retry int = NULL, upload uuid = NULL) RETURNS uuid
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_push';
 COMMENT ON FUNCTION pictrepo.push(text, jsonb, text, timestamptz, int, int, uuid) IS
-	'add a job to a queue. Returns its ID, or NULL if a live job holds the unique key. '
+	'add a job to a queue. Returns its ID, or NULL if a job that waits or runs holds the unique key. '
 	'queue, unique_key: 1 to 80 bytes each. run_at: time from which the job is due; NULL: now. '
 	'priority: a job with a higher number runs first. '
 	'retry: number of retries, 0 to 1000000; NULL: as configured for the queue. '
-	'upload: an upload that gets a Failure if the job dies';
+	'upload: an upload that gets a Failure if the job fails for good';
 
 CREATE FUNCTION pictrepo.push_many(queue text, jobs jsonb[], unique_keys text[] = NULL,
 	run_at timestamptz = NULL, priority int = 0, retry int = NULL) RETURNS uuid[]
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_push_many';
 COMMENT ON FUNCTION pictrepo.push_many(text, jsonb[], text[], timestamptz, int, int) IS
 	'add many jobs to a queue in one statement. '
-	'Returns their IDs in order, with NULL in place of each job whose unique key a live job holds. '
-	'unique_keys: one element for each job, which can be NULL; NULL: no job has a unique key. '
+	'Returns their IDs in order, with NULL for each job whose unique key a job that waits or runs holds. '
+	'unique_keys: a key or NULL for each job; NULL: no job has a unique key. '
 	'run_at, priority, retry: as in push';
 
 CREATE FUNCTION pictrepo.pop(queue text, worker uuid = NULL, max_jobs int = 1, wait interval = '0', bind bool = false,
@@ -214,7 +215,7 @@ COMMENT ON FUNCTION pictrepo.heartbeat(text, uuid, uuid) IS
 	'record that a worker still runs a job. Returns false if the worker no longer holds the job. '
 	'worker NULL: session_worker(). '
 	'Without a heartbeat for pictrepo.heartbeat_timeout, a worker counts as silent and loses the job. '
-	'The job is then ready again with one retry less, or dead if it has no retry left';
+	'The job is then ready again with one retry less, or moves to dead_jobs if it has no retry left';
 
 CREATE FUNCTION pictrepo.complete_job(queue text, worker uuid, job_id uuid,
 	result text = 'success', error text = NULL) RETURNS text
@@ -224,16 +225,15 @@ COMMENT ON FUNCTION pictrepo.complete_job(text, uuid, uuid, text, text) IS
 	'result: success removes the job; failure runs it again after a pause, or moves it to dead_jobs if it '
 	'has no retry left; aborted moves it to dead_jobs. '
 	'error: reason of the failure, which jobs and dead_jobs show. '
-	'Returns completed, retrying, dead (the job is in dead_jobs), or lost (the worker no longer holds the '
-	'job, and nothing changes)';
+	'Returns the outcome: completed, retrying, dead (the job is in dead_jobs), or lost (the worker no '
+	'longer holds the job, and nothing changes)';
 
 CREATE FUNCTION pictrepo.complete_many(queue text, worker uuid, job_ids uuid[],
 	result text = 'success', error text = NULL) RETURNS text[]
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_complete_many';
 COMMENT ON FUNCTION pictrepo.complete_many(text, uuid, uuid[], text, text) IS
-	'end many jobs with the same result, as complete_job does. '
-	'Returns what complete_job returns for each job, in order. worker NULL: session_worker(). '
-	'result: success, failure or aborted';
+	'end many jobs with the same result, as complete_job does. Returns the outcome of each job, in order. '
+	'worker NULL: session_worker(). result: success, failure or aborted';
 
 CREATE FUNCTION pictrepo.complete_and_pop(queue text, worker uuid, job_id uuid,
 	result text = 'success', error text = NULL,
@@ -275,4 +275,4 @@ CREATE FUNCTION pictrepo.requeue_dead(id uuid) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_requeue_dead';
 COMMENT ON FUNCTION pictrepo.requeue_dead(uuid) IS
 	'make a dead job ready again, with the retries that are configured for its queue. '
-	'Returns false if no dead job has the ID, or if a live job holds its unique key';
+	'Returns false if no dead job has the ID, or if a job that waits or runs holds its unique key';

@@ -31,7 +31,7 @@ COMMENT ON COLUMN pictrepo.schedules.cron IS
 COMMENT ON COLUMN pictrepo.schedules.time_zone IS
 	'time zone of the run times. schedule_job stores the time zone of its session';
 COMMENT ON COLUMN pictrepo.schedules.priority IS 'priority of the job';
-COMMENT ON COLUMN pictrepo.schedules.retry IS 'retries of the job; NULL: as configured for the queue';
+COMMENT ON COLUMN pictrepo.schedules.retry IS 'retries of the job; NULL for those of the queue';
 COMMENT ON COLUMN pictrepo.schedules.first_run IS
 	'time from which every counts: each run is a multiple of every later. Not used with cron';
 COMMENT ON COLUMN pictrepo.schedules.next_run IS
@@ -49,7 +49,7 @@ COMMENT ON FUNCTION pictrepo.schedule_job(text, text, jsonb, interval, text, int
 	'cron: minute, hour, day of month, month and day of week of the runs, or a shorthand like @daily. '
 	'Run times use the time zone of the session. priority, retry: as in push. '
 	'A replaced schedule keeps its next run if its times stay the same. '
-	'A run pushes no job while the previous job is alive';
+	'A run pushes no job while the previous job waits or runs';
 
 CREATE FUNCTION pictrepo.unschedule_job(name text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_unschedule_job';
@@ -59,8 +59,8 @@ COMMENT ON FUNCTION pictrepo.unschedule_job(text) IS
 CREATE FUNCTION pictrepo.run_schedules() RETURNS bigint
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_run_schedules';
 COMMENT ON FUNCTION pictrepo.run_schedules() IS
-	'push a job for each schedule that is due and has no live job. Returns the number of pushed jobs. '
-	'Call it regularly if no background worker runs';
+	'push a job for each schedule that is due, unless a job of the schedule waits or runs. '
+	'Returns the number of pushed jobs. Call it regularly if no background worker runs';
 
 CREATE FUNCTION pictrepo.next_run(cron text, after timestamptz) RETURNS timestamptz
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_next_run';

@@ -57,7 +57,8 @@ COMMENT ON COLUMN pictrepo.queue_stats.failed IS 'runs that ended in failure or 
 COMMENT ON COLUMN pictrepo.queue_stats.died IS 'jobs moved to dead_jobs';
 COMMENT ON COLUMN pictrepo.queue_stats.reaped IS 'jobs taken from silent workers and from ended sessions';
 COMMENT ON COLUMN pictrepo.queue_stats.woken IS 'number of times that a waiting session was woken';
-COMMENT ON COLUMN pictrepo.queue_stats.wait_time IS 'total time that popped jobs waited since they were due';
+COMMENT ON COLUMN pictrepo.queue_stats.wait_time IS
+	'total time that popped jobs had been due before a worker got them';
 COMMENT ON COLUMN pictrepo.queue_stats.run_time IS
 	'total time that workers held the completed, failed and reaped jobs. '
 	'A job beyond pictrepo.max_running_jobs counts from its last heartbeat';

@@ -33,7 +33,7 @@ COMMENT ON COLUMN pictrepo.transfers.reached IS 'key of the last row read; NULL 
 COMMENT ON COLUMN pictrepo.transfers.started IS 'start time';
 COMMENT ON COLUMN pictrepo.transfers.updated IS 'time of the last committed batch';
 COMMENT ON COLUMN pictrepo.transfers.finished IS
-	'time when the table was finished; NULL if it is unfinished; the next call then continues it';
+	'time when the table was finished; NULL if it is unfinished. The next call then continues it';
 
 CREATE TABLE pictrepo.transfer_errors (
 	direction text COLLATE "C" NOT NULL,
@@ -64,10 +64,11 @@ COMMENT ON PROCEDURE pictrepo.import_pictrs(text, int, bool, bigint, bigint, big
 	'Existing rows stay as they are. batch: 1 to 100000 rows. '
 	'resume: if true, continue an unfinished import of the schema; if false, start from the beginning. '
 	'stored, present, bad: numbers of rows, as in transfers; transfer_errors lists the bad ones. '
-	'counts_agree: true if every row was read and pictrepo has each stored or present one. '
-	'transfers and pg_stat_activity show the progress. '
-	'Errors: 2D000 the call is in a transaction block; 3F000 the schema does not exist; 42P01, 42703, 42804 '
-	'the tables are not those of pict-rs; 55006 another session imports from or exports to the schema';
+	'counts_agree: true if every row was read and pictrepo has no fewer rows than stored + present. '
+	'transfers and pg_stat_activity show the progress. Error 2D000: the call is in a transaction block. '
+	'Error 3F000: the schema does not exist. '
+	'Errors 42P01, 42703, 42804: the tables are not those of pict-rs. '
+	'Error 55006: another session imports from or exports to the schema';
 
 CREATE PROCEDURE pictrepo.export_pictrs(target_schema text, batch int = 10000, resume bool = true,
 	INOUT stored bigint = NULL, INOUT present bigint = NULL, INOUT bad bigint = NULL,
@@ -78,7 +79,7 @@ COMMENT ON PROCEDURE pictrepo.export_pictrs(text, int, bool, bigint, bigint, big
 	'Missing tables are created, and existing rows stay as they are. batch: 1 to 100000 rows. '
 	'resume: if true, continue an unfinished export to the schema; if false, start from the beginning. '
 	'stored, present, bad: numbers of rows, as in transfers; transfer_errors lists the bad ones. '
-	'counts_agree: true if every row was read and the target has each stored or present one. '
-	'transfers and pg_stat_activity show the progress. '
-	'Errors: 2D000 the call is in a transaction block; 42P01, 42703, 42804 the tables are not those of '
-	'pict-rs; 55006 another session imports from or exports to the schema';
+	'counts_agree: true if every row was read and the target has no fewer rows than stored + present. '
+	'transfers and pg_stat_activity show the progress. Error 2D000: the call is in a transaction block. '
+	'Errors 42P01, 42703, 42804: the tables are not those of pict-rs. '
+	'Error 55006: another session imports from or exports to the schema';
