@@ -48,7 +48,7 @@ CHAPTERS = (
 CHANNELS = {
     "queue_status_channel":
         "`<job id> <queue>`: a job is ready. With `pictrepo.notify = coalesced`, at most one per queue and round.",
-    "upload_completion_channel": "`<upload id>`: an upload has its result, or is gone.",
+    "upload_completion_channel": "`<upload id>`: an upload has its result.",
     "keyed_notification_channel":
         "the hash in base64, then the variant: a variant is stored, or the claim on it ended.",
 }
@@ -139,8 +139,8 @@ a writer may. The line also gives the function's volatility. A *volatile* functi
 snapshot. A *stable* function reads with the snapshot of the calling query. The result of an *immutable* function
 depends on its arguments alone.
 
-An argument with `=` has a default and may be left out. *false:* or *NULL:* in a comment says when the function
-returns that value. After the name of an argument, as in *slug NULL:*, it says what passing NULL means.
+An argument with `=` has a default and may be left out. A name with a colon, as in *max:*, is an argument. The text
+after it says which values the argument takes, or what NULL means.
 
 The examples ran in psql, one after the other, in one session of a server that preloads pictrepo. Each id and the
 time of the run are replaced by fixed ones, to keep this page the same from run to run. `:'cat'`, `:'job'` and the

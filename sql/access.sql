@@ -1,9 +1,9 @@
--- AliasAccessRepo and VariantAccessRepo: when things were last served.
+-- AliasAccessRepo and VariantAccessRepo: when aliases and variants were last served.
 SET timezone = 'UTC';
 SELECT pictrepo.create_hash('\xaa', 'a.png');
 SELECT pictrepo.create_alias(name, 't', '\xaa') FROM unnest('{upload.png, cached.png, also.png, third.png}'::text[]) name;
 
--- an upload: never served, then now, then exactly then
+-- an alias without a URL: never served, served now, served at a given time
 SELECT pictrepo.alias_accessed_at('upload.png');
 SELECT pictrepo.accessed_alias('upload.png');
 SELECT pictrepo.alias_accessed_at('upload.png') BETWEEN clock_timestamp() - interval '1 minute' AND clock_timestamp() AS now;
@@ -15,11 +15,11 @@ SELECT pictrepo.alias_accessed_at('upload.png');
 SELECT pictrepo.accessed_alias('none.png'), pictrepo.set_accessed_alias('none.png', '2001-01-01'),
 	pictrepo.alias_accessed_at('none.png'), pictrepo.remove_alias_access('none.png');
 
--- relating a url is its first access
+-- relate_url records the first access
 SELECT pictrepo.relate_url('https://example.com/' || name, name) FROM unnest('{cached.png, also.png, third.png}'::text[]) name;
 SELECT pictrepo.alias_accessed_at('cached.png') BETWEEN clock_timestamp() - interval '1 minute' AND clock_timestamp() AS now;
 
--- an access soon after the last one writes nothing; set_ is exact
+-- accessed_alias writes nothing soon after an access; set_accessed_alias stores any time
 SELECT pictrepo.set_accessed_alias('cached.png', now() - interval '30 seconds') AS set;
 SELECT ctid AS place FROM pictrepo.proxies WHERE alias = 'cached.png' \gset
 BEGIN;
@@ -35,7 +35,7 @@ SELECT pictrepo.accessed_alias('cached.png');
 SELECT ctid = :'place' AS not_written FROM pictrepo.proxies WHERE alias = 'cached.png';
 RESET pictrepo.access_resolution;
 
--- oldest first, ties by name; never what users uploaded
+-- oldest first, ties in order of the name, no alias without a URL
 SELECT pictrepo.set_accessed_alias(name, '2001-01-01') FROM unnest('{upload.png, cached.png, also.png}'::text[]) name;
 SELECT pictrepo.set_accessed_alias('third.png', '2000-01-01');
 SELECT * FROM pictrepo.older_aliases('2001-01-02');
@@ -44,13 +44,13 @@ SELECT * FROM pictrepo.older_aliases('2001-01-01');
 SELECT count(*) FROM pictrepo.older_aliases('infinity');
 SELECT count(*) FROM pictrepo.older_aliases('2001-01-02', 0);
 
--- an alias with several urls comes once, at its latest access
+-- one row for an alias with several URLs, with its latest access
 SELECT pictrepo.relate_url('https://example.com/more', 'also.png');
 SELECT * FROM pictrepo.older_aliases('2001-01-02');
 SELECT pictrepo.set_accessed_alias('also.png', '2000-06-01');
 SELECT * FROM pictrepo.older_aliases('2001-01-02');
 
--- forgotten, it does not come up
+-- an alias without an access time is not listed
 SELECT pictrepo.remove_alias_access('also.png');
 SELECT pictrepo.remove_alias_access('also.png');
 SELECT pictrepo.alias_accessed_at('also.png'), pictrepo.related('https://example.com/also.png');
@@ -58,7 +58,7 @@ SELECT * FROM pictrepo.older_aliases('2001-01-02');
 SELECT pictrepo.accessed_alias('also.png'), pictrepo.alias_accessed_at('also.png') IS NOT NULL AS known_again;
 SELECT count(*) AS urls, count(accessed) AS noted FROM pictrepo.proxies WHERE alias = 'also.png';
 
--- no url, no cache
+-- an alias that has lost its URL is not listed
 SELECT pictrepo.remove_relation('third.png');
 SELECT * FROM pictrepo.older_aliases('2001-01-02');
 
@@ -84,7 +84,7 @@ SELECT * FROM pictrepo.older_variants('infinity');
 SELECT pictrepo.accessed_variant('\xaa', 'none'), pictrepo.set_accessed_variant('\xbb', 'a', now()),
 	pictrepo.variant_accessed_at('\xbb', 'a'), pictrepo.remove_variant_access('\xbb', 'a');
 
--- what one statement made, its next call sees
+-- a call sees what an earlier call of the same statement created
 SELECT pictrepo.create_alias('new.png', 't', '\xaa'), pictrepo.accessed_alias('new.png'),
 	pictrepo.relate_variant_identifier('\xaa', 'new', 'i'), pictrepo.accessed_variant('\xaa', 'new');
 
@@ -106,7 +106,7 @@ SELECT pictrepo.older_variants(NULL);
 SELECT pictrepo.older_variants(now(), -1);
 SELECT pictrepo.remove_variant_access(NULL, 'v');
 
--- many of the same age: all of them, ties included, in order
+-- many variants with the same access time: every one is listed, in order
 INSERT INTO pictrepo.variants (hash, variant, identifier, accessed)
 	SELECT '\xaa', 'v' || n, 'i', '1999-01-01' FROM generate_series(1, 2500) n;
 SELECT count(*), count(DISTINCT variant) FROM pictrepo.older_variants('2000-01-01');

@@ -1,4 +1,4 @@
--- Everything that a person can see says what it is.
+-- Every object has a comment.
 SELECT c.oid::regclass FROM pg_class c
 WHERE c.relnamespace = 'pictrepo'::regnamespace AND c.relkind IN ('r', 'v', 'S', 'c')
 	AND obj_description(coalesce(nullif(c.reltype, 0), 0), CASE c.relkind WHEN 'c' THEN 'pg_type' END) IS NULL
@@ -15,14 +15,14 @@ WHERE c.relnamespace = 'pictrepo'::regnamespace AND NOT tgisinternal AND obj_des
 SELECT i.indexrelid::regclass FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
 WHERE c.relnamespace = 'pictrepo'::regnamespace AND NOT i.indisprimary AND obj_description(i.indexrelid, 'pg_class') IS NULL;
 
--- Who calls a function by its comment must know what these arguments may be, and what NULL means.
+-- The comment of a function explains these arguments.
 SELECT p.oid::regprocedure, name FROM pg_proc p, unnest(p.proargnames) AS name
 WHERE p.pronamespace = 'pictrepo'::regnamespace
 	AND name IN ('worker', 'timeout', 'wait', 'max', 'max_jobs', 'page_limit', 'result', 'max_running', 'level', 'duty')
 	AND obj_description(p.oid, 'pg_proc') !~ format('\y%s( NULL)?:', name)
 	AND p.proname <> 'maintenance_status';
 
--- the checks themselves would find something
+-- the queries above have objects to check
 SELECT count(*) > 10 AS relations FROM pg_class WHERE relnamespace = 'pictrepo'::regnamespace AND relkind IN ('r', 'v', 'c');
 SELECT count(*) > 60 AS functions FROM pg_proc WHERE pronamespace = 'pictrepo'::regnamespace;
 SELECT count(*) > 30 AS arguments FROM pg_proc p, unnest(p.proargnames) AS name

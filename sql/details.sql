@@ -1,4 +1,4 @@
--- DetailsRepo: what is known of a stored file.
+-- DetailsRepo: properties of stored files.
 SELECT pictrepo.relate_details('a.png', '{"width": 800, "height": 600, "frames": null, "content_type": "image/png",
 	"created_at": "2024-02-29T12:00:00.123456789Z", "format": {"Image": "png"}, "else": [1, {"x": "ü"}]}');
 SELECT pictrepo.relate_details('a.png', '{}');
@@ -7,7 +7,7 @@ SELECT pictrepo.details('b.png');
 SELECT pictrepo.cleanup_details('a.png');
 SELECT pictrepo.cleanup_details('a.png');
 
--- members that pict-rs knows, where they are right
+-- valid members of pict-rs
 SELECT bool_and(pictrepo.relate_details('ok' || n, details)) FROM unnest(ARRAY[
 	'{}', '{"width": 1, "height": 65535}', '{"frames": 1}', '{"frames": 9999999999}',
 	'{"content_type": "image/svg+xml; charset=utf-8"}', '{"content_type": "video/webm"}',
@@ -16,7 +16,7 @@ SELECT bool_and(pictrepo.relate_details('ok' || n, details)) FROM unnest(ARRAY[
 	'{"format": {"Image": "avif"}}', '{"format": {"Image": "jxl"}}', '{"format": {"Animation": "apng"}}',
 	'{"format": {"Video": "Webm"}}', '{"Width": 0, "other": {"width": 0}}']::jsonb[]) WITH ORDINALITY u (details, n);
 
--- and where they are wrong
+-- invalid members
 CREATE FUNCTION try(details jsonb) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	answer text;
@@ -41,10 +41,10 @@ SELECT try(details) FROM unnest(ARRAY[
 	'{"created_at": "2024-13-01T00:00:00Z"}', '{"created_at": "2024-01-01T00:00:00Z "}', '{"created_at": 1700000000}',
 	'{"format": "png"}', '{"format": {"Image": "gif"}}', '{"format": {"Animation": "png"}}', '{"format": {"Video": "mp4"}}',
 	'{"format": {"Image": "png", "Video": "Mp4"}}', '{"format": {}}', '{"format": {"Sound": "ogg"}}']::jsonb[]) details;
--- long values are cut, at a character
+-- a detail truncates a long value at a character boundary
 SELECT try(jsonb_build_object('format', repeat('ü', 1000)));
 
--- depth and size have limits
+-- limits of depth and size
 SELECT try(('{"x": ' || repeat('[', 60) || repeat(']', 60) || '}')::jsonb);
 SELECT try(('{"x": ' || repeat('[', 100) || repeat(']', 100) || '}')::jsonb);
 SELECT try(jsonb_build_object('x', repeat('x', 1000000)));

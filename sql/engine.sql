@@ -1,5 +1,5 @@
--- What stands behind the queue: waiting, bound claims, counts, duties. All of
--- it answers the same with and without shared_preload_libraries.
+-- Waiting, heartbeats, bound claims, counts and maintenance tasks.  The results are
+-- the same with and without shared_preload_libraries.
 \set VERBOSITY terse
 SELECT pictrepo.session_worker() AS worker \gset
 
@@ -14,13 +14,13 @@ CALL pictrepo.pop_wait('long', timeout => '20 ms');
 CALL pictrepo.pop_wait(timeout => '0', worker => NULL, queue => 'long', id => NULL, job => NULL, attempt => NULL, queue_time => NULL);
 SELECT pictrepo.complete_job('long', :'worker', :'pushed');
 
--- one that becomes due while it waits
+-- a job that becomes due during the wait
 SELECT pictrepo.push('long', '"later"', run_at => clock_timestamp() + interval '100 ms') IS NOT NULL AS pushed;
 CALL pictrepo.pop_wait('long', NULL, '10 s', NULL, NULL, NULL, NULL) \gset popped_
 SELECT :'popped_job' AS job;
 SELECT pictrepo.complete_job('long', NULL, :'popped_id');
 
--- from a procedure of one's own, and not where it could not let go
+-- in a procedure that may commit, and not in a transaction block
 CREATE PROCEDURE take(INOUT what jsonb) LANGUAGE plpgsql AS $$
 DECLARE id uuid; attempt int; queued timestamptz;
 BEGIN
@@ -60,13 +60,13 @@ SELECT heartbeat AS claimed FROM pictrepo.jobs WHERE id = :'job' \gset
 SELECT pictrepo.heartbeat('beat', NULL, :'job');
 SELECT heartbeat > :'claimed' AS later, coalesce(pictrepo.pulse(id), heartbeat) = heartbeat AS seen
 FROM pictrepo.jobs WHERE id = :'job';
--- not another worker's, nor another queue's, nor a job that is done
+-- false for another worker, another queue, and an ended job
 SELECT pictrepo.heartbeat('beat', '11111111-1111-1111-1111-111111111111', :'job'),
 	pictrepo.heartbeat('another', NULL, :'job');
 SELECT pictrepo.complete_job('beat', NULL, :'job');
 SELECT pictrepo.heartbeat('beat', NULL, :'job'), pictrepo.pulse(:'job');
 SELECT pictrepo.pulse(NULL);
--- a claim that is taken back
+-- a claim that is rolled back
 SELECT pictrepo.push('beat', '2') AS job \gset
 BEGIN;
 SELECT count(*) FROM pictrepo.pop('beat');
@@ -81,7 +81,7 @@ SELECT pictrepo.heartbeat('beat', NULL, :'job');
 SELECT count(*) FROM pictrepo.pop('beat');
 COMMIT;
 SELECT pictrepo.heartbeat('beat', NULL, :'job');
--- and one that a plain DELETE or TRUNCATE takes away
+-- a claim whose job DELETE or TRUNCATE removes
 DELETE FROM pictrepo.job_queue WHERE id = :'job';
 SELECT pictrepo.heartbeat('beat', NULL, :'job');
 SELECT pictrepo.push('beat', '3') AS job \gset
@@ -94,9 +94,9 @@ SELECT pictrepo.heartbeat('beat', NULL, :'job'), pictrepo.queue_length(), pictre
 SELECT pictrepo.push('bound', '1') AS job \gset
 SELECT job FROM pictrepo.pop('bound', bind => true);
 SELECT state, session IS NOT NULL AS bound FROM pictrepo.jobs WHERE queue = 'bound';
--- this session lives
+-- a claim of this session stays
 SELECT pictrepo.run_maintenance('rescue');
--- another one does not
+-- a claim of an ended session does not
 UPDATE pictrepo.job_queue SET session = '1.1' WHERE id = :'job';
 SELECT pictrepo.run_maintenance('rescue') <= 1 AS rescued;
 SELECT state, retry, session, error FROM pictrepo.jobs WHERE queue = 'bound';
@@ -105,7 +105,7 @@ SELECT state, session FROM pictrepo.jobs WHERE queue = 'bound';
 SELECT pictrepo.complete_job('bound', NULL, :'job');
 SELECT * FROM pictrepo.pop('bound', bind => NULL);
 
--- ----- counts, whatever changes the tables -----
+-- ----- counts, after any statement that changes the tables -----
 
 CREATE FUNCTION counts(OUT size bigint, OUT jobs bigint, OUT q bigint, OUT r bigint, OUT exact bool) LANGUAGE sql AS $$
 	SELECT pictrepo.size(), pictrepo.queue_length(), pictrepo.queue_length('q'), pictrepo.queue_length('r'),
@@ -123,7 +123,7 @@ COPY pictrepo.hashes (hash, identifier) FROM stdin;
 \\x03	copied
 \.
 SELECT * FROM counts();
--- not committed: of this transaction's own doing
+-- uncommitted changes of this transaction count
 BEGIN;
 SELECT cardinality(pictrepo.push_many('q', '{1,2,3}'));
 DELETE FROM pictrepo.hashes WHERE identifier = 'i';
@@ -141,7 +141,7 @@ RELEASE b;
 SELECT * FROM counts();
 ROLLBACK;
 SELECT * FROM counts();
--- a job that changes its queue
+-- a job that moves to another queue
 UPDATE pictrepo.job_queue SET queue = 'q' WHERE queue = 'r' AND id IN (SELECT id FROM pictrepo.job_queue WHERE queue = 'r' LIMIT 4);
 SELECT * FROM counts();
 BEGIN;
@@ -156,7 +156,7 @@ SELECT * FROM counts();
 SELECT pictrepo.push('q', '1') IS NOT NULL AS pushed;
 SELECT * FROM counts();
 COMMIT;
--- as logical replication applies it
+-- changes in the way of logical replication
 SET session_replication_role = replica;
 DELETE FROM pictrepo.job_queue;
 DELETE FROM pictrepo.hashes;
@@ -164,10 +164,10 @@ RESET session_replication_role;
 SELECT * FROM counts();
 DROP FUNCTION counts;
 
--- ----- duties -----
+-- ----- maintenance tasks -----
 
 SELECT duty FROM pictrepo.maintenance_status();
--- on a slow machine the worker may have given way to a test
+-- on a slow machine, a lock of a test may have stopped a run of the worker
 SELECT duty, last_error FROM pictrepo.maintenance
 WHERE last_error <> 'canceling statement due to lock timeout';
 SELECT pictrepo.run_maintenance() >= 0 AS done;
@@ -175,7 +175,7 @@ SELECT pictrepo.run_maintenance('no such duty');
 SELECT pictrepo.run_maintenance('notify');
 SELECT pictrepo.run_maintenance('');
 
--- uploads that nobody claimed, and one whose job died without us
+-- an unclaimed upload, and an upload whose job an INSERT made dead
 SELECT pictrepo.create_upload() AS upload \gset
 SELECT pictrepo.create_upload() AS other \gset
 UPDATE pictrepo.uploads SET created_at = now() - interval '2 days' WHERE id = :'other';
@@ -185,7 +185,7 @@ SELECT pictrepo.run_maintenance('uploads') <= 2 AS done;
 SELECT id = :'upload' AS upload, result FROM pictrepo.uploads WHERE id IN (:'upload', :'other');
 SELECT pictrepo.claim(:'upload');
 
--- claims on variants
+-- expired claims on variants
 SELECT pictrepo.create_hash('\x01', 'a'), pictrepo.claim_variant_processing_rights('\x01', 'old', :'worker'),
 	pictrepo.claim_variant_processing_rights('\x01', 'new', :'worker');
 UPDATE pictrepo.variant_claims SET heartbeat = now() - interval '1 hour' WHERE variant = 'old';
@@ -193,13 +193,13 @@ SELECT pictrepo.run_maintenance('claims') <= 1 AS done;
 SELECT variant FROM pictrepo.variant_claims;
 SELECT pictrepo.cleanup_hash('\x01');
 
--- dead jobs are kept, unless told otherwise
+-- by default, dead jobs stay
 UPDATE pictrepo.dead_jobs SET died_at = now() - interval '1 year';
 SELECT pictrepo.run_maintenance('dead jobs');
 SELECT count(*) FROM pictrepo.dead_jobs;
 DELETE FROM pictrepo.dead_jobs;
 
--- what is counted of a queue is counted with shared memory only
+-- only shared memory has the counters of a queue
 SELECT pictrepo.push('seen', '1') IS NOT NULL AS pushed FROM generate_series(1, 3);
 SELECT pictrepo.push('seen', '1', run_at => now() + interval '1 hour') IS NOT NULL AS pushed;
 SELECT count(*) FROM pictrepo.pop('seen');
@@ -212,7 +212,7 @@ FROM pictrepo.queue_counters() WHERE queue = 'seen';
 DELETE FROM pictrepo.job_queue;
 DELETE FROM pictrepo.queues;
 
--- a transaction may have as many subtransactions as it likes
+-- many subtransactions do not use much memory
 DO $$
 DECLARE
 	bytes bigint[];
@@ -233,10 +233,10 @@ BEGIN
 	RAISE NOTICE 'not much more than before: %', bytes[2] - bytes[1] < 200000;
 END $$;
 DELETE FROM pictrepo.job_queue;
--- who waits stands in a line in shared memory, and this session does not wait
+-- this session does not wait, therefore it is not listed
 SELECT * FROM pictrepo.waiting_sessions();
 
--- who may
+-- privileges of a writer
 CREATE ROLE pictrepo_regress_engine;
 SELECT pictrepo.grant_access('pictrepo_regress_engine', 'writer');
 SET ROLE pictrepo_regress_engine;

@@ -1,4 +1,4 @@
--- FullRepo: health, and what follows from an alias.
+-- FullRepo: health, status, and the image of an alias.
 SELECT pictrepo.create_hash('\xaa', 'a.png');
 SELECT pictrepo.create_alias(alias, 't', '\xaa') FROM unnest('{c.png, a.png, b.png}'::text[]) alias;
 SELECT pictrepo.identifier_from_alias('b.png'), pictrepo.identifier_from_alias('d.png');
@@ -6,13 +6,13 @@ SELECT * FROM pictrepo.aliases_from_alias('b.png');
 SELECT * FROM pictrepo.aliases_from_alias('d.png');
 SELECT pictrepo.cleanup_hash('\xaa');
 
--- what runs differs from server to server, with its preload
+-- preload and worker differ between the servers of the test
 SELECT regexp_replace(pictrepo.health_check(), '(on|off)\M', '<on/off>', 'g');
 SELECT pictrepo.health_check() ~ 'preload on' =
 	('pictrepo' = ANY (string_to_array(replace(current_setting('shared_preload_libraries'), ' ', ''), ','))) AS says_so;
 
 
--- what it says of a repo where nothing is wrong, and where something is
+-- status of a repo without problems, and of one with problems
 SELECT item, CASE WHEN item IN ('library', 'schema', 'server', 'images', 'jobs', 'schedules') THEN value END AS value
 FROM pictrepo.status();
 BEGIN;

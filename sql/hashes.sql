@@ -1,14 +1,14 @@
--- HashRepo: what is stored, by content, and paging through it.
+-- HashRepo: stored images, named by the hash of their content, and pages of them.
 SET timezone = 'UTC';
 
--- a conflict is an answer: the first identifier stays
+-- storing a hash again returns false, and the first identifier stays
 SELECT pictrepo.create_hash('\xaa', 'a/one.png');
 SELECT pictrepo.create_hash('\xaa', 'a/two.png');
 SELECT pictrepo.create_hash_with_timestamp('\xaa', 'a/three.png', '2000-01-01');
 SELECT pictrepo.identifier('\xaa'), pictrepo.size();
 SELECT created_at BETWEEN now() - interval '1 minute' AND now() AS just_now FROM pictrepo.bound('\xaa');
 
--- looking up what is missing
+-- lookups of a missing hash
 SELECT pictrepo.identifier('\xbb'), pictrepo.blurhash('\xbb'), pictrepo.motion_identifier('\xbb');
 SELECT pictrepo.bound('\xbb') IS NULL AS missing;
 
@@ -25,7 +25,7 @@ SELECT pictrepo.cleanup_hash('\xaa');
 SELECT pictrepo.cleanup_hash('\xaa');
 SELECT pictrepo.size();
 
--- what hangs on a hash goes with it
+-- removing a hash removes everything that refers to it
 SELECT pictrepo.create_hash('\xaa', 'a');
 SELECT pictrepo.relate_variant_identifier('\xaa', 'thumb', 'a/thumb'), pictrepo.create_alias('x.png', 't', '\xaa'),
 	pictrepo.claim_variant_processing_rights('\xaa', 'blur');
@@ -43,7 +43,7 @@ FROM generate_series(1, 10) n;
 SELECT hash FROM pictrepo.hashes() hash;
 SELECT * FROM pictrepo.bound('\x05');
 
--- names instead of slugs, to read pages by
+-- show pages with hashes in place of slugs
 CREATE FUNCTION place(slug text) RETURNS bytea LANGUAGE sql RETURN
 	CASE WHEN slug IS NOT NULL THEN pictrepo.hash_from_slug(slug) END;
 CREATE FUNCTION show(page pictrepo.hash_page) RETURNS text LANGUAGE sql RETURN
@@ -75,7 +75,7 @@ SELECT show(pictrepo.hash_page_by_date('2024-01-06', 3));
 SELECT show(pictrepo.hash_page_by_date('infinity', 3));
 SELECT show(pictrepo.hash_page_by_date('2024-01-02', 3)), show(pictrepo.hash_page_by_date('-infinity', 3));
 
--- pict-rs's own slug, and one of a hash that is not there (any more)
+-- a slug of pict-rs, of a stored hash and of a removed one
 SELECT pictrepo.make_hash(sha256(''), 7, 'gif') AS hash \gset
 SELECT pictrepo.create_hash_with_timestamp(:'hash', 'g', '2024-01-04 12:00');
 SELECT show(pictrepo.hash_page(pictrepo.hash_to_slug('\x05'), 2)),
@@ -83,7 +83,7 @@ SELECT show(pictrepo.hash_page(pictrepo.hash_to_slug('\x05'), 2)),
 SELECT pictrepo.cleanup_hash(:'hash');
 SELECT show(pictrepo.hash_page(pictrepo.hash_to_slug(:'hash'), 2));
 
--- a slug keeps its place when its hash is deleted
+-- the slug of a page keeps its position when its hash is deleted
 SELECT (pictrepo.hash_page(NULL, 4)).next AS slug \gset
 SELECT pictrepo.hash_from_slug(:'slug');
 SELECT pictrepo.cleanup_hash('\x06');
@@ -91,12 +91,12 @@ SELECT show(pictrepo.hash_page(:'slug', 2));
 SELECT pictrepo.cleanup_hash(hash) FROM generate_series(1, 5) n, LATERAL decode(lpad(n::text, 2, '0'), 'hex') hash;
 SELECT show(pictrepo.hash_page(:'slug', 2));
 
--- nothing there at all
+-- an empty repo
 SELECT bool_and(pictrepo.cleanup_hash(hash)) FROM pictrepo.hashes() hash;
 SELECT show(pictrepo.hash_page()), pictrepo.size();
 SELECT * FROM pictrepo.hashes();
 
--- the ends of what is allowed
+-- the longest hash and identifier, and the largest page
 SELECT pictrepo.create_hash(decode(repeat('ab', 128), 'hex'), repeat('i', 1024));
 SELECT length(pictrepo.identifier(decode(repeat('ab', 128), 'hex')));
 SELECT (pictrepo.hash_page(NULL, 10000)).page_limit;

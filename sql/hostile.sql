@@ -20,7 +20,7 @@ CREATE OPERATOR evil.= (FUNCTION = evil.eq, LEFTARG = uuid, RIGHTARG = uuid);
 CREATE OPERATOR evil.< (FUNCTION = evil.lt, LEFTARG = timestamptz, RIGHTARG = timestamptz);
 CREATE OPERATOR evil.<= (FUNCTION = evil.lt, LEFTARG = timestamptz, RIGHTARG = timestamptz);
 
--- functions and types too
+-- functions and types that shadow those of pg_catalog
 CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.catch('clock_timestamp'); RETURN 'epoch'; END $$;
 CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.catch('now'); RETURN 'epoch'; END $$;
 CREATE FUNCTION evil.random() RETURNS float8 LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.catch('random'); RETURN 1; END $$;
@@ -30,13 +30,13 @@ CREATE DOMAIN evil.text AS pg_catalog.text CHECK (false);
 CREATE DOMAIN evil.timestamptz AS pg_catalog.timestamptz CHECK (false);
 CREATE TYPE evil.job_status AS ENUM ('stolen');
 
--- and temporary tables with the names of ours, that would take the rows
+-- temporary tables with the names of pictrepo's tables, which would get the rows
 CREATE TEMP TABLE hashes (hash bytea, identifier pg_catalog.text, created_at pg_catalog.timestamptz);
 CREATE TEMP TABLE aliases (alias pg_catalog.text, delete_token pg_catalog.text, hash bytea);
 CREATE TEMP TABLE job_queue (id uuid, queue pg_catalog.text, job jsonb, status pg_catalog.text);
 SET search_path = evil, pg_temp, pictrepo, pg_catalog;
 
--- the whole tour, planned under that search_path
+-- most functions, first called under that search_path
 SELECT create_hash('\xaa', 'a.png'), create_hash('\xbb', 'b.png');
 SELECT create_alias('a.png'::pg_catalog.text, 'token'::pg_catalog.text, '\xaa'::bytea);
 SELECT check_delete_token('a.png'::pg_catalog.text, 'wrong'::pg_catalog.text);
@@ -54,7 +54,7 @@ SELECT claim(create_upload());
 SELECT cleanup_hash('\xaa');
 SELECT identifier('\xaa'), identifier('\xbb');
 
--- nothing was caught, nothing went astray, and the caller is who he was
+-- none of the hostile objects was used, and user and search_path are unchanged
 SELECT * FROM evil.caught;
 SELECT count(*) FROM pg_temp.hashes;
 SELECT current_user, current_setting('search_path');
@@ -64,8 +64,8 @@ RESET ROLE;
 SELECT pictrepo.cleanup_hash('\xbb'), pictrepo.cleanup_details('a.png');
 TRUNCATE pictrepo.job_queue;
 
--- what a trigger of the owner's database does, it does with the owner's rights
--- but under its own search_path setting
+-- a trigger of the database owner runs with the owner's privileges, under its own
+-- search_path setting
 CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$
 BEGIN
 	RAISE NOTICE '% under %', current_user = 'regress_pictrepo_evil', current_setting('search_path');
@@ -81,9 +81,9 @@ DROP TRIGGER note ON pictrepo.hashes;
 DROP FUNCTION public.note;
 SELECT pictrepo.cleanup_hash('\xaa');
 
--- code that says things without a schema means pg_catalog's by them, whatever
--- the caller's search_path and temporary tables; in the first run of a statement,
--- which plans it anew, and in the second
+-- in code without schema names, names refer to pg_catalog, whatever search_path and
+-- temporary tables the caller has; in the first run of a statement, which plans it,
+-- and in the second
 CREATE SCHEMA careless;
 CREATE FUNCTION careless.upper(text) RETURNS text LANGUAGE sql AS $$ SELECT 'shadowed' $$;
 CREATE FUNCTION public.careless() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -115,13 +115,13 @@ CREATE TEMP TABLE pg_am (amname pg_catalog.name);
 SELECT public.tour() FROM generate_series(1, 2);
 RESET ROLE;
 DROP TRIGGER careless ON pictrepo.job_queue;
--- which a cascade gets to
+-- a trigger that a cascade fires
 CREATE TRIGGER careless AFTER DELETE ON pictrepo.variants FOR EACH ROW EXECUTE FUNCTION public.careless();
 SET ROLE regress_pictrepo_evil;
 SELECT public.tour() FROM generate_series(1, 2);
 RESET ROLE;
 DROP TRIGGER careless ON pictrepo.variants;
--- and other ways on into tables that refer to one of ours
+-- triggers that other foreign key actions fire
 CREATE TABLE public.posts (image bytea DEFAULT NULL REFERENCES pictrepo.hashes ON DELETE SET NULL);
 CREATE TABLE public.pages (image bytea DEFAULT NULL REFERENCES pictrepo.hashes ON DELETE SET DEFAULT);
 CREATE TRIGGER careless AFTER UPDATE ON public.posts FOR EACH ROW EXECUTE FUNCTION public.careless();
@@ -178,7 +178,7 @@ DROP FUNCTION careless.upper;
 DROP SCHEMA careless;
 TRUNCATE pictrepo.job_queue;
 
--- a push minds what was done to the table
+-- push works on an altered table
 \set VERBOSITY terse
 ALTER TABLE pictrepo.job_queue ADD COLUMN a int DEFAULT 7, ADD COLUMN b text, ADD COLUMN c uuid;
 SELECT pictrepo.push('q', '1') IS NOT NULL AS pushed;
@@ -217,7 +217,7 @@ ALTER VIEW pictrepo.job_queue ALTER status SET DEFAULT 'new', ALTER attempt SET 
 SELECT pictrepo.push('q', '1') IS NOT NULL AS pushed FROM generate_series(1, 2);
 DROP VIEW pictrepo.job_queue;
 ALTER TABLE pictrepo.moved RENAME TO job_queue;
--- nor does a row that has become possible bring anything down
+-- a row with a NULL queue, which the altered table allows, causes an error and no crash
 BEGIN;
 ALTER TABLE pictrepo.job_queue ALTER queue DROP NOT NULL;
 INSERT INTO pictrepo.job_queue (id, queue, job) VALUES (gen_random_uuid(), NULL, '1');
@@ -227,7 +227,7 @@ SELECT count(*) FROM pictrepo.pop('q', max_jobs => 10);
 TRUNCATE pictrepo.job_queue;
 \set VERBOSITY default
 
--- and serve what was done to the tables that it reads
+-- serve works on altered tables
 SELECT outcome FROM pictrepo.ingest('\xaa', 'a file', '{"width": 1}', 'a.png', 'token');
 PREPARE served AS SELECT alias, served.* FROM unnest('{a.png,B.PNG}'::text[]) alias,
 	pictrepo.serve(alias) served;
@@ -243,7 +243,7 @@ EXECUTE served;
 CREATE UNIQUE INDEX wide ON pictrepo.details (identifier) INCLUDE (details);
 EXECUTE served;
 DROP INDEX pictrepo.partly, pictrepo.wide;
--- what compares otherwise
+-- an index with another comparison
 CREATE FUNCTION public.compare(text, text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
 	IF current_setting('search_path') ~ 'careless' THEN
@@ -276,7 +276,7 @@ EXECUTE served;
 \set VERBOSITY default
 ALTER TABLE pictrepo.hashes RENAME COLUMN blurred TO blurhash;
 EXECUTE served;
--- a table that is somewhere else
+-- renamed tables
 ALTER TABLE pictrepo.details RENAME TO moved;
 ALTER TABLE pictrepo.job_queue RENAME TO moved_queue;
 \set VERBOSITY sqlstate
@@ -286,7 +286,7 @@ SELECT pictrepo.push('q', '1');
 ALTER TABLE pictrepo.moved RENAME TO details;
 ALTER TABLE pictrepo.moved_queue RENAME TO job_queue;
 EXECUTE served;
--- a key that is NULL, or not the only one
+-- a NULL key, and a key that is not unique yet
 ALTER TABLE pictrepo.hashes ALTER identifier DROP NOT NULL;
 UPDATE pictrepo.hashes SET identifier = NULL;
 EXECUTE served;
@@ -306,7 +306,7 @@ ROLLBACK;
 ALTER TABLE pictrepo.details DROP CONSTRAINT details_pkey;
 ALTER TABLE pictrepo.details ADD PRIMARY KEY (identifier);
 EXECUTE served;
--- an owner of the function who may not read the table
+-- a function whose owner has no privileges on the table
 \set VERBOSITY terse
 CREATE ROLE regress_pictrepo_poor;
 GRANT USAGE ON SCHEMA pictrepo TO regress_pictrepo_poor;
@@ -326,7 +326,7 @@ SELECT count(*) FROM pictrepo.purge('a.png');
 SELECT pictrepo.cleanup_details('b file');
 TRUNCATE pictrepo.job_queue;
 
--- our triggers are for rows of our tables
+-- trigger functions accept only rows of pictrepo's tables
 CREATE TRIGGER odd AFTER INSERT ON pictrepo.uploads EXECUTE FUNCTION pictrepo.upload_changed();
 SELECT pictrepo.create_upload();
 DROP TRIGGER odd ON pictrepo.uploads;

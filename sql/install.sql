@@ -1,7 +1,7 @@
--- Installation: the extension, its schema, and what a new database has.
+-- Installation: the extension, its schema, its objects and settings.
 CREATE EXTENSION pictrepo;
 
--- but not into a schema that somebody else could tamper with
+-- no installation into a schema whose owner is not a superuser
 DROP EXTENSION pictrepo;
 DROP SCHEMA pictrepo;
 CREATE ROLE regress_pictrepo_owner;
@@ -15,18 +15,18 @@ CREATE EXTENSION pictrepo;
 
 SELECT extrelocatable, extnamespace::regnamespace FROM pg_extension WHERE extname = 'pictrepo';
 
--- the schema is fixed
+-- the extension cannot move to another schema
 CREATE SCHEMA elsewhere;
 ALTER EXTENSION pictrepo SET SCHEMA elsewhere;
 DROP SCHEMA elsewhere;
 
--- every table is in the dump
+-- pg_dump dumps every table
 SELECT c.oid::regclass
 FROM pg_class c, pg_extension e
 WHERE c.relnamespace = 'pictrepo'::regnamespace AND c.relkind = 'r'
 	AND e.extname = 'pictrepo' AND c.oid <> ALL (e.extconfig);
 
--- everything is the extension's, and nothing else is there
+-- every function in the schema belongs to the extension
 SELECT p.oid::regprocedure
 FROM pg_proc p
 WHERE p.pronamespace = 'pictrepo'::regnamespace
@@ -39,19 +39,19 @@ FROM pg_proc p
 WHERE p.pronamespace = 'pictrepo'::regnamespace AND prorettype <> 'trigger'::regtype
 	AND (provolatile, proparallel) NOT IN (('i', 's'), ('s', 's'), ('v', 'u'));
 
--- Functions that PostgreSQL would take for a cast: a type of the same name,
--- but a row type, would turn pictrepo.hash('x') into one.
+-- No function has the name of a type, except a row type: pictrepo.hash('x') would
+-- then be a cast.
 SELECT t.typname
 FROM pg_type t
 WHERE t.typnamespace = 'pictrepo'::regnamespace AND t.typrelid = 0 AND t.typelem = 0
 	AND EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = t.typnamespace AND p.proname = t.typname);
 
--- settings and their defaults, but for those that preloading changes
+-- settings and their defaults, except those that depend on preloading
 SELECT name, setting, unit, context FROM pg_settings
 WHERE name LIKE 'pictrepo.%' AND name !~ 'notify$|max_(running_jobs|waiters|queues)$' ORDER BY name;
 SET pictrepo.no_such_setting = 1;
 
--- gone but for its schema, and back, with plans of the first life in memory
+-- the extension is dropped and created again, with plans of the first one in memory
 SELECT pictrepo.create_hash('\x01', 'a'), pictrepo.size();
 SELECT pictrepo.size();
 DROP EXTENSION pictrepo;

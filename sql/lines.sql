@@ -13,7 +13,7 @@ CREATE PROCEDURE empty() LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CALL empty();
 
--- a repo with something in every table, and values that are hard to write down
+-- a repo with a row in every table, and values that are hard to write in JSON
 SELECT pictrepo.create_hash_with_timestamp('\x01', E'one "quoted" \\ \x01\x1f\t\n\x7f/ü\U0001f600\ufffd.png', '2001-02-03 04:05:06.000007Z');
 SELECT pictrepo.relate_motion_identifier('\x01', 'one.mp4'), pictrepo.relate_blurhash('\x01', 'LEHV6nWB2yk8');
 SELECT pictrepo.create_hash_with_timestamp('\x02ff', 'two.png', '4713-01-02 BC');
@@ -52,7 +52,7 @@ INSERT INTO pictrepo.job_queue (id, queue, job, priority, run_at, queue_time, un
 INSERT INTO pictrepo.dead_jobs (id, queue, job, priority, queue_time, died_at, attempt, error)
 	VALUES ('01900000-0000-7000-8000-000000000003', 'q', '"dead"', 1, '2001-01-01', '2001-01-01', 3, 'why');
 
--- out: independent of the session's time zone and styles
+-- export does not depend on the time zone and styles of the session
 \a
 SELECT pictrepo.export();
 \a
@@ -66,10 +66,10 @@ SELECT current_setting('intervalstyle') AS style;
 SET intervalstyle = 'postgres';
 SET timezone = 'UTC';
 
--- a few at a time, and the rest is not asked for
+-- export reads only as many lines as the query needs
 SELECT pictrepo.export() LIMIT 1;
 
--- everything that is in the tables
+-- the contents of every table
 CREATE FUNCTION contents() RETURNS SETOF text LANGUAGE sql AS $$
 	SELECT 'hash ' || h::text FROM pictrepo.hashes h UNION ALL SELECT 'alias ' || a::text FROM pictrepo.aliases a
 	UNION ALL SELECT 'proxy ' || p::text FROM pictrepo.proxies p UNION ALL SELECT 'variant ' || v::text FROM pictrepo.variants v
@@ -79,13 +79,13 @@ CREATE FUNCTION contents() RETURNS SETOF text LANGUAGE sql AS $$
 	UNION ALL SELECT 'job ' || j::text FROM pictrepo.job_queue j UNION ALL SELECT 'dead ' || d::text FROM pictrepo.dead_jobs d
 	UNION ALL SELECT 'blocked ' || b::text FROM pictrepo.blocked b ORDER BY 1
 $$;
--- in again: nothing changes
+-- import into the same repo changes nothing
 CREATE TEMP TABLE before AS SELECT * FROM contents();
 SELECT number, pictrepo.import(line) AS outcome FROM lines ORDER BY number;
 SELECT count(*) AS changed FROM (TABLE before EXCEPT SELECT * FROM contents()) AS d;
 SELECT count(*) AS came FROM (SELECT * FROM contents() EXCEPT TABLE before) AS d;
 
--- into an empty repo, all but who runs a job
+-- import into an empty repo brings everything back, except claims on jobs
 CALL empty();
 SELECT * FROM pictrepo.export();
 SELECT number, pictrepo.import(line) AS outcome FROM lines ORDER BY number;
@@ -95,7 +95,7 @@ SELECT pictrepo.export() EXCEPT SELECT line FROM lines;
 SELECT line FROM lines EXCEPT SELECT pictrepo.export();
 SELECT DISTINCT outcome FROM lines, pictrepo.import_lines(ARRAY[lines.line]);
 
--- into a living one: what is there stays, what is missing comes
+-- import into a repo with other data adds the missing parts; existing data stays
 CALL empty();
 SELECT outcome FROM pictrepo.ingest('\x01', 'other.png', '{"width": 5}', 'one.png', 'other token', '2010-01-01');
 SELECT outcome FROM pictrepo.ingest('\x0a', 'ten.png', '{}', 'two.png', 'ten''s token', '2010-01-01');
@@ -109,7 +109,7 @@ SELECT hash, variant, identifier, accessed FROM pictrepo.variants ORDER BY varia
 SELECT * FROM pictrepo.details ORDER BY 1;
 SELECT count(*) AS queued_for_removal FROM pictrepo.job_queue WHERE queue = 'cleanup';
 
--- part by part
+-- import of an image in parts
 CALL empty();
 \set image '{"image": {"hash": "0A", "identifier": "ten.png", "aliases": [{"alias": "ten.png", "delete_token": "t"}]}}'
 \set more '{"image": {"hash": "0a", "identifier": "ten.png", "blurhash": "B", "details": {"width": 1}, "aliases": [{"alias": "{11111111-1111-1111-1111-AAAAAAAAAAAA}.png", "delete_token": "t", "urls": [{"url": "u", "accessed": "2001-01-01T00:00:00+01:00"}]}], "variants": [{"variant": "v", "identifier": "v.png", "details": {}}]}}'
@@ -129,7 +129,7 @@ SELECT pictrepo.import('{"image": {"hash": "0a", "identifier": "ten.png", "motio
 SELECT pictrepo.import('{"image": {"hash": "0d", "identifier": "13.png"}}') AS blocked, pictrepo.identifier('\x0d');
 SELECT count(*) AS queued_for_removal FROM pictrepo.job_queue;
 
--- a job that is done comes back; one that died stays dead, one that was requeued alive
+-- a completed job comes back; a dead job stays dead, and a requeued job stays alive
 CALL empty();
 \set job '{"job": {"id": "01900000-0000-7000-8000-000000000001", "queue": "q", "job": {"a": 1e30}}}'
 \set dead_job '{"dead_job": {"id": "01900000-0000-7000-8000-000000000001", "queue": "q", "job": 1}}'
@@ -188,7 +188,7 @@ RESET pictrepo.max_document_size;
 SELECT pictrepo.import(repeat(' ', 67108865));
 SELECT * FROM contents() WHERE contents NOT LIKE 'job%';
 
--- many lines: a broken one does not keep the others
+-- import_lines: a broken line does not prevent the others from being stored
 CALL empty();
 SELECT * FROM pictrepo.import_lines(ARRAY[:'image', '{"image": ', NULL, '{"image": {"hash": "01"}}', :'job', :'image'], 100);
 SELECT pictrepo.hash('ten.png'), count(*) AS jobs FROM pictrepo.job_queue;
@@ -199,13 +199,13 @@ SELECT * FROM pictrepo.import_lines('{a}', NULL);
 SELECT * FROM pictrepo.import_lines('{a}', 9223372036854775807);
 SELECT * FROM pictrepo.import_lines('{{a},{b}}');
 
--- but what is not about a line does: nothing of it is stored
+-- an error that concerns every line stops the call, and nothing is stored
 CALL empty();
 BEGIN READ ONLY;
 SELECT * FROM pictrepo.import_lines(ARRAY[:'image', '{}']);
 ROLLBACK;
 
--- nor does what a trigger has against one of them
+-- an error of a trigger concerns one line
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 	RAISE EXCEPTION USING ERRCODE = 'P0001', MESSAGE = 'not this one'; END $$;
 CREATE TRIGGER refuse BEFORE INSERT ON pictrepo.hashes FOR EACH ROW WHEN (NEW.hash = '\x0a') EXECUTE FUNCTION refuse();

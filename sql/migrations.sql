@@ -1,4 +1,4 @@
--- StoreMigrationRepo: which files have moved from one store to another.
+-- StoreMigrationRepo: files that have moved from one store to another.
 SELECT pictrepo.is_continuing_migration();
 SELECT pictrepo.mark_migrated('old/a', 'new/a');
 SELECT pictrepo.mark_migrated('old/a', 'new/other');

@@ -1,17 +1,17 @@
 --
--- Operations: one call per thing that an image host does
+-- Operations: one call for each task of an image host
 --
 \pset null '(null)'
 \set one 11111111-1111-1111-1111-111111111111
 \set two 22222222-2222-2222-2222-222222222222
 
--- Which files are queued for removal; asking takes them off the queue.
+-- Returns the files that are queued for removal, and removes them from the queue.
 CREATE FUNCTION removed() RETURNS SETOF text LANGUAGE sql AS $$
 	WITH gone AS (DELETE FROM pictrepo.job_queue WHERE queue = 'cleanup' RETURNING job)
 	SELECT job -> 'Identifier' ->> 'identifier' FROM gone ORDER BY 1
 $$;
 
--- taking in
+-- storing
 SELECT * FROM pictrepo.ingest('\x01', '1.png', '{"width": 1}', 'one.png', 'token', '2001-01-01 00:00Z');
 SELECT * FROM pictrepo.ingest('\x01', '2.png', '{"width": 2}', 'two.png', 'token');
 SELECT * FROM pictrepo.ingest('\x02', '3.png', '{"width": 3}', 'one.png', 'token');
@@ -19,12 +19,12 @@ SELECT identifier, created_at AT TIME ZONE 'UTC' AS created_at, details FROM pic
 SELECT alias, hash, delete_token FROM pictrepo.aliases ORDER BY alias;
 SELECT * FROM removed();
 
--- the same file again is not superfluous
+-- a file that is ingested again is not queued for removal
 SELECT * FROM pictrepo.ingest('\x01', '1.png', '{"width": 9}', 'three.png', 'token');
 SELECT * FROM pictrepo.ingest('\x01', '1.png', '{"width": 9}', 'three.png', 'token');
 SELECT * FROM removed();
 
--- nor what is known of it
+-- details of a file that is queued for removal are removed, other details stay
 SELECT pictrepo.relate_details('4.png', '{}');
 SELECT * FROM pictrepo.ingest('\x01', '4.png', '{}', 'one.png', 'token');
 SELECT pictrepo.details('4.png'), pictrepo.details('1.png');
@@ -38,7 +38,7 @@ SELECT pictrepo.unblock_hash('\x05'), pictrepo.unblock_hash('\x05');
 SELECT outcome FROM pictrepo.ingest('\x05', '6.png', '{}', 'five.png', 'token');
 SELECT * FROM removed();
 
--- rolled back, there is neither an image nor a removal
+-- a rollback leaves neither an image nor a removal
 BEGIN;
 SELECT outcome FROM pictrepo.ingest('\x06', '7.png', '{}', 'six.png', 'token');
 SELECT outcome FROM pictrepo.ingest('\x06', '8.png', '{}', 'seven.png', 'token');
@@ -53,7 +53,7 @@ SELECT pictrepo.ingest('\x01', '1.png', '{}', repeat('a', 300), 't');
 SELECT pictrepo.ingest('\x01', '1.png', '{}', 'a', NULL);
 SELECT pictrepo.ingest('\x01', '1.png', '{}', 'a', 't', 'infinity');
 
--- as the end of a job
+-- ingest as the end of a job
 SELECT pictrepo.create_upload() AS upload \gset
 SELECT pictrepo.push('process', '{"Ingest": {"identifier": "10.png"}}', upload => :'upload') AS job \gset
 SELECT attempt FROM pictrepo.pop('process', :'one');
@@ -91,7 +91,7 @@ SELECT pictrepo.set('404-alias', '\xff00');
 SELECT * FROM pictrepo.serve('unknown.png');
 SELECT pictrepo.set('404-alias', '');
 SELECT * FROM pictrepo.serve('unknown.png');
--- as pict-rs stores it
+-- 404-alias in the form of pict-rs
 SELECT outcome FROM pictrepo.ingest('\x0404', '404.png', '{}', 'FFEEDDCC-bbaa-4900-8877-665544332211.png', 'token');
 SELECT pictrepo.set('404-alias', '\xffeeddccbbaa49008877665544332211' || convert_to('.png', 'UTF8'));
 SELECT * FROM pictrepo.serve('unknown.png');
@@ -105,7 +105,7 @@ SELECT pictrepo.alias_accessed_at('one.png');
 SELECT identifier FROM pictrepo.serve('one.png', touch => true);
 SELECT pictrepo.alias_accessed_at('one.png') <= clock_timestamp() AS touched;
 
--- a url of another host
+-- a URL of another host
 SELECT * FROM pictrepo.serve_url('https://example.org/one.png');
 SELECT pictrepo.relate_url('https://example.org/one.png', 'two.png'), pictrepo.set_accessed_alias('two.png', '2001-01-01');
 SELECT identifier, fallback, alias FROM pictrepo.serve_url('https://example.org/one.png', touch => false);
@@ -131,7 +131,7 @@ SELECT identifier, details, original_identifier FROM pictrepo.serve_variant('one
 SELECT pictrepo.variant_accessed_at('\x01', 'thumb') > '2001-01-01' AS touched;
 SELECT * FROM pictrepo.serve_variant('unknown.png', 'thumb');
 
--- looking at pages
+-- pages
 SELECT jsonb_pretty(jsonb_agg(image - 'created_at' #- '{aliases,0,accessed}' #- '{aliases,2,accessed}' #- '{variants,0,accessed}'))
 FROM pictrepo.page(page_limit => 10), jsonb_array_elements(images) image
 WHERE image ->> 'hash' IN ('01', '10');
@@ -170,7 +170,7 @@ SELECT pictrepo.identifier('\x01'), pictrepo.details('new/1.png'), pictrepo.vari
 SELECT * FROM removed();
 SELECT * FROM pictrepo.orphans;
 
--- a file that something else names, too, stays
+-- a file stays while another image names it
 SELECT outcome FROM pictrepo.ingest('\x30', '30.png', '{}', 'thirty.png', 'token');
 SELECT * FROM pictrepo.ingest('\x31', '30.png', '{"width": 31}', 'thirty-one.png', 'token');
 SELECT pictrepo.delete_alias('thirty.png', 'token'), pictrepo.details('30.png');
@@ -187,7 +187,7 @@ SELECT * FROM pictrepo.purge('a', block => true);
 SELECT outcome FROM pictrepo.ingest('\x40', '42.png', '{}', 'a', 'token');
 SELECT * FROM removed();
 
--- what nobody looks at any more
+-- expiry
 SELECT outcome FROM generate_series(50, 55) n, pictrepo.ingest(decode(n::text, 'hex'), n || '.png', '{}', n::text, 'token');
 SELECT pictrepo.relate_url('https://example.org/' || n, n::text), pictrepo.set_accessed_alias(n::text, date '2001-01-01' + n)
 FROM generate_series(50, 53) n;
@@ -211,7 +211,7 @@ SELECT pictrepo.expire_variants('2001-01-01', max => 0);
 SELECT pictrepo.run_maintenance('variants'), pictrepo.run_maintenance('proxies');
 SELECT count(*) FROM pictrepo.variants('\x54');
 
--- lost files
+-- missing files
 SELECT pictrepo.forget_missing('3.jpg'), pictrepo.forget_missing('3.jpg');
 SELECT variant FROM pictrepo.variants('\x54');
 SELECT pictrepo.relate_motion_identifier('\x54', '54.mp4'), pictrepo.forget_missing('54.mp4'), pictrepo.motion_identifier('\x54');

@@ -1,15 +1,15 @@
--- From and to pict-rs's own tables
+-- Import from and export to the tables of pict-rs
 --
 \pset null '(null)'
 SET timezone = 'Asia/Kathmandu';
 SET client_min_messages = warning;
 
--- what other scripts have left
+-- remove the rows of other scripts
 TRUNCATE pictrepo.hashes, pictrepo.variants, pictrepo.aliases, pictrepo.proxies, pictrepo.details, pictrepo.settings,
 	pictrepo.store_migrations, pictrepo.uploads, pictrepo.job_queue, pictrepo.variant_claims;
 
--- The tables as pict-rs 0.5 makes them. What the worker would clean up, and
--- jobs that it would take from their workers, are of the future here.
+-- The tables of pict-rs 0.5.  Uploads and heartbeats have times in the future, because
+-- the background worker would otherwise expire the uploads and reap the jobs.
 CREATE SCHEMA "pict rs";
 SET search_path = "pict rs";
 CREATE TABLE hashes (
@@ -57,7 +57,7 @@ CREATE TABLE job_queue (
 );
 CREATE TABLE keyed_notifications (key text PRIMARY KEY, heartbeat timestamp NOT NULL DEFAULT now());
 
--- A hash as pict-rs has it: SHA-256, size, format
+-- a hash of pict-rs: SHA-256, size, format
 CREATE FUNCTION h(n int) RETURNS text LANGUAGE sql IMMUTABLE AS
 	$$ SELECT encode(sha256(n::text::bytea) || substr(int8send(n), 3) || '\x07', 'base64') $$;
 CREATE FUNCTION u(n int) RETURNS uuid LANGUAGE sql IMMUTABLE AS
@@ -93,13 +93,13 @@ INSERT INTO job_queue VALUES
 INSERT INTO keyed_notifications VALUES (h(2) || 'resize.100', '2100-01-01 00:00:00.75'), (h(2) || '/', '2100-01-01');
 RESET search_path;
 
--- all of it comes
+-- an import copies every row
 CALL pictrepo.import_pictrs('pict rs', 3);
 SELECT relation, source_rows, rows_read, stored, present, bad, target_rows, finished >= started AS finished
 	FROM pictrepo.transfers ORDER BY relation;
 TABLE pictrepo.transfer_errors;
 
--- as it is in pict-rs
+-- the data is the same as in pict-rs
 SELECT pictrepo.size();
 SELECT h.identifier, pictrepo.hash_format(h.hash), pictrepo.hash_size(h.hash), h.created_at AT TIME ZONE 'UTC' AS created_at, h.motion_identifier, h.blurhash
 	FROM pictrepo.hashes h ORDER BY h.created_at LIMIT 6;
@@ -121,11 +121,11 @@ SELECT pictrepo.push('process', '1', 'key');
 SELECT pictrepo.queue_length('process'), pictrepo.queue_length();
 SELECT variant, worker, heartbeat AT TIME ZONE 'UTC' AS heartbeat FROM pictrepo.variant_claims ORDER BY variant;
 
--- again: nothing new
+-- a second import stores nothing
 CALL pictrepo.import_pictrs('pict rs');
 SELECT sum(rows_read), sum(present) FROM pictrepo.transfers;
 
--- and back
+-- an export writes the same rows
 CALL pictrepo.export_pictrs('back', 4);
 SELECT relation, source_rows, rows_read, stored, present, bad, target_rows
 	FROM pictrepo.transfers WHERE direction = 'export' ORDER BY relation;
@@ -149,7 +149,7 @@ CALL pictrepo.export_pictrs('back');
 SELECT * FROM differences('pict rs', 'back');
 \d back.job_queue
 
--- and in again, somewhere else
+-- an import of the exported tables, and another export
 TRUNCATE pictrepo.hashes, pictrepo.variants, pictrepo.aliases, pictrepo.proxies, pictrepo.details, pictrepo.settings,
 	pictrepo.store_migrations, pictrepo.uploads, pictrepo.job_queue, pictrepo.variant_claims;
 CALL pictrepo.import_pictrs('back');
@@ -157,7 +157,7 @@ DROP SCHEMA back CASCADE;
 CALL pictrepo.export_pictrs('back');
 SELECT * FROM differences('pict rs', 'back');
 
--- what pictrepo has and pict-rs has not
+-- an export of values that pict-rs cannot store
 SELECT pictrepo.relate_variant_identifier('\x01', 'own', 'own.webp'), pictrepo.remove_variant_access('\x01', 'own'),
 	pictrepo.remove_alias_access('00000000-0000-0000-0000-000000000002.png');
 INSERT INTO pictrepo.job_queue (id, queue, job, retry, priority, status, worker, heartbeat)
@@ -171,7 +171,7 @@ SELECT now() AT TIME ZONE 'UTC' - accessed < '1 day' AS now FROM back.proxies WH
 SELECT right(id::text, 2) AS id, status, retry FROM back.job_queue WHERE queue = 'q' ORDER BY id;
 DELETE FROM pictrepo.job_queue WHERE queue = 'q';
 
--- a second import brings what is new, and follows no change and no removal
+-- another import stores new rows, and ignores changed and removed ones
 INSERT INTO "pict rs".hashes VALUES ("pict rs".h(21), '21.png');
 INSERT INTO "pict rs".aliases VALUES ('new.png', "pict rs".h(21), 'token');
 UPDATE "pict rs".settings SET value = '01' WHERE key = 'last-path';
@@ -180,7 +180,7 @@ CALL pictrepo.import_pictrs('pict rs', batch => 7);
 SELECT identifier FROM pictrepo.serve('new.png');
 SELECT pictrepo.get('last-path'), pictrepo.is_migrated('old1');
 
--- bad rows stay where they are, each with a reason, and the others come
+-- bad rows are not stored, each with a reason; the other rows are
 CREATE SCHEMA bad;
 CALL pictrepo.export_pictrs('bad', resume => false);
 TRUNCATE pictrepo.hashes, pictrepo.variants, pictrepo.aliases, pictrepo.proxies, pictrepo.details, pictrepo.settings,
@@ -222,13 +222,13 @@ CALL pictrepo.import_pictrs('bad', 1000);
 SELECT relation, key, message FROM pictrepo.transfer_errors ORDER BY relation, key COLLATE "C", message;
 SELECT relation, source_rows, stored, present, bad, target_rows FROM pictrepo.transfers WHERE schema = 'bad' AND direction = 'import' ORDER BY relation;
 SELECT pictrepo.get('upper');
--- the same, whatever the batch
+-- the size of a batch does not change the result
 CREATE TEMP TABLE before AS SELECT relation, key, message FROM pictrepo.transfer_errors;
 CALL pictrepo.import_pictrs('bad', 2);
 SELECT count(*) FROM (TABLE before EXCEPT SELECT relation, key, message FROM pictrepo.transfer_errors) x;
 SELECT count(*) FROM pictrepo.transfer_errors e WHERE e::text LIKE '%secret%';
 
--- what does not fit into the target's tables stays as well
+-- rows that do not fit into the target tables are not stored
 SELECT pictrepo.set('long', decode(repeat('00', 60), 'hex')), pictrepo.create_hash('\x4242', '1.png'), pictrepo.create_alias('alias of it', 'secret', '\x4242'),
 	pictrepo.relate_url('https://example.org/' || string_agg(md5(n::text), ''), 'alias of it')
 	FROM generate_series(1, 1000) n;
@@ -240,7 +240,7 @@ CALL pictrepo.export_pictrs('back');
 SELECT relation, key, regexp_replace(message, '(index row).*', '\1 ...') AS message
 	FROM pictrepo.transfer_errors WHERE direction = 'export' ORDER BY relation, key COLLATE "C";
 
--- other tables than pict-rs's
+-- tables that are not those of pict-rs
 CALL pictrepo.import_pictrs('nowhere');
 CALL pictrepo.import_pictrs('pg_catalog');
 CALL pictrepo.import_pictrs('pictrepo');
@@ -256,7 +256,7 @@ ALTER TABLE odd.hashes DROP COLUMN blurhash, ALTER created_at TYPE timestamp;
 CALL pictrepo.export_pictrs('odd');
 SELECT count(*) FROM pg_class WHERE relnamespace = 'odd'::regnamespace AND relkind = 'r';
 
--- bad calls
+-- errors
 CALL pictrepo.import_pictrs(NULL);
 CALL pictrepo.import_pictrs('');
 CALL pictrepo.import_pictrs(repeat('x', 64));
@@ -287,7 +287,7 @@ SET default_transaction_read_only = on;
 CALL pictrepo.import_pictrs('bad');
 RESET default_transaction_read_only;
 
--- in a block that may commit
+-- a call in a block that may commit
 DO $$
 DECLARE stored bigint; present bigint; bad bigint; counts_agree bool;
 BEGIN

@@ -1,4 +1,4 @@
--- ProxyRepo: urls of other hosts whose content is kept here under an alias.
+-- ProxyRepo: URLs of other hosts whose content is stored here under an alias.
 SELECT pictrepo.create_hash('\xaa', 'a.png');
 SELECT pictrepo.create_alias('one.png', 't', '\xaa'), pictrepo.create_alias('two.png', 't', '\xaa');
 
@@ -7,7 +7,7 @@ SELECT pictrepo.relate_url('https://example.com/1', 'two.png');
 SELECT pictrepo.related('https://example.com/1'), pictrepo.related('https://example.com/2');
 SELECT pictrepo.relate_url('https://example.com/2', 'none.png') AS unknown_alias;
 
--- several urls, one alias; removing takes all
+-- an alias with several URLs; remove_relation removes every one
 SELECT pictrepo.relate_url('https://example.com/' || n, 'one.png') FROM generate_series(2, 3) n;
 SELECT pictrepo.relate_url('https://example.com/4', 'two.png');
 SELECT pictrepo.remove_relation('one.png');
@@ -15,19 +15,19 @@ SELECT pictrepo.remove_relation('one.png');
 SELECT pictrepo.related('https://example.com/3'), pictrepo.related('https://example.com/4');
 SELECT pictrepo.hash('one.png');
 
--- an alias in any of its forms
+-- every spelling of an alias
 SELECT pictrepo.create_alias('aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee.png', 't', '\xaa');
 SELECT pictrepo.relate_url('https://example.com/u', 'AAAAAAAABBBB4CCC8DDDEEEEEEEEEEEE.png');
 SELECT pictrepo.related('https://example.com/u');
 
--- 64 KiB, not compressible, differing in the last byte only
+-- URLs of 64 KiB that do not compress and differ only in the last byte
 SELECT left(string_agg(md5(n::text), '' ORDER BY n), 65535) AS base FROM generate_series(1, 2048) n \gset
 SELECT pictrepo.relate_url(:'base' || 'a', 'one.png'), pictrepo.relate_url(:'base' || 'b', 'two.png'),
 	pictrepo.relate_url(:'base' || 'a', 'two.png') AS again;
 SELECT pictrepo.related(:'base' || 'a'), pictrepo.related(:'base' || 'b'), pictrepo.related(:'base');
 SELECT pictrepo.relate_url(repeat('u', 65537), 'one.png');
 
--- nobody can put a url under another's digest
+-- the table refuses a URL with the digest of another one
 \set VERBOSITY terse
 INSERT INTO pictrepo.proxies (digest, url, alias) VALUES (sha256('x'), 'y', 'one.png');
 \set VERBOSITY default

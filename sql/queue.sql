@@ -1,4 +1,4 @@
--- QueueRepo: jobs, who runs them, and what became of those that failed.
+-- QueueRepo: jobs, their workers, and dead jobs.
 SET timezone = 'UTC';
 \set one '11111111-1111-4111-8111-111111111111'
 \set two '22222222-2222-4222-8222-222222222222'
@@ -16,13 +16,13 @@ SELECT pictrepo.complete_job('process', :'one', :'id');
 SELECT pictrepo.complete_job('process', :'one', :'id') AS again, pictrepo.heartbeat('process', :'one', :'id');
 SELECT pictrepo.queue_length();
 
--- without a worker, the session is one
+-- worker NULL: the session is the worker
 SELECT pictrepo.push('process', '2') AS id \gset
 SELECT job FROM pictrepo.pop('process');
 SELECT worker = pictrepo.session_worker() AS mine FROM pictrepo.jobs;
 SELECT pictrepo.heartbeat('process', NULL, :'id'), pictrepo.complete_job('process', NULL, :'id');
 
--- order: priority, then run_at, then id; only what is due, also behind what is not
+-- order: priority, then run_at, then id; only due jobs, even behind jobs that are not due
 SELECT count(pictrepo.push('order', job, NULL, run_at, priority)) FROM (VALUES
 	('"low"'::jsonb, now() - interval '3 hours', -5),
 	('"late"', now() - interval '1 hour', 0),
@@ -38,7 +38,7 @@ SELECT job FROM pictrepo.pop('order', :'one', 100);
 SELECT job, state FROM pictrepo.jobs WHERE state <> 'running' ORDER BY run_at;
 TRUNCATE pictrepo.job_queue;
 
--- also among what only this transaction can see, whatever others were last given
+-- the same order for uncommitted jobs of this transaction, after an earlier pop
 SELECT count(pictrepo.push_many('order', '{1,2,3}'));
 SELECT job FROM pictrepo.pop('order', :'one');
 BEGIN;
@@ -51,7 +51,7 @@ SELECT job FROM pictrepo.pop('order', :'one');
 COMMIT;
 TRUNCATE pictrepo.job_queue;
 
--- a unique key is held by one live job, in whatever queue
+-- only one live job holds a unique key, in any queue
 SELECT pictrepo.push('process', '1', 'nightly') AS id \gset
 SELECT pictrepo.push('process', '2', 'nightly') AS held, pictrepo.push('cleanup', '3', 'nightly') AS held_too,
 	pictrepo.push('process', '4', 'Nightly') IS NOT NULL AS another;
@@ -78,7 +78,7 @@ SELECT outcome, job, attempt FROM pictrepo.complete_and_pop('many', :'one', :'id
 TRUNCATE pictrepo.job_queue;
 SELECT * FROM pictrepo.complete_and_pop('many', :'one', :'id');
 
--- failure: again after a pause, with one retry less, until none is left
+-- failure: the job runs again after a pause, with one retry less, until none is left
 SELECT pictrepo.configure_queue('flaky', backoff := '0');
 SELECT pictrepo.push('flaky', '1', 'key', retry := 1) AS id \gset
 SELECT attempt FROM pictrepo.pop('flaky', :'one');
@@ -90,7 +90,7 @@ SELECT outcome, id FROM pictrepo.complete_and_pop('flaky', :'one', :'id', 'failu
 SELECT queue, job, attempt, unique_key, error, now() - died_at < '1 minute' AS just_now FROM pictrepo.dead_jobs;
 SELECT pictrepo.queue_length('flaky');
 
--- another life, unless another job took the key
+-- requeue_dead, unless a live job holds the key
 SELECT pictrepo.push('flaky', '2', 'key') AS other \gset
 SELECT pictrepo.requeue_dead(:'id') AS key_held;
 DELETE FROM pictrepo.job_queue WHERE id = :'other';
@@ -99,7 +99,7 @@ SELECT pictrepo.requeue_dead(:'id');
 SELECT id = :'id' AS same, state, retry, attempt, error FROM pictrepo.jobs;
 SELECT job, attempt FROM pictrepo.pop('flaky', :'one');
 
--- aborted: dead at once
+-- aborted: the job is dead at once
 SELECT pictrepo.complete_job('flaky', :'one', :'id', 'aborted');
 SELECT attempt, error FROM pictrepo.dead_jobs;
 SELECT pictrepo.push_many('flaky', ARRAY['1', '2']::jsonb[], retry := 0) AS ids \gset
@@ -108,7 +108,7 @@ SELECT pictrepo.complete_many('flaky', :'one', array_append(:'ids'::uuid[], :'id
 SELECT count(*) FROM pictrepo.dead_jobs;
 TRUNCATE pictrepo.dead_jobs, pictrepo.job_queue;
 
--- pauses double, up to the longest, and are shortened by up to half
+-- pauses double up to backoff_max, and are shortened by up to half
 SELECT pictrepo.configure_queue('slow', retries := 20, backoff := '10 s', backoff_max := '1 min');
 SELECT pictrepo.push('slow', '1') AS id \gset
 CREATE FUNCTION pause() RETURNS numeric LANGUAGE plpgsql AS $$
@@ -128,7 +128,7 @@ SELECT count(*) AS not_due FROM pictrepo.pop('slow');
 DROP FUNCTION pause;
 TRUNCATE pictrepo.job_queue, pictrepo.queues;
 
--- a worker that went silent loses its job, and one retry
+-- a silent worker loses its job, and the job loses one retry
 SELECT pictrepo.push('silent', '1', retry := 1) AS id \gset
 SELECT attempt FROM pictrepo.pop('silent', :'one');
 SET pictrepo.heartbeat_timeout = '1 ms';
@@ -144,7 +144,7 @@ SELECT attempt, error ~ '^worker 2{8}.* sent no heartbeat since ' AS why FROM pi
 RESET pictrepo.heartbeat_timeout;
 TRUNCATE pictrepo.dead_jobs;
 
--- queues: paused, limited
+-- paused and limited queues
 SELECT count(pictrepo.push('limited', '1')) FROM generate_series(1, 5);
 SELECT pictrepo.pause_queue('limited');
 SELECT pictrepo.pause_queue('limited');
@@ -165,7 +165,7 @@ SELECT pictrepo.push('limited', '1') AS id \gset
 SELECT retry FROM pictrepo.jobs WHERE id = :'id';
 TRUNCATE pictrepo.job_queue, pictrepo.queues;
 
--- waiting: in vain, and for something that comes due
+-- a wait until the timeout, and a wait for a job that becomes due
 SELECT count(*) FROM pictrepo.pop('wait', wait := '10 ms');
 SELECT pictrepo.push('wait', '1', run_at := clock_timestamp() + interval '50 ms') IS NOT NULL AS pushed;
 SELECT job FROM pictrepo.pop('wait', wait := '1 minute');
@@ -174,7 +174,7 @@ SELECT * FROM pictrepo.pop('wait', wait := '1 hour');
 RESET statement_timeout;
 TRUNCATE pictrepo.job_queue;
 
--- any JSON, as it is
+-- any JSON is stored unchanged
 SELECT pictrepo.push('json', 'null') IS NOT NULL, pictrepo.push('json', '"\ud83d\ude00"') IS NOT NULL,
 	pictrepo.push('json', '[1.0, {"a": {}}]') IS NOT NULL;
 SELECT job FROM pictrepo.pop('json', max_jobs := 10);
@@ -222,7 +222,7 @@ SELECT pictrepo.resume_queue('');
 SELECT pictrepo.requeue_dead(NULL);
 SELECT pictrepo.queue_length(), count(*) FROM pictrepo.queues;
 
--- a wait that commits what had a callback of its own to add
+-- a wait that commits a transaction with LISTEN and a temporary table
 \c -
 DO $$
 DECLARE

@@ -1,9 +1,9 @@
--- Who may call what.
+-- Privileges of roles.
 CREATE ROLE regress_pictrepo_reader;
 CREATE ROLE regress_pictrepo_writer;
 CREATE ROLE regress_pictrepo_admin;
 
--- nothing for PUBLIC
+-- PUBLIC has no privileges
 SET ROLE regress_pictrepo_reader;
 SELECT pictrepo.size();
 RESET ROLE;
@@ -20,7 +20,7 @@ SELECT pictrepo.grant_access('regress_pictrepo_writer', 'writer');
 SELECT pictrepo.grant_access('regress_pictrepo_admin', 'admin');
 SELECT pictrepo.grant_access('regress_pictrepo_admin', 'admin') AS again;
 
--- level by level, what comes on top
+-- functions that each level adds
 CREATE VIEW levels AS
 SELECT p.proname, min(level) AS level FROM pg_proc p,
 	(VALUES (1, 'regress_pictrepo_reader'), (2, 'regress_pictrepo_writer'), (3, 'regress_pictrepo_admin')) l (level, role)
@@ -42,7 +42,7 @@ WHERE relnamespace = 'pictrepo'::regnamespace AND relkind IN ('r', 'v')
 	AND has_table_privilege(role, oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER');
 DROP VIEW levels;
 
--- a writer works without any right on the tables
+-- a writer needs no privileges on the tables
 SET ROLE regress_pictrepo_writer;
 SELECT pictrepo.create_hash('\xaa', 'a.png'), pictrepo.create_alias('a.png', 'token', '\xaa');
 SELECT pictrepo.push('q', '1') IS NOT NULL AS pushed;
@@ -64,7 +64,7 @@ DELETE FROM pictrepo.hashes;
 RESET ROLE;
 TRUNCATE pictrepo.queues;
 
--- an error in between leaves the caller who he was
+-- an error in a call restores user and search_path
 SET ROLE regress_pictrepo_writer;
 DO $$
 BEGIN

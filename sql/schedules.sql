@@ -1,4 +1,4 @@
--- Jobs that are pushed again and again: when they run, and what a run does.
+-- Schedules: when they run, and what a run does.
 SET timezone = 'UTC';
 SET datestyle = 'ISO, MDY';
 SET intervalstyle = 'postgres';
@@ -21,13 +21,13 @@ FROM unnest(ARRAY['* * * * *', '*/15 * * * *', '5,50 * * * *', '10-12 * * * *', 
 	LATERAL times(cron, '2024-02-28 23:50:30') t
 GROUP BY cron, n ORDER BY n;
 
--- a date, a weekday: either is enough when both are given, * in one of them leaves the other
+-- a day of month or a weekday matches if both are given; with * in one of them, the other must match
 SELECT cron, array_agg(to_char(t, 'MM-DD Dy')) AS times
 FROM unnest(ARRAY['0 0 13 * fri', '0 0 13 * *', '0 0 * * fri', '0 0 */10 * fri', '0 0 13 * */5']) WITH ORDINALITY AS c (cron, n),
 	LATERAL times(cron, '2024-08-31', 4) t
 GROUP BY cron, n ORDER BY n;
 
--- strictly after, to the microsecond; the ends of months and years; leap years, far away too
+-- strictly after a time, to the microsecond; ends of months and years; leap years, far in the future, too
 SELECT pictrepo.next_run('0 12 * * *', '2024-01-01 12:00'), pictrepo.next_run('0 12 * * *', '2024-01-01 11:59:59.999999'),
 	pictrepo.next_run('0 12 * * *', '2024-01-01 12:00:00.000001');
 SELECT pictrepo.next_run('0 12 * * *', '1969-12-31 11:59:59.5'), pictrepo.next_run('* * * * *', '1969-12-31 23:58:59.5'),
@@ -38,7 +38,7 @@ SELECT t FROM times('0 0 31 12 *', '2024-12-31') t;
 SELECT pictrepo.next_run('0 0 1 1 *', '4714-11-24 00:00:00 BC'), pictrepo.next_run('@daily', '294276-12-30 01:00'),
 	pictrepo.next_run('@daily', '294276-12-31 01:00'), pictrepo.next_run('* * * * *', '294276-12-31 23:59:59.999999');
 
--- 2024 in Berlin: 31 March has no 02:00 to 03:00, 27 October has it twice
+-- 2024 in Berlin: the hour from 02:00 does not exist on 31 March, and comes twice on 27 October
 SET timezone = 'Europe/Berlin';
 SELECT t FROM times('30 2 * * *', '2024-03-30') t;
 SELECT t FROM times('*/20 2 * * *', '2024-03-31') t;
@@ -50,14 +50,14 @@ SELECT t FROM times('30 2 * * *', '2024-10-26') t;
 SELECT t FROM times('*/30 2 * * *', '2024-10-27') t;
 SELECT t FROM times('0 1-3 * * *', '2024-10-27') t;
 SELECT t FROM times('*/30 * * * *', '2024-10-27 01:45', 5) t;
--- from within the second time of the hour
+-- a time within the second of the two hours
 SELECT pictrepo.next_run('30 2 * * *', '2024-10-27 02:10+01'), pictrepo.next_run('30 * * * *', '2024-10-27 02:10+01'),
 	pictrepo.next_run('30 2 * * *', '2024-10-27 02:29:59.999999+02'), pictrepo.next_run('30 2 * * *', '2024-10-27 02:30+02');
--- rules go on for ever
+-- the rules of a POSIX time zone have no end
 SET timezone = 'CET-1CEST,M3.5.0,M10.5.0/3';
 SELECT t FROM times('30 2 * * *', '2100-03-27 00:00') t;
 
--- other zones: half an hour, midnight, a day that never was, local mean time, a fixed offset
+-- other zones: a shift of half an hour, a shift at midnight, a skipped day, local mean time, a fixed offset
 SET timezone = 'Australia/Lord_Howe';
 SELECT t FROM times('15 2 * * *', '2024-10-05 12:00', 2) t;
 SELECT t FROM times('*/15 * * * *', '2024-04-07 01:20', 6) t;
@@ -74,7 +74,7 @@ SET timezone = '<+0330>-03:30';
 SELECT t FROM times('0 0 * * *', '2024-01-01', 1) t;
 SET timezone = 'UTC';
 
--- every time of a text, over a year: what is fixed comes once a day, what is hourly each hour
+-- every run of a year: a daily text matches once a day, and an hourly text each hour
 SET timezone = 'America/New_York';
 SELECT count(*), count(DISTINCT t::date), min(t), max(t) FROM times('15 1 * * *', '2023-12-31 12:00', 366) t;
 SELECT count(*), count(DISTINCT t::date), min(t), max(t) FROM times('15 2 * * *', '2023-12-31 12:00', 366) t;
@@ -82,7 +82,7 @@ SELECT count(*) FILTER (WHERE t <> '2024-01-01 00:15'::timestamptz + (n - 1) * i
 FROM times('15 * * * *', '2024-01-01', 8784) WITH ORDINALITY AS t (t, n);
 SET timezone = 'UTC';
 
--- what is wrong with a cron text
+-- errors in a cron text
 CREATE FUNCTION wrong(cron text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	why text;
@@ -106,18 +106,18 @@ SELECT pictrepo.next_run(NULL, 'epoch');
 SELECT pictrepo.next_run('@daily', NULL);
 SELECT pictrepo.next_run('@daily', 'infinity');
 
--- All that follows is one transaction, so that a background worker, where one
--- runs, does not come first.
+-- The rest is one transaction, because a background worker could otherwise run the
+-- schedules first.
 \set ON_ERROR_ROLLBACK on
 BEGIN;
 
--- every: now, and then from there
+-- every: the first run is now, and each further run follows at a multiple of it
 SELECT pictrepo.schedule_job('tidy', 'cleanup', '"tidy"', '1 hour') BETWEEN now() AND clock_timestamp() AS now;
 SELECT pictrepo.run_schedules(), pictrepo.run_schedules() AS again;
 SELECT queue, job, priority, retry, unique_key, state FROM pictrepo.jobs;
 SELECT name, every, cron, next_run - first_run AS later, last_run >= first_run AS ran, error FROM pictrepo.schedules;
 
--- periods that were missed make one run, and the grid stays
+-- missed runs make one run, and later runs stay at multiples of every
 CREATE FUNCTION ran(zone text, every interval, cron text, first timestamptz, next timestamptz)
 RETURNS TABLE (pushed bigint, next_run timestamptz) LANGUAGE plpgsql AS $$
 BEGIN
@@ -137,7 +137,7 @@ FROM ran('UTC', NULL, '20 * * * *', now(), '2020-01-01');
 SELECT pictrepo.run_schedules() AS again;
 SELECT pictrepo.queue_length('q');
 
--- Months end with their last day, and days keep to the clock: the nth time is what first + n * every is, in the zone.
+-- Run n is at first + n * every, in the time zone: months end with their last day, and days keep the time of day.
 SELECT zone, every, pushed, next_run = (SELECT min(t) FROM generate_series(0, 9999) n,
 		LATERAL (SELECT (first AT TIME ZONE zone + n * every) AT TIME ZONE zone) g (t) WHERE t > now()) AS as_told
 FROM (VALUES ('Europe/Berlin', '2019-12-31 02:30+01'::timestamptz, interval '1 mon'),
@@ -149,7 +149,7 @@ WHERE pushed = 1;
 SELECT pushed, next_run = first + interval '25 hours' AS as_told
 FROM (SELECT date_trunc('second', now()) - interval '1 hour') f (first), LATERAL ran('UTC', '1 day 2 hours', NULL, first - interval '1 hour', first) r;
 
--- a clock that goes back: a run waits for its time, but not for one of a future that was a mistake
+-- a clock that is set back: a run waits for its time, unless the last run is far in the future
 SELECT pushed, next_run FROM ran('UTC', '1 day', NULL, '2020-01-01', '2200-01-01');
 SELECT next_run FROM pictrepo.schedules;
 UPDATE pictrepo.schedules SET last_run = now() + interval '30 minutes';
@@ -160,7 +160,7 @@ SELECT next_run > now() AND next_run <= now() + interval '25 hours' AS soon, las
 UPDATE pictrepo.schedules SET first_run = '2200-01-01 00:00:01', next_run = '2200-01-01 00:00:01', last_run = '2199-12-31';
 SELECT pictrepo.run_schedules();
 SELECT next_run > now() AND next_run <= now() + interval '25 hours' AS soon, extract(second FROM next_run) FROM pictrepo.schedules;
--- infinite times
+-- infinite times in a row
 UPDATE pictrepo.schedules SET next_run = 'infinity', last_run = NULL;
 SELECT pictrepo.run_schedules(), next_run FROM pictrepo.schedules;
 UPDATE pictrepo.schedules SET next_run = '-infinity', last_run = '-infinity';
@@ -168,7 +168,7 @@ SELECT pictrepo.run_schedules();
 SELECT next_run > now() AND next_run <= now() + interval '25 hours' AS soon FROM pictrepo.schedules;
 TRUNCATE pictrepo.job_queue, pictrepo.schedules;
 
--- a job that still lives keeps the next one away; the schedule moves on
+-- a live job prevents the next push; the schedule still advances
 SELECT pictrepo.schedule_job('busy', 'work', '1', '1 hour') IS NOT NULL AS scheduled, pictrepo.run_schedules();
 UPDATE pictrepo.schedules SET next_run = first_run, last_run = '2020-01-01';
 SELECT pictrepo.run_schedules();
@@ -180,7 +180,7 @@ SELECT pictrepo.run_schedules();
 SELECT pictrepo.queue_length('work');
 TRUNCATE pictrepo.job_queue, pictrepo.schedules;
 
--- its priority and retries, else those of the queue
+-- priority and retries of the schedule, or else of the queue
 SELECT pictrepo.configure_queue('configured', retries := 9);
 SELECT count(pictrepo.schedule_job(name, queue, to_jsonb(name), '1 day', NULL, priority, retry)) FROM (VALUES
 	('a', 'configured', 0, NULL), ('b', 'configured', -5, 0), ('c', 'plain', 7, NULL), (repeat('n', 70), 'plain', 8, 3)) v (name, queue, priority, retry);
@@ -189,7 +189,7 @@ SELECT job, queue, priority, retry, octet_length(unique_key) FROM pictrepo.jobs 
 SELECT job FROM pictrepo.pop('plain', max_jobs := 2);
 TRUNCATE pictrepo.job_queue, pictrepo.schedules, pictrepo.queues;
 
--- scheduling a known name replaces it; the next run stays where the timing does
+-- schedule_job replaces a schedule of the same name; with the same times, the next run stays
 SELECT pictrepo.schedule_job('s', 'a', '1', '1 day') AS run \gset
 SELECT pictrepo.run_schedules();
 SELECT pictrepo.schedule_job('s', 'b', '2', '1 day', priority := 3, retry := 4) = :'run'::timestamptz + interval '1 day' AS same;
@@ -201,7 +201,7 @@ SELECT every, cron FROM pictrepo.schedules;
 UPDATE pictrepo.schedules SET next_run = '2001-01-01';
 SELECT pictrepo.schedule_job('s', 'b', '3', cron := '0 0 1 1 *');
 SELECT pictrepo.schedule_job('s', 'b', '3', cron := '@yearly') > now() AS anew;
--- by the clocks of the session that scheduled it, whoever runs it
+-- run times use the time zone of the session that called schedule_job, whichever session runs it
 SET timezone = 'Asia/Tokyo';
 SELECT extract(hour FROM pictrepo.schedule_job('s', 'b', '3', cron := '0 9 * * *') AT TIME ZONE 'UTC') AS utc;
 SET timezone = 'UTC';
@@ -220,7 +220,7 @@ SELECT pictrepo.unschedule_job('half'), pictrepo.unschedule_job('half') AS again
 SELECT pictrepo.queue_length('b') AS jobs_stay;
 TRUNCATE pictrepo.job_queue, pictrepo.schedules;
 
--- rows with nonsense stop nobody else, and say why
+-- an invalid row stops with an error, and the other schedules run
 INSERT INTO pictrepo.schedules (name, queue, job, cron, time_zone, next_run) VALUES
 	('a', 'q', '1', 'nonsense', 'UTC', '2001-01-01'), ('b', 'q', '2', '0 0 31 2 *', 'UTC', '2001-01-01'),
 	('c', 'q', '3', '0 0 * * *', 'Mars/Olympus', '2001-01-01'), ('d', 'q', '4', '@hourly', 'UTC', '2001-01-01');
@@ -233,7 +233,7 @@ SELECT pictrepo.schedule_job('a', 'q', '1', '1 day') BETWEEN now() AND clock_tim
 SELECT name, isfinite(next_run) AS runs, error IS NULL AS fine FROM pictrepo.schedules ORDER BY name;
 TRUNCATE pictrepo.job_queue, pictrepo.schedules;
 
--- and the table takes no worse
+-- the table refuses other invalid rows
 \set VERBOSITY terse
 INSERT INTO pictrepo.schedules (name, queue, job, next_run) VALUES ('x', 'q', '1', now());
 INSERT INTO pictrepo.schedules (name, queue, job, next_run, every, cron) VALUES ('x', 'q', '1', now(), '1 day', '@daily');
@@ -245,7 +245,7 @@ INSERT INTO pictrepo.schedules (name, queue, job, next_run, every, first_run) VA
 INSERT INTO pictrepo.schedules (name, queue, job, next_run, every) VALUES (repeat('x', 71), 'q', '1', now(), '1 day');
 \set VERBOSITY default
 
--- the longest and the shortest
+-- the longest and the shortest interval
 SELECT pictrepo.schedule_job('x', 'q', '1', '10 years') IS NOT NULL, pictrepo.schedule_job('y', 'q', '1', '1 s') IS NOT NULL;
 SELECT pictrepo.run_schedules();
 SELECT next_run = first_run + every AS as_told FROM pictrepo.schedules WHERE name = 'x';

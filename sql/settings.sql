@@ -1,4 +1,4 @@
--- SettingsRepo: what the image host keeps for itself.
+-- SettingsRepo: values that the image host stores for itself.
 SELECT pictrepo.get('path-generator');
 SELECT pictrepo.set('path-generator', '\x0001ff');
 SELECT pictrepo.get('path-generator');
@@ -8,12 +8,12 @@ SELECT pictrepo.remove('path-generator');
 SELECT pictrepo.remove('path-generator');
 SELECT pictrepo.get('path-generator');
 
--- keys are bytes
+-- keys are case-sensitive
 SELECT pictrepo.set('k', 'lower'), pictrepo.set('K', 'upper'), pictrepo.set(repeat('k', 80), 'long');
 SELECT pictrepo.get('k'), pictrepo.get('K'), pictrepo.get(repeat('k', 80));
 SELECT pictrepo.remove('k'), pictrepo.remove('K'), pictrepo.remove(repeat('k', 80));
 
--- 64 KiB and no more
+-- at most 64 KiB
 SELECT pictrepo.set('big', decode(repeat('ab', 65536), 'hex'));
 SELECT length(pictrepo.get('big'));
 SELECT pictrepo.set('big', decode(repeat('cd', 65537), 'hex'));

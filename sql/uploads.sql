@@ -1,7 +1,7 @@
 -- UploadRepo: uploads that are processed in the background.
 SELECT pictrepo.create_upload() AS upload \gset
 
--- no result yet: the time is up
+-- without a result, wait returns NULL after the timeout
 SELECT pictrepo.wait(:'upload', '0'), pictrepo.wait(:'upload', '10 ms');
 SELECT pictrepo.complete_upload(:'upload', '{"Success": {"alias": "cat.png", "token": "secret"}}');
 SELECT pictrepo.wait(:'upload', '1 hour');
@@ -16,7 +16,7 @@ EXCEPTION WHEN no_data_found THEN
 	RAISE NOTICE '% %', SQLSTATE, SQLERRM;
 END $$;
 
--- results: any JSON but null, pict-rs's own are checked
+-- a result is any JSON except null; results of pict-rs are checked
 CREATE FUNCTION try(result jsonb) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	upload uuid := pictrepo.create_upload();
@@ -42,7 +42,7 @@ SELECT try(result) FROM unnest(ARRAY[
 SELECT try(jsonb_build_object('Success', jsonb_build_object('alias', 'a', 'token', repeat('secret', 100))));
 DROP FUNCTION try;
 
--- uploads that nobody claimed in time go
+-- uploads that were not claimed in time are removed
 SELECT pictrepo.create_upload() AS late \gset
 UPDATE pictrepo.uploads SET created_at = now() - interval '25 hours' WHERE id = :'late';
 SELECT pictrepo.create_upload() AS upload \gset

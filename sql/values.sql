@@ -1,4 +1,4 @@
--- Values: hashes, slugs, ids.
+-- Values: hashes, slugs, IDs.
 
 -- pict-rs's hash: SHA-256, size in 6 bytes, format
 SELECT pictrepo.make_hash(sha256('a'), 12345, 'png') AS hash \gset
@@ -12,7 +12,7 @@ FROM unnest('{apng,animated-avif,gif,animated-webp,avif,jpeg,jxl,png,webp,mp4,we
 	LATERAL pictrepo.make_hash(sha256(''), 0, format) hash
 ORDER BY 1;
 
--- the largest size, and what is no hash of pict-rs's form
+-- the largest size, and hashes that do not have the form of pict-rs
 SELECT pictrepo.hash_size(pictrepo.make_hash(sha256(''), 281474976710655, 'mp4'));
 SELECT pictrepo.hash_sha256('\x01'), pictrepo.hash_size('\x01'), pictrepo.hash_format('\x01'),
 	pictrepo.hash_format(set_byte(:'hash', 38, 11));
@@ -28,12 +28,12 @@ SELECT pictrepo.make_hash(sha256('a'), 1, NULL);
 SELECT pictrepo.hash_size('');
 SELECT pictrepo.hash_size(decode(repeat('ab', 129), 'hex'));
 
--- a slug of pict-rs's: 52 characters of URL-safe base64
+-- a slug of pict-rs: 52 characters of URL-safe base64
 SELECT pictrepo.hash_to_slug(:'hash') AS slug \gset
 SELECT :'slug' AS slug, length(:'slug');
 SELECT pictrepo.hash_from_slug(:'slug') = :'hash' AS same;
 
--- hashes of every length come back
+-- a slug keeps a hash of any length
 SELECT count(*), bool_and(pictrepo.hash_from_slug(pictrepo.hash_to_slug(hash)) = hash) AS same,
 	bool_and(pictrepo.hash_to_slug(hash) ~ '^[A-Za-z0-9_-]+$') AS url_safe
 FROM generate_series(1, 128) length, LATERAL decode(repeat('ff', length), 'hex') hash;
@@ -48,12 +48,12 @@ SELECT pictrepo.hash_from_slug(repeat('A', 1000));
 SELECT pictrepo.hash_from_slug('Ünïcödé');
 SELECT pictrepo.hash_from_slug(NULL);
 
--- the key of a url
+-- the key of a URL
 SELECT encode(pictrepo.url_digest('https://example.com/'), 'hex')
 	= encode(sha256('https://example.com/'), 'hex') AS sha256;
 SELECT pictrepo.url_digest(NULL) IS NULL AS strict;
 
--- ids that pictrepo mints: version 7, rising, with node and time
+-- IDs of pictrepo: version 7, increasing, with node and time
 SELECT pictrepo.create_upload() AS first \gset
 SELECT pictrepo.create_upload() AS second \gset
 SELECT :'first'::uuid < :'second'::uuid AS rising, substr(:'first', 15, 1) AS version,
@@ -71,5 +71,5 @@ FROM (SELECT id, lag(id, 1, '00000000-0000-0000-0000-000000000000') OVER (ORDER 
 SELECT pictrepo.claim(:'first'), pictrepo.claim(:'second');
 DELETE FROM pictrepo.job_queue;
 
--- the session as a worker
+-- the worker ID of a session is constant
 SELECT pictrepo.session_worker() = pictrepo.session_worker() AS stays;

@@ -1,4 +1,4 @@
--- VariantRepo: processed forms of stored content, and who makes them.
+-- VariantRepo: processed forms of stored images, and claims on them.
 SELECT pictrepo.create_hash('\xaa', 'a.png');
 
 SELECT pictrepo.relate_variant_identifier('\xaa', 'thumbnail.80', 'a/80.webp');
@@ -8,7 +8,7 @@ SELECT pictrepo.relate_variant_identifier('\xaa', 'Zoom', 'a/zoom.webp');
 SELECT pictrepo.variant_identifier('\xaa', 'thumbnail.80'), pictrepo.variant_identifier('\xaa', 'none'),
 	pictrepo.variant_identifier('\xbb', 'thumbnail.80');
 
--- by variant, in byte order
+-- variants are in byte order
 SELECT * FROM pictrepo.variants('\xaa');
 SELECT * FROM pictrepo.variants('\xbb');
 
@@ -19,7 +19,7 @@ SELECT pictrepo.remove_variant('\xaa', 'Zoom');
 SELECT pictrepo.relate_variant_identifier('\xbb', 'thumbnail.80', 'b');
 SELECT pictrepo.claim_variant_processing_rights('\xbb', 'thumbnail.80');
 
--- Claims: one worker makes the variant, the others see that.
+-- Claims: one worker makes the variant, and the claims of other workers fail.
 \set one '11111111-1111-4111-8111-111111111111'
 \set two '22222222-2222-4222-8222-222222222222'
 SELECT pictrepo.claim_variant_processing_rights('\xaa', 'crop', :'one');
@@ -27,7 +27,7 @@ SELECT pictrepo.claim_variant_processing_rights('\xaa', 'crop', :'two');
 SELECT pictrepo.claim_variant_processing_rights('\xaa', 'crop', :'one') AS mine_already;
 SELECT pictrepo.claim_variant_processing_rights('\xaa', 'blur.5', :'two') AS there;
 
--- only the holder keeps it alive or ends it
+-- only the holder keeps a claim alive or ends it
 SELECT pictrepo.variant_heartbeat('\xaa', 'crop', :'one'), pictrepo.variant_heartbeat('\xaa', 'crop', :'two');
 SELECT pictrepo.variant_heartbeat('\xaa', 'none', :'one');
 SELECT pictrepo.notify_variant('\xaa', 'crop', :'two');
@@ -38,13 +38,13 @@ SELECT pictrepo.notify_variant('\xaa', 'crop', :'one');
 SELECT pictrepo.notify_variant('\xaa', 'crop', :'one');
 SELECT pictrepo.claim_variant_processing_rights('\xaa', 'crop', :'two');
 
--- a claim that ends without a variant frees it for the next
+-- after a claim ends without a variant, another worker can claim it
 SELECT pictrepo.claim_variant_processing_rights('\xaa', 'crop.2', :'one');
 SELECT pictrepo.notify_variant('\xaa', 'crop.2', :'one');
 SELECT pictrepo.variant_waiter('\xaa', 'crop.2', '1 hour') AS nobody_makes_it;
 SELECT pictrepo.claim_variant_processing_rights('\xaa', 'crop.2', :'two');
 
--- a claim without a heartbeat is free again, and its holder told so
+-- a claim without a heartbeat expires, and its holder gets false
 SET pictrepo.variant_claim_timeout = '1 ms';
 SELECT pg_sleep(0.01);
 SELECT pictrepo.variant_waiter('\xaa', 'crop.2', '1 hour') AS nobody_makes_it;
@@ -52,7 +52,7 @@ SELECT pictrepo.claim_variant_processing_rights('\xaa', 'crop.2', :'one');
 SELECT pictrepo.variant_heartbeat('\xaa', 'crop.2', :'two'), pictrepo.notify_variant('\xaa', 'crop.2', :'two');
 RESET pictrepo.variant_claim_timeout;
 
--- without a worker, the session is one
+-- worker NULL: the session is the worker
 SELECT pictrepo.claim_variant_processing_rights('\xaa', 'mine');
 SELECT pictrepo.variant_heartbeat('\xaa', 'mine', pictrepo.session_worker()), pictrepo.notify_variant('\xaa', 'mine');
 

@@ -1,8 +1,8 @@
--- Nothing for PUBLIC.
+-- PUBLIC gets no privileges.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA pictrepo FROM PUBLIC;
 REVOKE ALL ON TYPE pictrepo.job_status, pictrepo.hash_page, pictrepo.ingested FROM PUBLIC;
 
--- All tables hold users' data: pg_dump must take their rows.
+-- Every table holds data of users.  pg_dump must dump the rows.
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.hashes', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.variants', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.variant_claims', '');

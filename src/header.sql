@@ -1,8 +1,8 @@
 \echo Use "CREATE EXTENSION pictrepo" to load this file. \quit
 
--- Whoever owns the schema could drop or replace what stands in it.  A schema
--- that is there already is fine when a superuser owns it: a restored dump
--- brings it along.
+-- The owner of the schema could drop or replace the objects in it, and must
+-- therefore be a superuser.  The schema can exist already: a restored dump creates
+-- it before the extension.
 DO LANGUAGE plpgsql $$
 BEGIN
 	IF NOT (SELECT r.rolsuper FROM pg_catalog.pg_namespace n
@@ -11,7 +11,7 @@ BEGIN
 	THEN
 		RAISE insufficient_privilege USING
 			MESSAGE = 'schema "pictrepo" belongs to a role that is not a superuser',
-			HINT = 'Drop or rename it first.';
+			HINT = 'Drop or rename the schema first.';
 	END IF;
 END
 $$;

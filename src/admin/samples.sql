@@ -1,15 +1,15 @@
--- How things went: looks at the queues and counts, for graphs. Written by the
--- background worker where pictrepo.sample_interval says so.
+-- Samples of the queues and the counts, for graphs.  The background worker takes
+-- one every pictrepo.sample_interval.
 
 CREATE TABLE pictrepo.samples (
 	at timestamptz PRIMARY KEY,
 	images bigint NOT NULL,
 	uploads bigint NOT NULL
 );
-COMMENT ON TABLE pictrepo.samples IS 'what there was from time to time';
-COMMENT ON COLUMN pictrepo.samples.at IS 'when';
-COMMENT ON COLUMN pictrepo.samples.images IS 'hashes that were stored';
-COMMENT ON COLUMN pictrepo.samples.uploads IS 'uploads that were under way';
+COMMENT ON TABLE pictrepo.samples IS 'numbers of images and uploads over time, one row per sample';
+COMMENT ON COLUMN pictrepo.samples.at IS 'time of the sample';
+COMMENT ON COLUMN pictrepo.samples.images IS 'number of stored hashes';
+COMMENT ON COLUMN pictrepo.samples.uploads IS 'number of uploads that were not claimed yet';
 
 CREATE TABLE pictrepo.queue_samples (
 	at timestamptz NOT NULL,
@@ -30,20 +30,26 @@ CREATE TABLE pictrepo.queue_samples (
 	waiting bigint,
 	PRIMARY KEY (at, queue)
 );
-COMMENT ON TABLE pictrepo.queue_samples IS 'what queue_stats showed from time to time';
-COMMENT ON COLUMN pictrepo.queue_samples.at IS 'when';
-COMMENT ON COLUMN pictrepo.queue_samples.queue IS 'the queue';
-COMMENT ON COLUMN pictrepo.queue_samples.ready IS 'jobs that waited for a worker';
+COMMENT ON TABLE pictrepo.queue_samples IS 'rows of queue_stats over time, one row per queue and sample';
+COMMENT ON COLUMN pictrepo.queue_samples.at IS 'time of the sample';
+COMMENT ON COLUMN pictrepo.queue_samples.queue IS 'name of the queue';
+COMMENT ON COLUMN pictrepo.queue_samples.ready IS 'due jobs that waited for a worker';
 COMMENT ON COLUMN pictrepo.queue_samples.scheduled IS 'jobs that were not due yet';
 COMMENT ON COLUMN pictrepo.queue_samples.running IS 'jobs that workers held';
 COMMENT ON COLUMN pictrepo.queue_samples.dead IS 'jobs in dead_jobs';
-COMMENT ON COLUMN pictrepo.queue_samples.oldest_age IS 'how long the oldest ready job had been due; NULL: none was ready';
-COMMENT ON COLUMN pictrepo.queue_samples.pushed IS 'jobs that were pushed since the server started, as are the counts that follow; less than in the sample before: it was started anew';
-COMMENT ON COLUMN pictrepo.queue_samples.popped IS 'jobs that were given to workers';
+COMMENT ON COLUMN pictrepo.queue_samples.oldest_age IS
+	'time since the oldest ready job became due; NULL if no job was ready';
+COMMENT ON COLUMN pictrepo.queue_samples.pushed IS
+	'jobs pushed since the server started. '
+	'This counter and the following columns restart at 0 with the server. '
+	'They are NULL without shared_preload_libraries';
+COMMENT ON COLUMN pictrepo.queue_samples.popped IS 'jobs given to workers';
 COMMENT ON COLUMN pictrepo.queue_samples.completed IS 'jobs that ended in success';
-COMMENT ON COLUMN pictrepo.queue_samples.failed IS 'runs that ended in failure or abort';
-COMMENT ON COLUMN pictrepo.queue_samples.died IS 'jobs that went to dead_jobs';
-COMMENT ON COLUMN pictrepo.queue_samples.reaped IS 'jobs that were taken from silent workers and ended sessions';
-COMMENT ON COLUMN pictrepo.queue_samples.wait_time IS 'how long the popped ones had been due until then';
-COMMENT ON COLUMN pictrepo.queue_samples.run_time IS 'how long workers held those that ended';
-COMMENT ON COLUMN pictrepo.queue_samples.waiting IS 'sessions that waited';
+COMMENT ON COLUMN pictrepo.queue_samples.failed IS 'runs that ended in failure or were aborted';
+COMMENT ON COLUMN pictrepo.queue_samples.died IS 'jobs moved to dead_jobs';
+COMMENT ON COLUMN pictrepo.queue_samples.reaped IS 'jobs taken from silent workers and from ended sessions';
+COMMENT ON COLUMN pictrepo.queue_samples.wait_time IS
+	'total time that popped jobs had been due before a worker got them';
+COMMENT ON COLUMN pictrepo.queue_samples.run_time IS 'total time that workers held the jobs whose runs ended';
+COMMENT ON COLUMN pictrepo.queue_samples.waiting IS
+	'sessions that waited for a job at the time of the sample';

@@ -1,4 +1,4 @@
--- AliasRepo: the names under which content is served, and who may delete them.
+-- AliasRepo: the names under which images are served, and their delete tokens.
 
 CREATE TABLE pictrepo.aliases (
 	alias text COLLATE "C" PRIMARY KEY CHECK (octet_length(alias) BETWEEN 1 AND 255),
@@ -10,44 +10,48 @@ CREATE TABLE pictrepo.aliases (
 CREATE INDEX aliases_hash_index ON pictrepo.aliases (hash);
 CREATE INDEX aliases_created_index ON pictrepo.aliases (created_at, alias);
 
-COMMENT ON TABLE pictrepo.aliases IS 'names under which content is served';
-COMMENT ON COLUMN pictrepo.aliases.alias IS 'the name; a UUID in it is in lower case with hyphens';
-COMMENT ON COLUMN pictrepo.aliases.hash IS 'the content';
-COMMENT ON COLUMN pictrepo.aliases.delete_token IS 'secret that allows to delete the alias';
+COMMENT ON TABLE pictrepo.aliases IS 'names under which images are served';
+COMMENT ON COLUMN pictrepo.aliases.alias IS
+	'name, 1 to 255 bytes; a UUID, with or without an extension, is in lower case with hyphens';
+COMMENT ON COLUMN pictrepo.aliases.hash IS 'hash of the image';
+COMMENT ON COLUMN pictrepo.aliases.delete_token IS 'secret that a client must present to delete the alias';
 COMMENT ON COLUMN pictrepo.aliases.accessed IS
-	'when it was last served, NULL: not known; where the alias stands for a proxied url, proxies.accessed says so instead. Not indexed, so that an update touches no index';
-COMMENT ON COLUMN pictrepo.aliases.created_at IS 'when it was made';
-COMMENT ON INDEX pictrepo.aliases_hash_index IS 'the aliases of a hash';
-COMMENT ON INDEX pictrepo.aliases_created_index IS 'aliases that were made between two times';
+	'time when the alias was last served; NULL if not recorded. '
+	'For the alias of a proxied URL, proxies.accessed has the time instead. '
+	'The column has no index, which keeps its updates cheap';
+COMMENT ON COLUMN pictrepo.aliases.created_at IS 'time when the alias was created';
+COMMENT ON INDEX pictrepo.aliases_hash_index IS 'finds the aliases of a hash';
+COMMENT ON INDEX pictrepo.aliases_created_index IS 'finds aliases by the time when they were created';
 
 CREATE FUNCTION pictrepo.create_alias(alias text, delete_token text, hash bytea) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_create_alias';
 COMMENT ON FUNCTION pictrepo.create_alias(text, text, bytea) IS
-	'store an alias of a hash; false: it exists and stays as it is. '
-	'Both are 1 to 255 bytes; an alias or token that is a UUID is kept in its usual form. Error 23503: no such hash';
+	'create an alias of a hash. Returns false if the alias exists; it then stays as it is. '
+	'alias, delete_token: 1 to 255 bytes each; a UUID is stored in lower case with hyphens. '
+	'Error 23503: the hash is not stored';
 
 CREATE FUNCTION pictrepo.delete_token(alias text) RETURNS text
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_delete_token';
 COMMENT ON FUNCTION pictrepo.delete_token(text) IS
-	'the delete token of an alias; NULL: no such alias';
+	'delete token of an alias; NULL if the alias does not exist';
 
 CREATE FUNCTION pictrepo.check_delete_token(alias text, delete_token text) RETURNS bool
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_check_delete_token';
 COMMENT ON FUNCTION pictrepo.check_delete_token(text, text) IS
-	'is this the delete token of the alias? NULL: no such alias. '
-	'Compared in constant time; UUIDs are compared as such';
+	'check whether a text is the delete token of an alias. Returns NULL if the alias does not exist. '
+	'The comparison takes constant time and accepts every spelling of a UUID';
 
 CREATE FUNCTION pictrepo.hash(alias text) RETURNS bytea
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_hash';
-COMMENT ON FUNCTION pictrepo.hash(text) IS 'the hash of an alias; NULL: no such alias';
+COMMENT ON FUNCTION pictrepo.hash(text) IS 'hash of an alias; NULL if the alias does not exist';
 
 CREATE FUNCTION pictrepo.aliases_for_hash(hash bytea) RETURNS SETOF text
 	LANGUAGE C STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'pictrepo_aliases_for_hash';
 COMMENT ON FUNCTION pictrepo.aliases_for_hash(bytea) IS
-	'the aliases of a hash, in byte order. No row: it has none, or is not stored';
+	'aliases of a hash, in byte order. Returns no row if the hash has no alias or is not stored';
 
 CREATE FUNCTION pictrepo.cleanup_alias(alias text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_cleanup_alias';
 COMMENT ON FUNCTION pictrepo.cleanup_alias(text) IS
-	'remove an alias with its proxies and access time; false: no such alias. '
-	'The image stays, even without an alias: delete_alias takes it along';
+	'remove an alias with its proxies and its access time. Returns false if the alias does not exist. '
+	'The image stays, even without an alias; delete_alias also removes the image with its last alias';

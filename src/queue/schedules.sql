@@ -1,7 +1,7 @@
--- QueueRepo: jobs that are pushed again and again.
+-- QueueRepo: schedules, which push a job repeatedly.
 
--- There are few, and each run changes next_run: without an index on it, that
--- costs no index entries.
+-- Each run updates next_run.  The column has no index, because an update would
+-- then add an index entry, and the table is small.
 CREATE TABLE pictrepo.schedules (
 	name text COLLATE "C" PRIMARY KEY CHECK (octet_length(name) BETWEEN 1 AND 70),
 	queue text COLLATE "C" NOT NULL CHECK (octet_length(queue) BETWEEN 1 AND 80),
@@ -19,41 +19,51 @@ CREATE TABLE pictrepo.schedules (
 	error text,
 	CHECK ((every IS NULL) <> (cron IS NULL))
 );
-COMMENT ON TABLE pictrepo.schedules IS 'jobs that are pushed again and again';
-COMMENT ON COLUMN pictrepo.schedules.name IS 'name, 1 to 70 bytes; its jobs have the unique key schedule:<name>';
-COMMENT ON COLUMN pictrepo.schedules.queue IS 'the queue';
-COMMENT ON COLUMN pictrepo.schedules.job IS 'what to do';
-COMMENT ON COLUMN pictrepo.schedules.every IS 'time from one run to the next, 1 second to 10 years, no part of it negative; NULL: cron says when';
-COMMENT ON COLUMN pictrepo.schedules.cron IS 'when to run: minute, hour, day of month, month, day of week; NULL: every says when';
-COMMENT ON COLUMN pictrepo.schedules.time_zone IS 'by whose clocks; that of the session which scheduled it';
-COMMENT ON COLUMN pictrepo.schedules.priority IS 'priority of its jobs';
-COMMENT ON COLUMN pictrepo.schedules.retry IS 'retries of its jobs; NULL: as the queue has it';
-COMMENT ON COLUMN pictrepo.schedules.first_run IS 'where the grid of every begins';
-COMMENT ON COLUMN pictrepo.schedules.next_run IS 'when it is due; infinity: never again';
-COMMENT ON COLUMN pictrepo.schedules.last_run IS 'when a job was last pushed; NULL: not yet';
-COMMENT ON COLUMN pictrepo.schedules.error IS 'why it does not run any more; NULL: it runs';
+COMMENT ON TABLE pictrepo.schedules IS 'schedules, which push a job repeatedly';
+COMMENT ON COLUMN pictrepo.schedules.name IS
+	'name, 1 to 70 bytes; a job of the schedule has the unique key schedule:<name>';
+COMMENT ON COLUMN pictrepo.schedules.queue IS 'queue of the job';
+COMMENT ON COLUMN pictrepo.schedules.job IS 'job to push';
+COMMENT ON COLUMN pictrepo.schedules.every IS
+	'time between two runs, 1 second to 10 years, without a negative part; NULL if cron is set';
+COMMENT ON COLUMN pictrepo.schedules.cron IS
+	'times of the runs: minute, hour, day of month, month, day of week; NULL if every is set';
+COMMENT ON COLUMN pictrepo.schedules.time_zone IS
+	'time zone of the run times. schedule_job stores the time zone of its session';
+COMMENT ON COLUMN pictrepo.schedules.priority IS 'priority of the job';
+COMMENT ON COLUMN pictrepo.schedules.retry IS 'retries of the job; NULL for those of the queue';
+COMMENT ON COLUMN pictrepo.schedules.first_run IS
+	'time from which every counts: each run is a multiple of every later. Not used with cron';
+COMMENT ON COLUMN pictrepo.schedules.next_run IS
+	'time of the next run; infinity if the schedule never runs again';
+COMMENT ON COLUMN pictrepo.schedules.last_run IS 'time when a job was last pushed; NULL if none was';
+COMMENT ON COLUMN pictrepo.schedules.error IS 'reason why the schedule stopped; NULL if it runs';
 
 CREATE FUNCTION pictrepo.schedule_job(name text, queue text, job jsonb, every interval = NULL,
 	cron text = NULL, priority int = 0, retry int = NULL) RETURNS timestamptz
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_schedule_job';
 COMMENT ON FUNCTION pictrepo.schedule_job(text, text, jsonb, interval, text, int, int) IS
-	'push a job again and again, either every so often, from now on, or when the cron text says; when it runs next. '
-	'It replaces a schedule of that name, and goes by the clocks of the session''s time zone. '
-	'priority and retry are as in push. One job of a schedule is there at a time';
+	'create or replace a schedule, which pushes a job repeatedly. Returns the time of the next run. '
+	'Exactly one of every and cron must be given. '
+	'every: time between two runs, 1 second to 10 years; the first run is now. '
+	'cron: minute, hour, day of month, month and day of week of the runs, or a shorthand like @daily. '
+	'Run times use the time zone of the session. priority, retry: as in push. '
+	'A replaced schedule keeps its next run if its times stay the same. '
+	'A run pushes no job while the previous job waits or runs';
 
 CREATE FUNCTION pictrepo.unschedule_job(name text) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_unschedule_job';
 COMMENT ON FUNCTION pictrepo.unschedule_job(text) IS
-	'push it no more; a job that was pushed stays. False: no such schedule';
+	'remove a schedule. Returns false if the schedule does not exist. A job that it has pushed stays';
 
 CREATE FUNCTION pictrepo.run_schedules() RETURNS bigint
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_run_schedules';
 COMMENT ON FUNCTION pictrepo.run_schedules() IS
-	'push the jobs that are due, where the last one of their schedule is done; how many. '
-	'For any timer, where the background worker does not run';
+	'push a job for each schedule that is due, unless a job of the schedule waits or runs. '
+	'Returns the number of pushed jobs. Call it regularly if no background worker runs';
 
 CREATE FUNCTION pictrepo.next_run(cron text, after timestamptz) RETURNS timestamptz
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_next_run';
 COMMENT ON FUNCTION pictrepo.next_run(text, timestamptz) IS
-	'the first time after a given one that a cron text allows; infinity: the calendar ends first. '
-	'It goes by the clocks of the session''s time zone. Error 22023: it is not a cron text, and the detail says why';
+	'first time after a given time that matches a cron text, in the time zone of the session; infinity if '
+	'the calendar ends before. Error 22023: the cron text is invalid; the detail says why';

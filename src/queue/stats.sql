@@ -1,16 +1,19 @@
--- QueueRepo: what is seen of the queues.
+-- QueueRepo: statistics of queues.
 
 CREATE FUNCTION pictrepo.queue_counters(OUT queue text, OUT pushed bigint, OUT popped bigint,
 	OUT completed bigint, OUT failed bigint, OUT died bigint, OUT reaped bigint, OUT woken bigint,
 	OUT wait_time interval, OUT run_time interval, OUT waiting int) RETURNS SETOF record
 	LANGUAGE C STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'pictrepo_queue_counters';
 COMMENT ON FUNCTION pictrepo.queue_counters() IS
-	'what happened in each queue since the server started, and who waits; no rows without shared_preload_libraries';
+	'counters of each queue since the server started, and the number of sessions that wait. '
+	'Returns no row without shared_preload_libraries';
 
 CREATE FUNCTION pictrepo.counting() RETURNS bool
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_counting';
 COMMENT ON FUNCTION pictrepo.counting() IS
-	'whether queue_counters knows what happened, so that a queue without a row had nothing; false without shared_preload_libraries and on a standby';
+	'check whether the server keeps the counters of queue_counters. '
+	'A queue without a row there then has counted nothing. '
+	'Returns false without shared_preload_libraries and on a standby';
 
 CREATE VIEW pictrepo.queue_stats AS
 	SELECT queue,
@@ -33,22 +36,30 @@ CREATE VIEW pictrepo.queue_stats AS
 	FULL JOIN pictrepo.queues q USING (queue)
 	FULL JOIN pictrepo.queue_counters() c USING (queue)
 	CROSS JOIN (SELECT CASE WHEN pictrepo.counting() THEN 0 END AS nothing) n;
-COMMENT ON VIEW pictrepo.queue_stats IS 'each queue: what is in it now, and what happened since the server started';
-COMMENT ON COLUMN pictrepo.queue_stats.queue IS 'the queue';
-COMMENT ON COLUMN pictrepo.queue_stats.ready IS 'jobs that wait for a worker';
+COMMENT ON VIEW pictrepo.queue_stats IS
+	'queues, with their current jobs and their counters since the server started';
+COMMENT ON COLUMN pictrepo.queue_stats.queue IS 'name of the queue';
+COMMENT ON COLUMN pictrepo.queue_stats.ready IS 'due jobs that wait for a worker';
 COMMENT ON COLUMN pictrepo.queue_stats.scheduled IS 'jobs that are not due yet';
 COMMENT ON COLUMN pictrepo.queue_stats.running IS 'jobs that workers hold';
 COMMENT ON COLUMN pictrepo.queue_stats.dead IS 'jobs in dead_jobs';
-COMMENT ON COLUMN pictrepo.queue_stats.oldest_age IS 'how long the oldest ready job has been due; NULL: none is ready';
-COMMENT ON COLUMN pictrepo.queue_stats.paused IS 'true: no job is given out';
-COMMENT ON COLUMN pictrepo.queue_stats.max_running IS 'most jobs that run at once; NULL: no limit';
-COMMENT ON COLUMN pictrepo.queue_stats.pushed IS 'jobs that were pushed; NULL, as what follows, without shared_preload_libraries and on a standby';
-COMMENT ON COLUMN pictrepo.queue_stats.popped IS 'jobs that were given to workers';
+COMMENT ON COLUMN pictrepo.queue_stats.oldest_age IS
+	'time since the oldest ready job became due; NULL if no job is ready';
+COMMENT ON COLUMN pictrepo.queue_stats.paused IS 'true if workers get no jobs of the queue';
+COMMENT ON COLUMN pictrepo.queue_stats.max_running IS
+	'most jobs that run at the same time; NULL for no limit';
+COMMENT ON COLUMN pictrepo.queue_stats.pushed IS
+	'jobs pushed. '
+	'This column and the following ones are NULL without shared_preload_libraries and on a standby';
+COMMENT ON COLUMN pictrepo.queue_stats.popped IS 'jobs given to workers';
 COMMENT ON COLUMN pictrepo.queue_stats.completed IS 'jobs that ended in success';
-COMMENT ON COLUMN pictrepo.queue_stats.failed IS 'runs that ended in failure or abort';
-COMMENT ON COLUMN pictrepo.queue_stats.died IS 'jobs that went to dead_jobs';
-COMMENT ON COLUMN pictrepo.queue_stats.reaped IS 'jobs that were taken from silent workers and ended sessions';
-COMMENT ON COLUMN pictrepo.queue_stats.woken IS 'waiting sessions that were called to look';
-COMMENT ON COLUMN pictrepo.queue_stats.wait_time IS 'how long jobs were due until they were given to workers, all of popped together';
-COMMENT ON COLUMN pictrepo.queue_stats.run_time IS 'how long workers held jobs, all of completed, failed and reaped together; of a job beyond pictrepo.max_running_jobs since its last heartbeat';
-COMMENT ON COLUMN pictrepo.queue_stats.waiting IS 'sessions that wait now';
+COMMENT ON COLUMN pictrepo.queue_stats.failed IS 'runs that ended in failure or were aborted';
+COMMENT ON COLUMN pictrepo.queue_stats.died IS 'jobs moved to dead_jobs';
+COMMENT ON COLUMN pictrepo.queue_stats.reaped IS 'jobs taken from silent workers and from ended sessions';
+COMMENT ON COLUMN pictrepo.queue_stats.woken IS 'number of times that a waiting session was woken';
+COMMENT ON COLUMN pictrepo.queue_stats.wait_time IS
+	'total time that popped jobs had been due before a worker got them';
+COMMENT ON COLUMN pictrepo.queue_stats.run_time IS
+	'total time that workers held the completed, failed and reaped jobs. '
+	'A job beyond pictrepo.max_running_jobs counts from its last heartbeat';
+COMMENT ON COLUMN pictrepo.queue_stats.waiting IS 'sessions that wait for a job now';

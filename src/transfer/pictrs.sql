@@ -1,4 +1,4 @@
--- From and to the tables that pict-rs 0.5 keeps in PostgreSQL.
+-- Import from and export to the tables that pict-rs 0.5 has in PostgreSQL.
 
 CREATE TABLE pictrepo.transfers (
 	direction text COLLATE "C" NOT NULL CHECK (direction IN ('import', 'export')),
@@ -17,23 +17,23 @@ CREATE TABLE pictrepo.transfers (
 	PRIMARY KEY (direction, schema, relation)
 );
 COMMENT ON TABLE pictrepo.transfers IS
-	'how far import_pictrs and export_pictrs are, or what they did last, table by table';
+	'progress of the last import_pictrs and export_pictrs of each schema, one row per table';
 COMMENT ON COLUMN pictrepo.transfers.direction IS 'import or export';
-COMMENT ON COLUMN pictrepo.transfers.schema IS 'where pict-rs''s tables are';
-COMMENT ON COLUMN pictrepo.transfers.relation IS 'the table, by pict-rs''s name';
+COMMENT ON COLUMN pictrepo.transfers.schema IS 'schema of the tables of pict-rs';
+COMMENT ON COLUMN pictrepo.transfers.relation IS 'name of the table in pict-rs';
 COMMENT ON COLUMN pictrepo.transfers.source_rows IS
-	'rows of the table that is read, as counted at the beginning, and again at the end';
-COMMENT ON COLUMN pictrepo.transfers.rows_read IS 'rows that have been read; always stored + present + bad';
-COMMENT ON COLUMN pictrepo.transfers.stored IS 'rows that were new and are stored now';
-COMMENT ON COLUMN pictrepo.transfers.present IS 'rows whose key was there already; what was there stays as it is';
+	'rows of the table that is read, counted at the start and again at the end';
+COMMENT ON COLUMN pictrepo.transfers.rows_read IS 'rows read; equals stored + present + bad';
+COMMENT ON COLUMN pictrepo.transfers.stored IS 'rows that were stored';
+COMMENT ON COLUMN pictrepo.transfers.present IS 'rows whose key existed; the existing row stays as it is';
 COMMENT ON COLUMN pictrepo.transfers.bad IS 'rows that could not be stored; transfer_errors says why';
 COMMENT ON COLUMN pictrepo.transfers.target_rows IS
-	'rows of the table that is written, as counted at the end; NULL: not at the end';
-COMMENT ON COLUMN pictrepo.transfers.reached IS 'key of the last row that was read; NULL: none was';
-COMMENT ON COLUMN pictrepo.transfers.started IS 'when it began';
-COMMENT ON COLUMN pictrepo.transfers.updated IS 'when the last batch was committed';
+	'rows of the table that is written, counted at the end; NULL before the end';
+COMMENT ON COLUMN pictrepo.transfers.reached IS 'key of the last row read; NULL if none was';
+COMMENT ON COLUMN pictrepo.transfers.started IS 'start time';
+COMMENT ON COLUMN pictrepo.transfers.updated IS 'time of the last committed batch';
 COMMENT ON COLUMN pictrepo.transfers.finished IS
-	'when the table was done; NULL: not yet, and the next call goes on from here';
+	'time when the table was finished; NULL if it is unfinished. The next call then continues it';
 
 CREATE TABLE pictrepo.transfer_errors (
 	direction text COLLATE "C" NOT NULL,
@@ -46,32 +46,40 @@ CREATE TABLE pictrepo.transfer_errors (
 	FOREIGN KEY (direction, schema, relation) REFERENCES pictrepo.transfers ON DELETE CASCADE
 );
 COMMENT ON TABLE pictrepo.transfer_errors IS
-	'rows that the last import_pictrs or export_pictrs of a schema left where they are';
+	'rows that the last import_pictrs or export_pictrs of a schema could not store';
 COMMENT ON COLUMN pictrepo.transfer_errors.direction IS 'import or export';
-COMMENT ON COLUMN pictrepo.transfer_errors.schema IS 'where pict-rs''s tables are';
-COMMENT ON COLUMN pictrepo.transfer_errors.relation IS 'the table, by pict-rs''s name';
-COMMENT ON COLUMN pictrepo.transfer_errors.place IS 'which of the rows that were read';
-COMMENT ON COLUMN pictrepo.transfer_errors.key IS 'its key as pict-rs has it, at most 100 characters of it';
-COMMENT ON COLUMN pictrepo.transfer_errors.message IS 'what is wrong with it';
+COMMENT ON COLUMN pictrepo.transfer_errors.schema IS 'schema of the tables of pict-rs';
+COMMENT ON COLUMN pictrepo.transfer_errors.relation IS 'name of the table in pict-rs';
+COMMENT ON COLUMN pictrepo.transfer_errors.place IS 'number of the row, in reading order';
+COMMENT ON COLUMN pictrepo.transfer_errors.key IS
+	'key of the row in the form of pict-rs, at most 100 characters of it';
+COMMENT ON COLUMN pictrepo.transfer_errors.message IS 'reason why the row could not be stored';
 
 CREATE PROCEDURE pictrepo.import_pictrs(source_schema text, batch int = 10000, resume bool = true,
 	INOUT stored bigint = NULL, INOUT present bigint = NULL, INOUT bad bigint = NULL,
 	INOUT counts_agree bool = NULL)
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_import_pictrs';
 COMMENT ON PROCEDURE pictrepo.import_pictrs(text, int, bool, bigint, bigint, bigint, bool) IS
-	'take over what is in pict-rs 0.5''s tables, batch (1 to 100000) rows at a time, each committed; what is there stays. '
-	'It goes on where an unfinished one stopped (resume false: from the beginning). '
-	'Progress is in transfers and pg_stat_activity, bad rows are in transfer_errors. '
-	'counts_agree: all that is there was read and is here now. '
-	'Errors: 2D000 in a transaction block; 3F000 no such schema; 42P01, 42703, 42804 other tables than pict-rs''s; 55006 another session is at it';
+	'copy the tables of pict-rs 0.5 into pictrepo, in batches that commit one by one. '
+	'Existing rows stay as they are. batch: 1 to 100000 rows. '
+	'resume: if true, continue an unfinished import of the schema; if false, start from the beginning. '
+	'stored, present, bad: numbers of rows, as in transfers; transfer_errors lists the bad ones. '
+	'counts_agree: true if every row was read and pictrepo has no fewer rows than stored + present. '
+	'transfers and pg_stat_activity show the progress. Error 2D000: the call is in a transaction block. '
+	'Error 3F000: the schema does not exist. '
+	'Errors 42P01, 42703, 42804: the tables are not those of pict-rs. '
+	'Error 55006: another session imports from or exports to the schema';
 
 CREATE PROCEDURE pictrepo.export_pictrs(target_schema text, batch int = 10000, resume bool = true,
 	INOUT stored bigint = NULL, INOUT present bigint = NULL, INOUT bad bigint = NULL,
 	INOUT counts_agree bool = NULL)
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_export_pictrs';
 COMMENT ON PROCEDURE pictrepo.export_pictrs(text, int, bool, bigint, bigint, bigint, bool) IS
-	'write pict-rs 0.5''s tables, which are made where they are missing, batch (1 to 100000) rows at a time, each committed; what is there stays. '
-	'It goes on where an unfinished one stopped (resume false: from the beginning). '
-	'Progress is in transfers and pg_stat_activity, bad rows are in transfer_errors. '
-	'counts_agree: all that is here was read and is there now. '
-	'Errors: 2D000 in a transaction block; 42P01, 42703, 42804 other tables than pict-rs''s; 55006 another session is at it';
+	'copy pictrepo into the tables of pict-rs 0.5, in batches that commit one by one. '
+	'Missing tables are created, and existing rows stay as they are. batch: 1 to 100000 rows. '
+	'resume: if true, continue an unfinished export to the schema; if false, start from the beginning. '
+	'stored, present, bad: numbers of rows, as in transfers; transfer_errors lists the bad ones. '
+	'counts_agree: true if every row was read and the target has no fewer rows than stored + present. '
+	'transfers and pg_stat_activity show the progress. Error 2D000: the call is in a transaction block. '
+	'Errors 42P01, 42703, 42804: the tables are not those of pict-rs. '
+	'Error 55006: another session imports from or exports to the schema';
