@@ -102,11 +102,10 @@ ERRORS = {
         ("58030", "`health_check` did not read back the value that it had written."),
     "NO_DATA_FOUND":
         ("P0002", "The upload that `wait` is called for does not exist, or was claimed."),
-    "INTERNAL_ERROR":
-        ("XX000", "A bug in pictrepo: please report it."),
 }
 # Raised by the server for pictrepo; test/checks/errors compares them with what tests expect.
 SERVERS_ERRORS = {
+    "XX000": "A bug in pictrepo: please report it.",
     "22021": "A text is not valid in the encoding of the database.",
     "25006": "A function that writes is called on a standby or in a read-only transaction.",
     "42501": "The role may not call this function. Or, at CREATE EXTENSION, the schema `pictrepo` belongs to a role"
