@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "common/base64.h"
+#include "common/compat.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
 

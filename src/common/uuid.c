@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "common/compat.h"
 #include "common/guc.h"
 #include "common/uuid.h"
 

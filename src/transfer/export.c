@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "common/compat.h"
 #include "json/line_check.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"

@@ -19,6 +19,7 @@
 #include "utils/datetime.h"
 #include "utils/uuid.h"
 
+#include "common/compat.h"
 #include "common/cron.h"
 #include "common/page_slug.h"
 #include "common/uuid.h"
