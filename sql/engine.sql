@@ -141,6 +141,14 @@ RELEASE b;
 SELECT * FROM counts();
 ROLLBACK;
 SELECT * FROM counts();
+-- in a subtransaction that is released
+BEGIN;
+SELECT pictrepo.push('q', '1') IS NOT NULL AS pushed;
+SAVEPOINT a;
+SELECT cardinality(pictrepo.push_many('q', '{1,2}'));
+RELEASE a;
+SELECT * FROM counts();
+ROLLBACK;
 -- a job that moves to another queue
 UPDATE pictrepo.job_queue SET queue = 'q' WHERE queue = 'r' AND id IN (SELECT id FROM pictrepo.job_queue WHERE queue = 'r' LIMIT 4);
 SELECT * FROM counts();
