@@ -46,7 +46,7 @@ pictrepo_heartbeat(PG_FUNCTION_ARGS)
 	if (heartbeat_record(&claim))
 		PG_RETURN_BOOL(true);
 	repo_call_begin(&call, fcinfo);
-	announced = heartbeat_announce(&claim);
+	announced = heartbeat_reserve(&claim);
 	if (announced)
 		INJECT(heartbeat_announced);
 	held = statement_run_latest(&beat, args) > 0;
