@@ -88,23 +88,23 @@ row_count_of_queue(NullableDatum queue, int64 *length)
 {
 	DatabaseSlot *database = my_database_slot();
 	text	   *name = DatumGetTextPP(queue.value);
-	QueueSlot  *state;
+	QueueSlot  *slot;
 	RowCount   *row_count;
 	bool		known;
 
 	if (!row_count_usable(database) || pending_truncates(COUNTED_JOBS))
 		return false;
 	row_count = &database->row_counts[COUNTED_JOBS];
-	state = queue_slot_pin(MyDatabaseId, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), false);
+	slot = queue_slot_pin(MyDatabaseId, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), false);
 	LWLockAcquire(row_count->lock, LW_SHARED);
 	known = row_count->state == ROW_COUNT_KNOWN &&
-		(state != NULL ? !state->uncounted : pg_atomic_read_u32(&database->overflowed) == 0);
-	*length = state != NULL ? (int64) pg_atomic_read_u64(&state->length) : 0;
+		(slot != NULL ? !slot->uncounted : pg_atomic_read_u32(&database->overflowed) == 0);
+	*length = slot != NULL ? (int64) pg_atomic_read_u64(&slot->length) : 0;
 	LWLockRelease(row_count->lock);
-	if (state != NULL)
+	if (slot != NULL)
 	{
-		*length = Max(*length + pending_get_length(state), 0);
-		queue_slot_unpin(state);
+		*length = Max(*length + pending_get_length(slot), 0);
+		queue_slot_unpin(slot);
 	}
 	return known;
 }
