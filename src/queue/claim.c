@@ -1,10 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * claim.c
- *		QueueRepo: claiming jobs.
+ *		QueueRepo: claiming the ready jobs of a queue.
  *
- * A claim is an UPDATE that skips the rows that others have locked.  It begins at
- * the low-water marks of its queue, see shmem/low_water_mark.c.
+ * A claim is an UPDATE of ready jobs that skips rows which other sessions have
+ * locked.  Jobs of a higher priority come first, then those with an earlier run_at.
+ *
+ * Usually a pop claims jobs from the low-water marks of its queue on, one priority
+ * after the other (shmem/low_water_mark.c).  If it finds none there, or cannot use
+ * the marks, it scans the whole queue for the first job of each priority.  This
+ * full scan sets the marks anew, and the pop claims from them.  If the queue has
+ * more priorities than marks, or no slot in shared memory, one statement claims
+ * jobs of every priority without marks.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,8 +35,8 @@
 #include "xact/heartbeat.h"
 #include "xact/pending.h"
 
-/* without a worker: how often the pops of a queue look for silent workers */
-#define REAP_PAUSE USECS_PER_SEC
+/* without a background worker, the pops of a queue reap this often, at most */
+#define REAP_INTERVAL USECS_PER_SEC
 
 #define CLAIM \
 	"UPDATE pictrepo.job_queue j SET status = 'running', worker = $2, heartbeat = $3," \
@@ -37,10 +44,10 @@
 #define CLAIMED " RETURNING j.id, j.job, j.attempt, j.queue_time, j.priority, j.run_at, j.returned_at"
 
 /*
- * Only jobs that are due, by priority.  Stepping from one priority to the next
- * lower one keeps jobs of a high priority that are not due yet from being
- * waded through.  Going through an array keeps the planner, which cannot know
- * how few jobs are wanted, from joining with the whole table.
+ * Claims due jobs of every priority, without marks.  The recursive query steps
+ * from one priority to the next lower one.  So it does not read jobs of a high
+ * priority that are not due yet.  The planner cannot know how few jobs the LIMIT
+ * allows: the array keeps it from joining with the whole table.
  */
 STATEMENT(claim_anywhere, STMT_READ_WRITE,
 		  "WITH RECURSIVE level (priority) AS ("
@@ -65,12 +72,13 @@ STATEMENT(claim_anywhere, STMT_READ_WRITE,
 	" AND (r.run_at, r.id) >= ($7, $8) AND r.run_at <= $3" \
 	" ORDER BY r.run_at, r.id LIMIT $4 FOR UPDATE SKIP LOCKED))"
 
-/* Of one priority, behind the cursor's bound */
+/* Claims due jobs of one priority, from its low-water mark on */
 STATEMENT(claim_level, STMT_READ_WRITE,
 		  "WITH claimed AS (" CLAIM READY_FROM_BOUND CLAIMED ")"
 		  " SELECT * FROM claimed ORDER BY run_at, id",
 		  TEXTOID, UUIDOID, TIMESTAMPTZOID, INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, UUIDOID);
 
+/* The same for one job, which needs no order */
 STATEMENT(claim_one, STMT_READ_WRITE,
 		  CLAIM READY_FROM_BOUND CLAIMED,
 		  TEXTOID, UUIDOID, TIMESTAMPTZOID, INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, UUIDOID);
@@ -86,9 +94,9 @@ claimed_position(uint64 row)
 	return position;
 }
 
-/* For how long, in us, nobody had the job though it was there and due. */
+/* How long the job has been ready before this claim, in us. */
 static int64
-claimed_wait(const PopCall *pop, uint64 row)
+wait_time(const PopCall *pop, uint64 row)
 {
 	TimestampTz pushed = DatumGetTimestampTz(result_value(row, 4).value);
 	TimestampTz due = DatumGetTimestampTz(result_value(row, 6).value);
@@ -100,16 +108,16 @@ claimed_wait(const PopCall *pop, uint64 row)
 	return TIMESTAMP_NOT_FINITE(since) ? 0 : Max(pop->now - since, 0);
 }
 
-/* The last statement's rows are claimed: tell shared memory, and whoever asked. */
+/* The last statement has claimed jobs: record the claims, and take the rows. */
 static void
-take_claimed(PopCall *pop)
+take_claims(PopCall *pop)
 {
 	Claim		claim = {.worker = *DatumGetUUIDP(pop->worker.value)};
 
 	if (SPI_processed == 0)
 		return;
 	INJECT(claim_locked);
-	for (uint64 i = 0; i < SPI_processed && pop->state != NULL; i++)
+	for (uint64 i = 0; i < SPI_processed && pop->slot != NULL; i++)
 	{
 		JobPosition position = claimed_position(i);
 
@@ -117,15 +125,20 @@ take_claimed(PopCall *pop)
 		claim.attempt = DatumGetInt32(result_value(i, 3).value);
 		claim.queue = queue_name_hash(DatumGetTextPP(pop->queue.value));
 		heartbeat_claim(&claim);
-		pending_claim(pop->state, &position, 1);
-		pending_counter(pop->state, COUNTER_WAIT_TIME, claimed_wait(pop, i));
+		pending_claim(pop->slot, &position, 1);
+		pending_counter(pop->slot, COUNTER_WAIT_TIME, wait_time(pop, i));
 	}
 	pop->claimed += SPI_processed;
 	pop->take(pop);
 	INJECT(claim_noted);
 }
 
-/* Claim jobs of one priority, and raise the bound behind them. */
+/*
+ * Claim jobs of one priority, and raise its bound to the last of them.  With fewer
+ * jobs than there is room for, no due job is left, and the bound rises to now.
+ * Jobs that another session has locked are before the bound then.  If that session
+ * rolls back, it lowers the bound again.
+ */
 static void
 claim_from_bound(PopCall *pop, const LowWaterMarkView *view, const JobPosition *bound, int room)
 {
@@ -140,7 +153,7 @@ claim_from_bound(PopCall *pop, const LowWaterMarkView *view, const JobPosition *
 										not_null(UUIDPGetDatum(&bound->id))));
 	if (claimed == room)
 		reached = claimed_position(claimed - 1);
-	take_claimed(pop);
+	take_claims(pop);
 	low_water_mark_raise(view, &reached);
 }
 
@@ -155,7 +168,7 @@ claim_from_bounds(PopCall *pop, const LowWaterMarkView *view, int room)
 	}
 }
 
-/* All priorities that the queue has, with the first job of each */
+/* Every priority that the queue has, with its first job */
 STATEMENT(levels_of_queue, STMT_READ_WRITE,
 		  "WITH RECURSIVE level AS ("
 		  "(SELECT priority, run_at, id FROM pictrepo.job_queue"
@@ -167,11 +180,11 @@ STATEMENT(levels_of_queue, STMT_READ_WRITE,
 		  " SELECT * FROM level LIMIT $2",
 		  TEXTOID, INT4OID);
 
-/* Find out where the first jobs are. */
+/* Set the bounds of the view, and of the queue, to the first job of each priority. */
 static void
-scan_all_levels(PopCall *pop, LowWaterMarkView *view)
+full_scan(PopCall *pop, LowWaterMarkView *view)
 {
-	full_scan_begin(view, pop->state);
+	full_scan_begin(view, pop->slot);
 	statement_run_latest(&levels_of_queue,
 						 ARGS(pop->queue, not_null(Int32GetDatum(LOW_WATER_MARK_LEVELS + 1))));
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -187,19 +200,22 @@ scan_all_levels(PopCall *pop, LowWaterMarkView *view)
 	full_scan_end(view);
 }
 
-/* Claim up to so many jobs that are due, wherever they are. */
+/*
+ * Claim up to so many due jobs.  The low-water marks do not know of jobs that this
+ * transaction has made ready, so the pop adds their bounds.
+ */
 static void
 claim_due_jobs(PopCall *pop, int room, LowWaterMarkView *view)
 {
-	if (low_water_marks_read(view, pop->state) && pending_add_ready_bounds(&view->bounds, pop->state))
+	if (low_water_marks_read(view, pop->slot) && pending_add_ready_bounds(&view->bounds, pop->slot))
 	{
 		claim_from_bounds(pop, view, room);
 		if (pop->claimed > 0)
 			return;
 	}
 	view->bounds.complete = false;
-	if (pop->state != NULL && guc_cursor_mode != LOW_WATER_MARKS_OFF)
-		scan_all_levels(pop, view);
+	if (pop->slot != NULL && guc_cursor_mode != LOW_WATER_MARKS_OFF)
+		full_scan(pop, view);
 	if (view->bounds.complete)
 		claim_from_bounds(pop, view, room);
 	else
@@ -207,7 +223,7 @@ claim_due_jobs(PopCall *pop, int room, LowWaterMarkView *view)
 		statement_run_latest(&claim_anywhere,
 							 ARGS(pop->queue, pop->worker, not_null(TimestampTzGetDatum(pop->now)),
 								  not_null(Int32GetDatum(room)), pop->session));
-		take_claimed(pop);
+		take_claims(pop);
 	}
 }
 
@@ -224,8 +240,9 @@ STATEMENT(next_due_of_queue, STMT_READ_WRITE,
 		  " WHERE queue = $1 AND status = 'new' AND run_at > $2",
 		  TEXTOID, TIMESTAMPTZOID);
 
+/* The statement gives the time at which the next job is due. */
 static void
-expect_next(PopCall *pop, SqlStatement *statement, int priority)
+expect_due_job(PopCall *pop, SqlStatement *statement, int priority)
 {
 	NullableDatum due = NULL_ARG;
 
@@ -234,63 +251,66 @@ expect_next(PopCall *pop, SqlStatement *statement, int priority)
 								  not_null(Int32GetDatum(priority)))) > 0)
 		due = result_value(0, 1);
 	if (!due.isnull)
-		wait_queue_expect_due(pop->state, DatumGetTimestampTz(due.value));
+		wait_queue_expect_due(pop->slot, DatumGetTimestampTz(due.value));
 }
 
-/* Before waiting: somebody in line has to look when the next job is due. */
+/* Before waiting: a session in the wait queue must check when the next job is due. */
 static void
 expect_due_jobs(PopCall *pop, const LowWaterMarkView *view)
 {
 	if (!view->bounds.complete)
-		expect_next(pop, &next_due_of_queue, 0);
+		expect_due_job(pop, &next_due_of_queue, 0);
 	for (int i = 0; i < view->bounds.levels && view->bounds.complete; i++)
-		expect_next(pop, &next_due_of_level, view->bounds.first[i].priority);
+		expect_due_job(pop, &next_due_of_level, view->bounds.first[i].priority);
 }
 
-/* ----- the whole of it ----- */
+/* ----- the whole claim ----- */
 
-/* Without a worker, the pops look for those that went silent. */
+/* Without a healthy background worker, pops take jobs away from silent workers. */
 static void
-reap_if_nobody_does(PopCall *pop)
+reap_without_worker(PopCall *pop)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	bool		now_is_the_time = true;
+	bool		is_due = true;
 
-	if (pop->state != NULL && worker_healthy(my_database_slot()))
+	if (pop->slot != NULL && worker_healthy(my_database_slot()))
 		return;
-	if (pop->state != NULL)
+	if (pop->slot != NULL)
 	{
-		LWLockAcquire(&pop->state->lock, LW_EXCLUSIVE);
-		now_is_the_time = now - pop->state->last_reap >= Min(REAP_PAUSE, guc_heartbeat_timeout * INT64CONST(1000) / 4);
-		if (now_is_the_time)
-			pop->state->last_reap = now;
-		LWLockRelease(&pop->state->lock);
+		LWLockAcquire(&pop->slot->lock, LW_EXCLUSIVE);
+		is_due = now - pop->slot->last_reap >= Min(REAP_INTERVAL, guc_heartbeat_timeout * INT64CONST(1000) / 4);
+		if (is_due)
+			pop->slot->last_reap = now;
+		LWLockRelease(&pop->slot->lock);
 	}
-	if (!now_is_the_time)
+	if (!is_due)
 		return;
 	reap_silent_workers(pop->queue);
 	reap_ended_sessions(pop->queue);
 }
 
-/* Claim what is wanted, within a call; how many. */
+/*
+ * Claim up to pop->wanted jobs, between repo_call_begin and repo_call_end.  Returns
+ * their number.
+ */
 uint64
 claim_jobs(PopCall *pop)
 {
 	LowWaterMarkView view = {0};
 	int			room;
 
-	pop->state = pending_queue(DatumGetTextPP(pop->queue.value));
+	pop->slot = pending_queue(DatumGetTextPP(pop->queue.value));
 	pop->claimed = 0;
-	reap_if_nobody_does(pop);
+	reap_without_worker(pop);
 	async_commit_begin_write();
-	room = queue_room(pop->queue, pop->state, pop->wanted, &pop->has_turn);
+	room = queue_room(pop->queue, pop->slot, pop->wanted, &pop->has_turn);
 	pop->now = GetCurrentTimestamp();
 	if (room > 0)
 		claim_due_jobs(pop, room, &view);
 	async_commit_end_write();
 	if (pop->has_turn && pop->claimed == 0)
 		queue_turn_release(pop->queue);
-	if (pop->claimed == 0 && pop->waits && room > 0 && pop->state != NULL)
+	if (pop->claimed == 0 && pop->waits && room > 0 && pop->slot != NULL)
 		expect_due_jobs(pop, &view);
 	return pop->claimed;
 }

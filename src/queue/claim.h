@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * claim.h
- *		Claiming jobs.
+ *		Claiming the ready jobs of a queue.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,23 +12,27 @@
 
 #include "shmem/shmem.h"
 
-/* columns that a pop gives away, of those that a claim returns */
+/* the columns that a pop returns: the first ones of those that a claim returns */
 #define POP_COLUMNS 4
 
 typedef struct PopCall
 {
 	NullableDatum queue;
 	NullableDatum worker;
-	NullableDatum session;		/* the claim ends with it */
-	int			wanted;
-	bool		waits;
+	NullableDatum session;		/* the claim ends with this session; NULL: it
+								 * does not */
+	int			wanted;			/* claim so many jobs at most */
+	bool		waits;			/* it will wait if no job is ready */
 	FunctionCallInfo fcinfo;
-	void		(*take) (struct PopCall *pop);	/* the rows of a claim */
+	void		(*take) (struct PopCall *pop);	/* takes the claimed rows from
+												 * the last statement */
 	NullableDatum row[POP_COLUMNS]; /* for take_row */
+
+	/* claim_jobs sets these */
 	uint64		claimed;
-	QueueSlot  *state;			/* NULL: not in shared memory */
-	bool		has_turn;		/* of a queue with a limit */
-	TimestampTz now;			/* jobs are due */
+	QueueSlot  *slot;			/* NULL: not in shared memory */
+	bool		has_turn;		/* see queue_room */
+	TimestampTz now;			/* a job is due if its run_at is not later */
 } PopCall;
 
 extern uint64 claim_jobs(PopCall *pop);

@@ -3,6 +3,10 @@
  * job_heartbeat.c
  *		QueueRepo: heartbeats of running jobs.
  *
+ * A heartbeat goes to shared memory if the claim has an active entry there.
+ * Otherwise it updates the job's row.  xact/heartbeat.c says why it reserves an
+ * entry first, and what resuming means.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -17,7 +21,7 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_heartbeat);
 
-STATEMENT(beat, STMT_READ_WRITE,
+STATEMENT(update_heartbeat, STMT_READ_WRITE,
 		  "UPDATE pictrepo.job_queue SET heartbeat = clock_timestamp()"
 		  " WHERE id = $3 AND queue = $1 AND worker = $2 AND status <> 'new' RETURNING attempt",
 		  TEXTOID, UUIDOID, UUIDOID);
@@ -25,8 +29,8 @@ STATEMENT(beat, STMT_READ_WRITE,
 /*
  * heartbeat(queue text, worker uuid, job_id uuid) -> bool
  *
- * The worker is alive and at the job; false: it no longer holds it.  22004,
- * 22023, 22001.
+ * Say that the worker is alive and still runs the job.  worker NULL:
+ * session_worker().  Returns false if the worker no longer holds the job.
  */
 Datum
 pictrepo_heartbeat(PG_FUNCTION_ARGS)
@@ -40,19 +44,19 @@ pictrepo_heartbeat(PG_FUNCTION_ARGS)
 		.queue = queue_name_hash(DatumGetTextPP(args[0].value))
 	};
 	RepoCall	call;
-	bool		announced;
+	bool		reserved;
 	bool		held;
 
 	if (heartbeat_record(&claim))
 		PG_RETURN_BOOL(true);
 	repo_call_begin(&call, fcinfo);
-	announced = heartbeat_announce(&claim);
-	if (announced)
+	reserved = heartbeat_reserve(&claim);
+	if (reserved)
 		INJECT(heartbeat_announced);
-	held = statement_run_latest(&beat, args) > 0;
+	held = statement_run_latest(&update_heartbeat, args) > 0;
 	if (held)
 		claim.attempt = DatumGetInt32(result_value(0, 1).value);
-	if (announced)
+	if (reserved)
 		heartbeat_settle(&claim, held);
 	else if (held)
 		heartbeat_resume(&claim);
@@ -65,7 +69,7 @@ PG_FUNCTION_INFO_V1(pictrepo_pulse);
 /*
  * pulse(job_id uuid) -> timestamptz
  *
- * The last heartbeat in shared memory; NULL: there is none.  22004.
+ * The last heartbeat that shared memory has for the job, or NULL.
  */
 Datum
 pictrepo_pulse(PG_FUNCTION_ARGS)

@@ -1,7 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * pop.c
- *		QueueRepo: giving jobs to workers.
+ *		QueueRepo: functions that give jobs to workers.
+ *
+ * Function pop can wait within its transaction, which then holds a snapshot.
+ * Procedure pop_wait commits before it sleeps, and checks in a new transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,7 +30,7 @@
 #include "sqlfunc/statement.h"
 #include "xact/pending.h"
 
-/* Give the claimed rows to the caller of a set-returning function. */
+/* Add the claimed rows to the result of a set-returning function. */
 static void
 take_rows(PopCall *pop)
 {
@@ -41,7 +44,7 @@ take_rows(PopCall *pop)
 	}
 }
 
-/* Keep the one row that is wanted. */
+/* Keep the one claimed row in the call. */
 static void
 take_row(PopCall *pop)
 {
@@ -51,30 +54,30 @@ take_row(PopCall *pop)
 
 /* ----- claims that end with their session ----- */
 
-/* The session is gone: its jobs can be given to others. */
+/* The session has ended: ask the worker to take its jobs away. */
 static void
 request_session_reap(int code, Datum database)
 {
 	worker_request((DatabaseSlot *) DatumGetPointer(database), WORKER_REQ_SESSIONS);
 }
 
-/* This session, as log_line_prefix writes it with %c. */
+/* The name of this session, as log_line_prefix writes it with %c. */
 static NullableDatum
 this_session(void)
 {
-	static bool told = false;
+	static bool registered = false;
 
-	if (!told && my_database_slot() != NULL)
+	if (!registered && my_database_slot() != NULL)
 	{
-		/* when it no longer shows among the sessions */
+		/* late enough: pg_stat_activity does not show the session any more */
 		on_proc_exit(request_session_reap, PointerGetDatum(my_database_slot()));
-		told = true;
+		registered = true;
 	}
 	return not_null(CStringGetTextDatum(psprintf("%lx.%x", (long) MyStartTime, MyProcPid)));
 }
 
 static bool
-look_for_jobs(void *pop, TimestampTz *again)
+check_for_jobs(void *pop, TimestampTz *again)
 {
 	return claim_jobs(pop) > 0;
 }
@@ -85,9 +88,9 @@ PG_FUNCTION_INFO_V1(pictrepo_pop);
  * pop(queue text, worker uuid, max_jobs int, wait interval, bind bool)
  *		-> setof (id uuid, job jsonb, attempt int, queue_time timestamptz)
  *
- * Claim up to max_jobs (1 to 10000) jobs that are due.  When there is none,
- * wait that long for one.  worker NULL: session_worker().  bind: when this
- * session ends, they go to somebody else at once.  22004, 22023, 22001.
+ * Claim up to max_jobs (1 to 10000) due jobs, and return them.  If no job is due,
+ * wait so long for one.  worker NULL: session_worker().  bind: when this session
+ * ends, the jobs are ready again at once.
  */
 Datum
 pictrepo_pop(PG_FUNCTION_ARGS)
@@ -111,7 +114,7 @@ pictrepo_pop(PG_FUNCTION_ARGS)
 	rows_begin(fcinfo);
 	repo_call_begin(&call, fcinfo);
 	spec.queue = pending_queue(DatumGetTextPP(pop.queue.value));
-	(void) wait_until(&spec, look_for_jobs, &pop);
+	(void) wait_until(&spec, check_for_jobs, &pop);
 	repo_call_end(&call);
 	PG_RETURN_NULL();
 }
@@ -122,8 +125,9 @@ PG_FUNCTION_INFO_V1(pictrepo_complete_and_pop);
  * complete_and_pop(queue text, worker uuid, job_id uuid, result text, error text)
  *		-> (outcome text, id uuid, job jsonb, attempt int, queue_time timestamptz)
  *
- * complete_job, then pop of one job, in one step.  id is NULL when no job is
- * ready.  22004, 22023, 22001.
+ * End a job as complete_job does, then claim one job as pop does without waiting.
+ * Returns the outcome of the first job, and the columns of the second one.  These
+ * are NULL if no job is due.
  */
 Datum
 pictrepo_complete_and_pop(PG_FUNCTION_ARGS)
@@ -156,11 +160,11 @@ pictrepo_complete_and_pop(PG_FUNCTION_ARGS)
 typedef struct PopWaitCall
 {
 	PopCall		pop;
-	MemoryContext memory;		/* outlives the transactions */
+	MemoryContext memory;		/* survives the commits */
 } PopWaitCall;
 
 static bool
-look_in_transaction(void *what, TimestampTz *again)
+check_in_transaction(void *what, TimestampTz *again)
 {
 	PopWaitCall *wait = what;
 	RepoCall	call;
@@ -169,8 +173,8 @@ look_in_transaction(void *what, TimestampTz *again)
 	MemoryContextSwitchTo(wait->memory);
 
 	/*
-	 * the extension may be another one by now, whose jobs this function does
-	 * not know
+	 * While the session slept, another one may have dropped the extension or
+	 * created it anew.
 	 */
 	AcceptInvalidationMessages();
 	repo_call_begin(&call, wait->pop.fcinfo);
@@ -179,9 +183,9 @@ look_in_transaction(void *what, TimestampTz *again)
 	return found;
 }
 
-/* End the transaction, so that nothing is held while this backend sleeps. */
+/* Commit, so that the session holds no lock and no snapshot while it sleeps. */
 static void
-let_go(void)
+commit_before_sleep(void)
 {
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	SPI_commit();
@@ -198,7 +202,7 @@ refuse_transaction_block(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 				errmsg("pop_wait cannot be called in a transaction block"),
-				errhint("Call it on its own, or use pop with wait."));
+				errhint("Call pop_wait outside transaction blocks and functions, or call pop with the argument wait."));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_pop_wait);
@@ -207,9 +211,10 @@ PG_FUNCTION_INFO_V1(pictrepo_pop_wait);
  * pop_wait(queue text, worker uuid, timeout interval,
  *			INOUT id uuid, INOUT job jsonb, INOUT attempt int, INOUT queue_time timestamptz)
  *
- * Claim one job; while there is none, wait for it without a transaction.  The
- * last four are NULL when the time is up.  worker NULL: session_worker().
- * 22004, 22023, 22001, 2D000 in a transaction block, 25006 on a standby.
+ * Claim one due job.  If no job is due, wait for one until the timeout, without a
+ * transaction.  The INOUT parameters return the job; NULL: the time is up.
+ * worker NULL: session_worker().  Error 2D000 in a transaction block or a
+ * function, 25006 on a standby.
  */
 Datum
 pictrepo_pop_wait(PG_FUNCTION_ARGS)
@@ -230,14 +235,14 @@ pictrepo_pop_wait(PG_FUNCTION_ARGS)
 		.what = WAIT_FOR_JOB,
 		.microseconds = duration_argument(fcinfo, 2),
 		.name = wait.pop.queue,
-		.before_sleep = let_go
+		.before_sleep = commit_before_sleep
 	};
 
 	PreventCommandDuringRecovery("pictrepo.pop_wait()");
 	refuse_transaction_block(fcinfo);
 	wait.pop.waits = spec.microseconds > 0;
 	spec.queue = pending_queue(DatumGetTextPP(wait.pop.queue.value));
-	(void) wait_until(&spec, look_in_transaction, &wait);
+	(void) wait_until(&spec, check_in_transaction, &wait);
 	EnsurePortalSnapshotExists();
 	return form_row(fcinfo, wait.pop.row);
 }

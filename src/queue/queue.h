@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue.h
- *		What the parts of the queue share.
+ *		Functions that the files of the queue share.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,17 +12,20 @@
 
 #include "shmem/shmem.h"
 
-/* what a queue does that was not told otherwise; literals for SQL */
+/* for queues without a configuration, as literals for SQL */
 #define DEFAULT_RETRIES "5"
 #define DEFAULT_BACKOFF "'1 second'"
 #define DEFAULT_BACKOFF_MAX "'5 minutes'"
 
-/* push.c: queue id job unique_key queue_time run_at priority retry upload; see push */
+/*
+ * push.c.  Arguments: queue, id, job, unique_key, queue_time, run_at, priority,
+ * retry, upload, as in push.
+ */
 extern bool push_job(const NullableDatum *args);
 
 /* queue_config.c */
 extern bool queue_is_unconfigured(NullableDatum queue);
-extern int	queue_room(NullableDatum queue, QueueSlot *state, int wanted, bool *has_turn);
+extern int	queue_room(NullableDatum queue, QueueSlot *slot, int wanted, bool *has_turn);
 extern void queue_turn_release(NullableDatum queue);
 
 /* reap.c */

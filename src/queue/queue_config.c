@@ -1,10 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * queue_config.c
- *		QueueRepo: how a queue is configured, and how many jobs it may give out.
+ *		QueueRepo: the configuration of a queue, and how many jobs it may give out.
  *
- * What is remembered of a queue in shared memory only says that it has no
- * configuration; what a configuration says is read from its row each time.
+ * A queue with a configuration has a row in queues.  Most queues have none, and
+ * should not pay for looking it up at each push and pop.  So the slot of a queue in
+ * shared memory caches whether it has a row.  The values in the row are not
+ * cached: each pop reads them.
+ *
+ * A commit that changes the row marks the cached answer as unknown, and raises
+ * config_version.  A session that has read queues caches its answer only if the
+ * version is the same as before it read.
+ *
+ * The slot also says whether the queue may have a limit.  The end of a job
+ * wakes a waiter only then.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,74 +42,84 @@ STATEMENT(room_left, STMT_READ_ONLY,
 		  " FROM pictrepo.queues q WHERE q.queue = $1",
 		  TEXTOID);
 
-/* Is it known that nothing is set for the queue? */
+/*
+ * Does the cache say that the queue has no row?  If not, *version is the version to
+ * cache an answer with.  While prepared transactions exist, the cache is not used:
+ * they change rows without raising the version.
+ */
 static bool
-is_known_unconfigured(QueueSlot *state, uint64 *version)
+is_cached_unconfigured(QueueSlot *slot, uint64 *version)
 {
 	bool		unconfigured;
 
-	if (state == NULL || pg_atomic_read_u32(&my_database_slot()->prepared) != 0)
+	if (slot == NULL || pg_atomic_read_u32(&my_database_slot()->prepared) != 0)
 		return false;
-	LWLockAcquire(&state->lock, LW_EXCLUSIVE);
-	unconfigured = state->config_known && !state->configured;
-	*version = state->config_version;
-	LWLockRelease(&state->lock);
+	LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
+	unconfigured = slot->config_known && !slot->configured;
+	*version = slot->config_version;
+	LWLockRelease(&slot->lock);
 	return unconfigured;
 }
 
-/* A limit must be known before it is used, so that ends of jobs call waiters. */
+/*
+ * The caller is about to apply the limit that it has read, even if the row has
+ * changed since.  So ends of jobs must wake waiters from now on.  Without a limit,
+ * waking them costs time and does no harm.
+ */
 static void
-remember_configuration(QueueSlot *state, uint64 version, bool configured, bool limited)
+cache_configuration(QueueSlot *slot, uint64 version, bool configured, bool limited)
 {
-	if (state == NULL)
+	if (slot == NULL)
 		return;
-	LWLockAcquire(&state->lock, LW_EXCLUSIVE);
+	LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
 	if (limited)
-		state->limited = true;
-	if (state->config_version == version)
+		slot->limited = true;
+	if (slot->config_version == version)
 	{
-		state->config_known = true;
-		state->configured = configured;
-		state->limited = limited;
+		slot->config_known = true;
+		slot->configured = configured;
+		slot->limited = limited;
 	}
-	LWLockRelease(&state->lock);
+	LWLockRelease(&slot->lock);
 }
 
 /*
- * Does the queue have no row in queues?  If it has one, that is the last
- * statement's result.
+ * Read the row of the queue in queues: it becomes the last statement's result.
+ * False: the queue has no row.
  *
- * What is remembered holds for all sessions.  So it is the latest that has
- * been committed, not what an old snapshot shows, and nothing where this
- * transaction has settings of its own.
+ * The cache is for every session.  So what goes into it is the latest committed
+ * row, not the row of an older snapshot, nor one that this transaction has changed.
  */
 static bool
-look_for_configuration(NullableDatum queue, QueueSlot *state)
+read_configuration(NullableDatum queue, QueueSlot *slot)
 {
-	bool		own = state != NULL && pending_changes_config(state);
+	bool		changed_here = slot != NULL && pending_changes_config(slot);
 	uint64		version = 0;
 	bool		configured;
 
-	if (!own && is_known_unconfigured(state, &version))
-		return true;
+	if (!changed_here && is_cached_unconfigured(slot, &version))
+		return false;
 	configured = statement_run_latest(&limits_of_queue, &queue) > 0;
-	if (!own)
-		remember_configuration(state, version, configured,
-							   configured && !result_value(0, 2).isnull);
-	return !configured;
+	if (!changed_here)
+		cache_configuration(slot, version, configured,
+							configured && !result_value(0, 2).isnull);
+	return configured;
 }
 
-/* Is nothing set for it?  False where finding out would not pay. */
+/*
+ * Does the queue have no row in queues?  Without a slot, the answer is false:
+ * the caller's statement reads queues then, instead of two statements.
+ */
 bool
 queue_is_unconfigured(NullableDatum queue)
 {
-	QueueSlot  *state = pending_queue(DatumGetTextPP(queue.value));
+	QueueSlot  *slot = pending_queue(DatumGetTextPP(queue.value));
 
-	return state != NULL && look_for_configuration(queue, state);
+	return slot != NULL && !read_configuration(queue, slot);
 }
 
 static LOCKTAG
-turn_of_queue(NullableDatum queue)
+queue_turn_tag(NullableDatum queue)
 {
 	uint64		hash = queue_name_hash(DatumGetTextPP(queue.value));
 	LOCKTAG		tag;
@@ -110,13 +129,15 @@ turn_of_queue(NullableDatum queue)
 }
 
 /*
- * Pops of a queue with a limit take turns until their transactions end, so
- * that they see each other's claims, whatever their isolation level.
+ * A pop of a queue with a limit locks the queue against other pops until its
+ * transaction ends.  So each pop counts the running jobs after the claims of the
+ * one before have become visible.  statement_run_latest sees them at any isolation
+ * level.
  */
 static int
 room_under_limit(NullableDatum queue, int wanted)
 {
-	LOCKTAG		turn = turn_of_queue(queue);
+	LOCKTAG		turn = queue_turn_tag(queue);
 	NullableDatum room = NULL_ARG;
 
 	(void) LockAcquire(&turn, ExclusiveLock, false, false);
@@ -125,24 +146,25 @@ room_under_limit(NullableDatum queue, int wanted)
 	return room.isnull ? wanted : Min(wanted, DatumGetInt64(room.value));
 }
 
-/* Who claimed nothing is in nobody's way, above all while waiting. */
+/* A pop that has claimed nothing lets other pops go on, as it may wait for long. */
 void
 queue_turn_release(NullableDatum queue)
 {
-	LOCKTAG		turn = turn_of_queue(queue);
+	LOCKTAG		turn = queue_turn_tag(queue);
 
 	LockRelease(&turn, ExclusiveLock, false);
 }
 
 /*
- * How many of the wanted jobs may be given out now.  has_turn: the queue has a
- * limit, and others wait for this transaction to end, or for queue_turn_release.
+ * How many of the wanted jobs the queue may give out now: none while it is
+ * paused, and at most what its limit leaves.  *has_turn: the queue has a limit, and
+ * other pops wait until this transaction ends or calls queue_turn_release.
  */
 int
-queue_room(NullableDatum queue, QueueSlot *state, int wanted, bool *has_turn)
+queue_room(NullableDatum queue, QueueSlot *slot, int wanted, bool *has_turn)
 {
 	*has_turn = false;
-	if (look_for_configuration(queue, state))
+	if (!read_configuration(queue, slot))
 		return wanted;
 	if (DatumGetBool(result_value(0, 1).value))
 		return 0;
@@ -162,12 +184,12 @@ STATEMENT(upsert_queue, STMT_READ_WRITE,
 		  " max_running = nullif(coalesce($5, q.max_running), -1), paused = coalesce($6, q.paused)",
 		  TEXTOID, INT4OID, INTERVALOID, INTERVALOID, INT4OID, BOOLOID);
 
-/* A pause before a retry, or NULL for the one that is set. */
+/* A pause before a retry; NULL: it stays as it is. */
 static NullableDatum
 backoff_argument(FunctionCallInfo fcinfo, int n)
 {
 	if (!PG_ARGISNULL(n) && duration_argument(fcinfo, n) > 30 * USECS_PER_DAY)
-		bad_argument(fcinfo, n, "It is longer than 30 days.", NULL);
+		bad_argument(fcinfo, n, "The pause is longer than 30 days.", NULL);
 	return fcinfo->args[n];
 }
 
@@ -175,8 +197,10 @@ backoff_argument(FunctionCallInfo fcinfo, int n)
  * configure_queue(queue text, retries int, backoff interval,
  *				   backoff_max interval, max_running int, paused bool) -> void
  *
- * Set what the queue does; NULL leaves it.  Pauses are 0 to 30 days;
- * max_running -1: no limit.  22004, 22023, 22001.
+ * Configure the queue.  An argument that is NULL leaves its setting as it is.
+ * retries: 0 to RETRIES_MAX.  backoff: the pause before the first retry, doubled
+ * for each further one up to backoff_max; both 0 to 30 days.  max_running: running
+ * jobs at most, -1: no limit.
  */
 Datum
 pictrepo_configure_queue(PG_FUNCTION_ARGS)
@@ -205,7 +229,7 @@ PG_FUNCTION_INFO_V1(pictrepo_pause_queue);
 /*
  * pause_queue(queue text) -> bool
  *
- * Give out no more jobs; false: it was paused.  22004, 22023, 22001.
+ * Give out no jobs of the queue any more.  Returns false if it was paused already.
  */
 Datum
 pictrepo_pause_queue(PG_FUNCTION_ARGS)
@@ -219,7 +243,7 @@ PG_FUNCTION_INFO_V1(pictrepo_resume_queue);
 /*
  * resume_queue(queue text) -> bool
  *
- * Give out jobs again; false: it was not paused.  22004, 22023, 22001.
+ * Give out jobs of the queue again.  Returns false if it was not paused.
  */
 Datum
 pictrepo_resume_queue(PG_FUNCTION_ARGS)

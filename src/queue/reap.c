@@ -3,8 +3,16 @@
  * reap.c
  *		QueueRepo: taking jobs away from workers that are gone.
  *
- * A worker that went silent counts as a failure, without the pause: so does a
- * session that ended and had bound its claims to itself.
+ * A job is taken away when its worker has sent no heartbeat for
+ * pictrepo.heartbeat_timeout, or when the claim was bound to a session that has
+ * ended.  Both count as a failure of the job.  But its retry is ready at once,
+ * without the pause that follows other failures.
+ *
+ * A worker may send a heartbeat just when a session takes its job away.  So the
+ * session first suspends the heartbeats of the jobs, and the worker must update
+ * the job's row (xact/heartbeat.c).  The session locks each row, and checks again
+ * whether its worker is silent.  Either the worker keeps the job, or it learns that
+ * it has lost the job.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,7 +35,10 @@
 #include "sqlfunc/statement.h"
 #include "xact/heartbeat.h"
 
-/* With shared memory the row says when the job was claimed, and the pulse the rest. */
+/*
+ * The row has the time of the claim.  Later heartbeats are in shared memory, which
+ * function pulse reads, or in the row.
+ */
 #define SILENT(j) \
 	j ".status = 'running' AND " j ".heartbeat < $2" \
 	" AND coalesce(pictrepo.pulse(" j ".id), " j ".heartbeat) < $2"
@@ -41,10 +52,10 @@ STATEMENT(any_silent_anywhere, STMT_READ_WRITE,
 		  TEXTOID, TIMESTAMPTZOID);
 
 /*
- * Since when the server takes writes: the walwriter starts with it, after a
- * crash, and at a promotion, a moment after which it may still be to come.
+ * The walwriter starts when the server accepts writes: at a start, after a crash
+ * and at a promotion.  The time is infinite while the walwriter has not started.
  */
-STATEMENT(server_ready_at, STMT_READ_WRITE,
+STATEMENT(writable_since, STMT_READ_WRITE,
 		  "SELECT coalesce(max(backend_start), 'infinity') FROM pg_stat_activity"
 		  " WHERE backend_type = 'walwriter'");
 
@@ -63,7 +74,7 @@ STATEMENT(reap_silent_anywhere, STMT_READ_WRITE,
 STATEMENT(reap_given, STMT_READ_WRITE,
 		  REAP("j.id = ANY ($1) AND "), UUIDARRAYOID, TIMESTAMPTZOID, INT4OID, INT4OID);
 
-/* The last statement's rows are jobs that lost their workers; how many. */
+/* Count the jobs that the last statement has taken away; returns their number. */
 static uint64
 count_reaped(void)
 {
@@ -79,6 +90,7 @@ count_reaped(void)
 	return reaped;
 }
 
+/* Workers whose last heartbeat is older are silent. */
 static TimestampTz
 reap_cutoff(void)
 {
@@ -86,20 +98,19 @@ reap_cutoff(void)
 }
 
 /*
- * While the server was down nobody could send a heartbeat, so after a start
- * nothing is reaped before a full timeout has passed.  Nor could workers send
- * any to a dump.
+ * Have workers had a full timeout in which they could send heartbeats?  They
+ * cannot while the server is down, nor while a dump is being restored.
  */
 static bool
 may_reap(TimestampTz cutoff)
 {
-	statement_run(&server_ready_at, NULL);
+	statement_run(&writable_since, NULL);
 	return DatumGetTimestampTz(result_value(0, 1).value) <= cutoff && restore_guard_last() <= cutoff;
 }
 
 /*
- * Take the queue's jobs (NULL: those of all queues) away from workers that
- * went silent; how many.
+ * Take jobs of the queue away from silent workers; NULL: jobs of every queue.
+ * Returns the number of jobs.
  */
 uint64
 reap_silent_workers(NullableDatum queue)
@@ -116,8 +127,8 @@ reap_silent_workers(NullableDatum queue)
 }
 
 /*
- * The same for jobs whose heartbeats are in shared memory, which finds them
- * without looking at the table.
+ * The same for jobs of every queue that have a heartbeat in shared memory.  It
+ * reads the table only when shared memory has a silent job.
  */
 uint64
 reap_silent_heartbeats(void)
@@ -135,8 +146,8 @@ reap_silent_heartbeats(void)
 
 #define BOUND(j) j ".session IS NOT NULL AND " j ".status = 'running'"
 
-/* Sessions as log_line_prefix writes them with %c */
-#define RESCUE(which) \
+/* A session is named as log_line_prefix names it with %c. */
+#define REAP_BOUND(which) \
 	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, j.run_at," \
 			 " format('session %s has ended', j.session) AS error" \
 			 " FROM pictrepo.job_queue j WHERE " which BOUND("j") \
@@ -150,15 +161,17 @@ STATEMENT(any_bound, STMT_READ_WRITE,
 STATEMENT(any_bound_anywhere, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.job_queue j WHERE " BOUND("j") " LIMIT 1", TEXTOID);
 
-STATEMENT(rescue_bound, STMT_READ_WRITE,
-		  RESCUE("j.queue = $1 AND "), TEXTOID, INT4OID, INT4OID);
-STATEMENT(rescue_bound_anywhere, STMT_READ_WRITE,
-		  RESCUE(""), TEXTOID, INT4OID, INT4OID);
+STATEMENT(reap_bound, STMT_READ_WRITE,
+		  REAP_BOUND("j.queue = $1 AND "), TEXTOID, INT4OID, INT4OID);
+STATEMENT(reap_bound_anywhere, STMT_READ_WRITE,
+		  REAP_BOUND(""), TEXTOID, INT4OID, INT4OID);
 
 /*
- * Take the queue's jobs (NULL: those of all queues) away from sessions that
- * have ended, where the claim was bound to the session; how many.  Who is
- * there is read after the rows are, and not from what was read before.
+ * Take jobs of the queue away whose claims are bound to sessions that have ended;
+ * NULL: jobs of every queue.  Returns the number of jobs.
+ *
+ * The first statement sees bound jobs.  The second one must not use an older list
+ * of sessions, in which the session of a new claim would be missing.
  */
 uint64
 reap_ended_sessions(NullableDatum queue)
@@ -166,6 +179,6 @@ reap_ended_sessions(NullableDatum queue)
 	if (statement_run_latest(queue.isnull ? &any_bound_anywhere : &any_bound, &queue) == 0)
 		return 0;
 	pgstat_clear_backend_activity_snapshot();
-	return row_batch_run(queue.isnull ? &rescue_bound_anywhere : &rescue_bound, &queue, TASK_BATCH,
+	return row_batch_run(queue.isnull ? &reap_bound_anywhere : &reap_bound, &queue, TASK_BATCH,
 						 count_reaped);
 }

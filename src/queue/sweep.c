@@ -1,7 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * sweep.c
- *		QueueRepo: finding what shared memory did not hear of.
+ *		QueueRepo: finding changes of the tables that shared memory has missed.
+ *
+ * When a prepared transaction commits, shared memory does not learn what it
+ * changed.  The same is true for statements while triggers are disabled.  From
+ * time to time the worker repairs the effects.  It removes heartbeats of jobs that
+ * do not run, and wakes waiters of queues that have ready jobs.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,7 +35,7 @@ STATEMENT(not_running, STMT_READ_WRITE,
 		  " (SELECT FROM pictrepo.job_queue j WHERE j.id = id.id AND j.status <> 'new')",
 		  UUIDARRAYOID);
 
-/* Heartbeats of jobs that do not run, as a prepared transaction leaves them. */
+/* Remove the heartbeats of jobs that do not run any more. */
 static uint64
 sweep_heartbeats(void)
 {
@@ -38,11 +43,14 @@ sweep_heartbeats(void)
 	uint64		ended = statement_run(&not_running, ARGS(not_null(heartbeat_silent_jobs(before))));
 
 	for (uint64 i = 0; i < ended; i++)
-		heartbeat_remove(DatumGetUUIDP(result_value(i, 1).value), -1);
+		heartbeat_remove(DatumGetUUIDP(result_value(i, 1).value), ATTEMPT_UNKNOWN);
 	return ended;
 }
 
-/* Queues of this database in which somebody waits, as an array of text. */
+/*
+ * Queues of this database with waiters, as an array of text.  Without the lock of
+ * the queue, the answer may be old: the next sweep has a new one.
+ */
 static Datum
 queues_with_waiters(void)
 {
@@ -70,9 +78,9 @@ STATEMENT(with_ready_jobs, STMT_READ_WRITE,
 		  " AND j.run_at <= clock_timestamp() LIMIT 1000) ready GROUP BY queue",
 		  TEXTARRAYOID);
 
-/* Call waiters for jobs that nobody called them for. */
+/* Wake waiters of queues that have ready jobs. */
 static uint64
-sweep_lines(void)
+sweep_wait_queues(void)
 {
 	uint64		queues = statement_run(&with_ready_jobs, ARGS(not_null(queues_with_waiters())));
 
@@ -87,8 +95,8 @@ sweep_lines(void)
 }
 
 /*
- * Two-phase commits, rows that changed while triggers were disabled: whatever
- * shared memory did not hear of is found here, some time later.
+ * A maintenance task.  Returns the number of heartbeats that it removed and of
+ * queues whose waiters it woke.
  */
 uint64
 sweep_queues(void)
@@ -96,5 +104,5 @@ sweep_queues(void)
 	if (my_database_slot() == NULL)
 		return 0;
 	(void) row_count_check_prepared(my_database_slot());
-	return sweep_heartbeats() + sweep_lines();
+	return sweep_heartbeats() + sweep_wait_queues();
 }

@@ -1,14 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * async_commit.c
- *		Commits that need not wait for the disk.
+ *		Asynchronous commit of transactions whose loss does no harm.
  *
- * When a crash takes a claim back, the job is given out again, as if its
- * worker had died; when it takes the time of an access, that is older than it
- * might be.  So a transaction that wrote nothing but these commits
- * without waiting for its WAL to be flushed.  Whether that is all it wrote
- * shows in the end of its WAL: where it stands before such a write it must have
- * been left by the one before, and at the commit by the last one.
+ * A server crash can lose a transaction that did not wait until its WAL was
+ * flushed.  For two kinds of writes this does no harm.  If a claim is lost, the
+ * job is ready again, as if its worker had died.  If an access time is lost,
+ * the one before it stays.  A transaction with such losable writes alone commits
+ * asynchronously, unless pictrepo.synchronous_claims is on.  Any other write
+ * makes the transaction commit as synchronous_commit says.
+ *
+ * XactLastRecEnd, the end of the transaction's WAL, shows whether there was
+ * another write.  It must not move between the end of one losable write and the
+ * begin of the next, nor between the last losable write and the commit.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,24 +25,27 @@
 #include "common/guc.h"
 #include "xact/async_commit.h"
 
-/* where the WAL of this transaction ended after the last losable write */
+/* the end of the transaction's WAL after its last losable write */
 static XLogRecPtr losable_end = InvalidXLogRecPtr;
 
-/* it had written nothing else before the one that goes on */
-static bool nothing_else = false;
+/* before the current losable write, the transaction made losable writes alone */
+static bool only_losable = false;
 
+/*
+ * A transaction without an xid has written no rows.  It may have written WAL
+ * all the same: reading prunes pages.  That WAL needs no commit.
+ */
 void
 async_commit_begin_write(void)
 {
-	/* what a page was tidied up by while reading needs no commit */
-	nothing_else = XactLastRecEnd == losable_end ||
+	only_losable = XactLastRecEnd == losable_end ||
 		!TransactionIdIsValid(GetTopTransactionIdIfAny());
 }
 
 void
 async_commit_end_write(void)
 {
-	if (nothing_else)
+	if (only_losable)
 		losable_end = XactLastRecEnd;
 }
 
@@ -55,5 +62,5 @@ void
 async_commit_reset(void)
 {
 	losable_end = InvalidXLogRecPtr;
-	nothing_else = false;
+	only_losable = false;
 }

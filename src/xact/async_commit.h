@@ -1,13 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * async_commit.h
- *		Commits that need not wait for the disk.
+ *		Asynchronous commit of transactions whose loss does no harm.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef PICTREPO_ASYNC_COMMIT_H
 #define PICTREPO_ASYNC_COMMIT_H
 
+/* Before and after each write that a crash may lose */
 extern void async_commit_begin_write(void);
 extern void async_commit_end_write(void);
 

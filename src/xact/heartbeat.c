@@ -3,22 +3,29 @@
  * heartbeat.c
  *		Heartbeats of running jobs, in shared memory.
  *
- * A claim makes an entry, which counts when the claim is committed; whatever
- * ends the claim removes it at its commit.  While it is there, a heartbeat is
- * one look into it, and no row version.
+ * A claim creates an entry for its job.  The entry becomes active when the claim
+ * commits.  The transaction that ends the claim removes the entry when it
+ * commits.  While the entry is active, a heartbeat writes the time into it, and
+ * makes no new version of the job's row.
  *
- * Without an entry (the table was full, the server was restarted, an end that was
- * prepared was rolled back) a heartbeat first announces one, then goes through
- * the job's row, if that is the worker's, and settles it accordingly.  So an
- * end that the row does not show yet finds the entry, and who takes the job away
- * meanwhile, because the row's heartbeat was old, finds a new one or is waited for.
+ * Without an entry, a heartbeat updates the job's row.  An entry is missing after
+ * a restart of the server, when the table was full, and when a prepared
+ * transaction that ended the claim was rolled back.  The heartbeat then makes a
+ * new entry for the next ones.  It first reserves the entry, which is not active
+ * yet.  Then it updates the row.  If the row says that the worker holds the job,
+ * the entry becomes active, otherwise the heartbeat removes it again.  The entry
+ * exists before the row is read, so a transaction that ends the claim at any
+ * time after that finds the entry and removes it.
  *
- * Entries of one job are told apart by the attempt, which rises with each
- * claim: an end that comes late does not remove the entry of the next claim.
+ * Each claim of a job has a new attempt number.  A transaction removes the entry
+ * of the attempt that it ended.  So a removal that happens late does not remove
+ * the entry of the next claim.  A reserved entry has no attempt yet, and any end
+ * removes it.
  *
- * Who takes jobs away from silent workers condemns their entries first.  A
- * heartbeat that comes then has to go through the job's row, where one of the
- * two waits for the other: no worker is told that it holds what it is losing.
+ * A session that takes jobs away from silent workers suspends their entries
+ * first (reap.c).  A heartbeat of a suspended entry must update the job's row, as
+ * the session that takes the job away must.  One of them locks the row first.  So
+ * no worker learns that it holds a job while it loses the job.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,7 +42,7 @@
 #include "xact/heartbeat.h"
 #include "xact/pending.h"
 
-/* An entry, by its job, with its partition locked. */
+/* The entry of a job, or NULL; its partition is locked. */
 typedef struct LockedHeartbeat
 {
 	Heartbeat  *entry;
@@ -50,7 +57,7 @@ queue_name_hash(const text *name)
 }
 
 static LockedHeartbeat
-find_heartbeat(Oid database, const pg_uuid_t *job, HASHACTION action, LWLockMode mode)
+lock_entry(Oid database, const pg_uuid_t *job, HASHACTION action, LWLockMode mode)
 {
 	HeartbeatKey key;
 	uint32		hash;
@@ -67,16 +74,16 @@ find_heartbeat(Oid database, const pg_uuid_t *job, HASHACTION action, LWLockMode
 }
 
 static bool
-is_of_claim(const Heartbeat *entry, const Claim *claim)
+belongs_to_claim(const Heartbeat *entry, const Claim *claim)
 {
 	return memcmp(&entry->worker, &claim->worker, UUID_LEN) == 0 &&
 		entry->queue == claim->queue;
 }
 
 static bool
-enter_heartbeat(const Claim *claim)
+create_entry(const Claim *claim)
 {
-	LockedHeartbeat found = find_heartbeat(MyDatabaseId, &claim->job, HASH_ENTER_NULL, LW_EXCLUSIVE);
+	LockedHeartbeat found = lock_entry(MyDatabaseId, &claim->job, HASH_ENTER_NULL, LW_EXCLUSIVE);
 
 	if (found.entry != NULL)
 	{
@@ -91,17 +98,18 @@ enter_heartbeat(const Claim *claim)
 	return found.entry != NULL;
 }
 
-/* This transaction claims a job. */
+/* This transaction claims a job.  Without room for an entry, heartbeats update the row. */
 void
 heartbeat_claim(const Claim *claim)
 {
-	if (enter_heartbeat(claim))
+	if (create_entry(claim))
 		pending_heartbeat(&claim->job, claim->attempt, true);
 }
 
 /*
- * The worker is alive; false: there is no entry for it.  A prepared transaction
- * may end the claim without removing the entry.
+ * Record a heartbeat of the worker; false: its claim has no active entry, so the
+ * heartbeat must update the job's row.  That is also so while prepared
+ * transactions exist, because one of them may have ended the claim.
  */
 bool
 heartbeat_record(const Claim *claim)
@@ -112,9 +120,9 @@ heartbeat_record(const Claim *claim)
 
 	if (database == NULL || pg_atomic_read_u32(&database->prepared) != 0)
 		return false;
-	found = find_heartbeat(MyDatabaseId, &claim->job, HASH_FIND, LW_SHARED);
+	found = lock_entry(MyDatabaseId, &claim->job, HASH_FIND, LW_SHARED);
 	held = found.entry != NULL && found.entry->active && !found.entry->suspended &&
-		is_of_claim(found.entry, claim);
+		belongs_to_claim(found.entry, claim);
 	if (held)
 		pg_atomic_write_u64(&found.entry->last_beat, GetCurrentTimestamp());
 	LWLockRelease(found.lock);
@@ -122,11 +130,12 @@ heartbeat_record(const Claim *claim)
 }
 
 /*
- * Before the row says whether the worker holds the job: make an entry, if there
- * is none.  False: from now on, too, the row has to take the heartbeats.
+ * Reserve an entry, before the job's row says whether the worker holds the job.
+ * False: the job has an entry, or cannot have one.  Otherwise the caller must
+ * call heartbeat_settle.
  */
 bool
-heartbeat_announce(Claim *claim)
+heartbeat_reserve(Claim *claim)
 {
 	DatabaseSlot *database = my_database_slot();
 	LockedHeartbeat found;
@@ -134,20 +143,20 @@ heartbeat_announce(Claim *claim)
 
 	if (database == NULL || pg_atomic_read_u32(&database->prepared) != 0)
 		return false;
-	found = find_heartbeat(MyDatabaseId, &claim->job, HASH_FIND, LW_SHARED);
+	found = lock_entry(MyDatabaseId, &claim->job, HASH_FIND, LW_SHARED);
 	exists = found.entry != NULL;
 	LWLockRelease(found.lock);
-	claim->attempt = -1;
-	return !exists && enter_heartbeat(claim);
+	claim->attempt = ATTEMPT_UNKNOWN;
+	return !exists && create_entry(claim);
 }
 
-/* After that. */
+/* The row has said whether the worker holds the job: activate or remove the entry. */
 void
 heartbeat_settle(const Claim *claim, bool held)
 {
-	LockedHeartbeat found = find_heartbeat(MyDatabaseId, &claim->job, HASH_FIND, LW_EXCLUSIVE);
+	LockedHeartbeat found = lock_entry(MyDatabaseId, &claim->job, HASH_FIND, LW_EXCLUSIVE);
 
-	if (found.entry != NULL && found.entry->attempt == -1 && is_of_claim(found.entry, claim))
+	if (found.entry != NULL && found.entry->attempt == ATTEMPT_UNKNOWN && belongs_to_claim(found.entry, claim))
 	{
 		if (held)
 		{
@@ -160,7 +169,7 @@ heartbeat_settle(const Claim *claim, bool held)
 	LWLockRelease(found.lock);
 }
 
-/* The last heartbeat of a job that runs. */
+/* The last heartbeat of a running job; false: the job has no active entry. */
 bool
 heartbeat_read(const pg_uuid_t *job, TimestampTz *heartbeat)
 {
@@ -168,14 +177,14 @@ heartbeat_read(const pg_uuid_t *job, TimestampTz *heartbeat)
 
 	if (my_database_slot() == NULL)
 		return false;
-	found = find_heartbeat(MyDatabaseId, job, HASH_FIND, LW_SHARED);
+	found = lock_entry(MyDatabaseId, job, HASH_FIND, LW_SHARED);
 	if (found.entry != NULL && found.entry->active)
 		*heartbeat = (TimestampTz) pg_atomic_read_u64(&found.entry->last_beat);
 	LWLockRelease(found.lock);
 	return found.entry != NULL && found.entry->active;
 }
 
-/* Jobs of this database without a heartbeat since then, as an array of uuid. */
+/* Jobs of this database whose last heartbeat is older, as an array of uuid. */
 Datum
 heartbeat_silent_jobs(TimestampTz before)
 {
@@ -204,7 +213,10 @@ heartbeat_silent_jobs(TimestampTz before)
 	return makeArrayResult(jobs, CurrentMemoryContext);
 }
 
-/* Before these jobs are taken away: from here on a heartbeat takes the row. */
+/*
+ * Before the caller takes jobs away: their heartbeats must update the row from
+ * here on.  A job with a newer heartbeat keeps its active entry.
+ */
 void
 heartbeat_suspend(Datum jobs, TimestampTz before)
 {
@@ -215,7 +227,7 @@ heartbeat_suspend(Datum jobs, TimestampTz before)
 					  &ids, NULL, &count);
 	for (int i = 0; i < count; i++)
 	{
-		LockedHeartbeat found = find_heartbeat(MyDatabaseId, DatumGetUUIDP(ids[i]), HASH_FIND, LW_EXCLUSIVE);
+		LockedHeartbeat found = lock_entry(MyDatabaseId, DatumGetUUIDP(ids[i]), HASH_FIND, LW_EXCLUSIVE);
 
 		if (found.entry != NULL &&
 			(TimestampTz) pg_atomic_read_u64(&found.entry->last_beat) < before)
@@ -225,8 +237,8 @@ heartbeat_suspend(Datum jobs, TimestampTz before)
 }
 
 /*
- * The job was not taken away: its row has a heartbeat of this transaction,
- * which keeps others from it.
+ * The worker still holds the job.  This transaction has updated the job's row, and
+ * its lock on the row keeps other sessions from taking the job away.
  */
 void
 heartbeat_resume(const Claim *claim)
@@ -235,8 +247,8 @@ heartbeat_resume(const Claim *claim)
 
 	if (my_database_slot() == NULL)
 		return;
-	found = find_heartbeat(MyDatabaseId, &claim->job, HASH_FIND, LW_EXCLUSIVE);
-	if (found.entry != NULL && found.entry->suspended && is_of_claim(found.entry, claim))
+	found = lock_entry(MyDatabaseId, &claim->job, HASH_FIND, LW_EXCLUSIVE);
+	if (found.entry != NULL && found.entry->suspended && belongs_to_claim(found.entry, claim))
 	{
 		found.entry->suspended = false;
 		pg_atomic_write_u64(&found.entry->last_beat, GetCurrentTimestamp());
@@ -244,32 +256,33 @@ heartbeat_resume(const Claim *claim)
 	LWLockRelease(found.lock);
 }
 
-/* ----- at the end of a transaction ----- */
+/* ----- for the end of a transaction: these cannot fail ----- */
 
 /* The claim is committed. */
 void
 heartbeat_activate(const pg_uuid_t *job, int attempt)
 {
-	LockedHeartbeat found = find_heartbeat(MyDatabaseId, job, HASH_FIND, LW_EXCLUSIVE);
+	LockedHeartbeat found = lock_entry(MyDatabaseId, job, HASH_FIND, LW_EXCLUSIVE);
 
 	if (found.entry != NULL && found.entry->attempt == attempt)
 		found.entry->active = true;
 	LWLockRelease(found.lock);
 }
 
-/* The claim has ended, or was rolled back; attempt -1: whichever it was. */
+/* The claim has ended, or was rolled back; ATTEMPT_UNKNOWN: of any attempt. */
 void
 heartbeat_remove(const pg_uuid_t *job, int attempt)
 {
-	LockedHeartbeat found = find_heartbeat(MyDatabaseId, job, HASH_FIND, LW_EXCLUSIVE);
+	LockedHeartbeat found = lock_entry(MyDatabaseId, job, HASH_FIND, LW_EXCLUSIVE);
 
 	if (found.entry != NULL &&
-		(found.entry->attempt == attempt || found.entry->attempt == -1 || attempt == -1))
+		(found.entry->attempt == attempt || found.entry->attempt == ATTEMPT_UNKNOWN ||
+		 attempt == ATTEMPT_UNKNOWN))
 		hash_search(heartbeats, &found.entry->key, HASH_REMOVE, NULL);
 	LWLockRelease(found.lock);
 }
 
-/* All jobs of a database are gone. */
+/* The jobs of the database are gone: they were truncated, or it was dropped. */
 void
 heartbeat_remove_all(Oid database)
 {

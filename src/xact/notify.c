@@ -1,17 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * notify.c
- *		Serving the notification channels.
+ *		Sending the notifications of pictrepo's channels.
  *
- * A committing NOTIFY takes a lock that it holds while its WAL is flushed, so
- * that such transactions commit one after the other.  With shared memory and a
- * worker, a commit therefore only leaves a mark, and the worker sends the
- * notification.  For jobs the worker sends one per queue and round, because a
- * listener looks for all jobs of the queue anyway.  For the other channels it
- * sends each one.  A mark that comes after the worker has collected the marks is
- * sent in the next round.
+ * A transaction that notifies takes a lock at its commit, and holds it while its
+ * WAL is flushed.  So such transactions commit one after the other.  With
+ * pictrepo.notify = coalesced and a running worker, transactions leave their
+ * notifications in shared memory, and the worker sends them.
  *
- * Without shared memory or a worker, the notification goes with the commit.
+ * On queue_status_channel the worker sends one notification per queue at a time,
+ * because a listener checks for every job of the queue anyway.  A commit only sets
+ * notify_pending in the slot of the queue.  On the other channels the worker sends
+ * every notification, in the order of the commits.
+ *
+ * Otherwise the transaction itself sends the notification.  It also does that
+ * when shared memory has no free slot.
  *
  *-------------------------------------------------------------------------
  */
@@ -55,7 +58,10 @@ job_payload(const pg_uuid_t *job, const char *queue)
 					queue);
 }
 
-/* A job became ready.  queue NULL: it has no slot in shared memory. */
+/*
+ * "<job id> <queue>" on queue_status_channel: the job became ready.  queue NULL:
+ * the queue has no slot in shared memory.
+ */
 void
 notify_job(QueueSlot *queue, const pg_uuid_t *job, const char *queue_name)
 {
@@ -93,6 +99,7 @@ allocate_slot(void)
 	return notification;
 }
 
+/* The payload must be shorter than NOTIFICATION_LEN. */
 void
 notify_channel(const char *channel, const char *payload)
 {
@@ -103,8 +110,7 @@ notify_channel(const char *channel, const char *payload)
 	if (worker_sends())
 	{
 		/*
-		 * its memory first: an error after this would leave the slot
-		 * allocated
+		 * pending_notification may fail: it must not lose an allocated slot
 		 */
 		entry = pending_notification();
 		entry->notification = allocate_slot();
@@ -150,7 +156,7 @@ free_slot(Notification *notification)
 	shmem->notifications_taken--;
 }
 
-/* The transaction does not commit by itself: its notifications are not sent. */
+/* The transaction rolls back, or is prepared: its notifications are not sent. */
 void
 notify_discard(slist_head *entries)
 {
@@ -172,21 +178,22 @@ notify_discard(slist_head *entries)
 /* ----- sending, by the worker ----- */
 
 /*
- * What the current transaction of the worker sends.  The end of the transaction,
- * also that of a session that is terminated, says whether it was sent.
+ * What the current transaction of the worker sends.  They are sent if it commits.
+ * If it rolls back, also because the worker is terminated, the next transaction
+ * sends them again.
  */
 static List *sent_queues = NIL; /* of QueueSlot, pinned */
 static List *sent_notifications = NIL;	/* of Notification */
 
 static bool
-has_notification(QueueSlot *queue)
+is_notify_pending(QueueSlot *queue)
 {
-	bool		pending_job;
+	bool		notify_pending;
 
 	LWLockAcquire(&queue->lock, LW_SHARED);
-	pending_job = queue->notify_pending;
+	notify_pending = queue->notify_pending;
 	LWLockRelease(&queue->lock);
-	return pending_job;
+	return notify_pending;
 }
 
 static void
@@ -198,7 +205,7 @@ collect_queues(void)
 	LWLockAcquire(shmem->table_lock, LW_SHARED);
 	hash_seq_init(&scan, queue_slots);
 	while ((queue = hash_seq_search(&scan)) != NULL)
-		if (queue->key.database == MyDatabaseId && has_notification(queue))
+		if (queue->key.database == MyDatabaseId && is_notify_pending(queue))
 		{
 			pg_atomic_fetch_add_u32(&queue->pins, 1);
 			sent_queues = lappend(sent_queues, queue);
@@ -229,7 +236,7 @@ compare_numbers(const ListCell *a, const ListCell *b)
 	return (x->number > y->number) - (x->number < y->number);
 }
 
-/* The committed notifications of this database, in the order of commits. */
+/* The committed notifications of this database, in the order of their commits. */
 static void
 collect_notifications(void)
 {
@@ -245,7 +252,7 @@ collect_notifications(void)
 	list_sort(sent_notifications, compare_numbers);
 }
 
-/* A queue whose notification was not sent keeps its mark. */
+/* The notification of a queue that was not sent is pending again. */
 static void
 finish_queues(bool sent)
 {
@@ -303,7 +310,10 @@ register_callback(void)
 	registered = true;
 }
 
-/* In a transaction of the worker: send what is committed; returns how many. */
+/*
+ * Send the committed notifications of this database, in a transaction of the
+ * worker.  Returns their number.
+ */
 uint64
 notify_send(void)
 {

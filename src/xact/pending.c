@@ -1,9 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * pending.c
- *		What the current transaction changes in shared memory, when it commits.
+ *		What the current transaction will change in shared memory at its commit.
  *
- * Changes are kept per level of subtransactions.
+ * Each (sub)transaction with changes has a PendingChanges of its own.  When a
+ * subtransaction commits, its changes become those of its parent.  When it rolls
+ * back, they are discarded.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +26,7 @@
 
 PendingChanges *pending = NULL;
 
-/* ----- noting ----- */
+/* ----- collecting ----- */
 
 static void *
 pending_alloc(Size size)
@@ -32,7 +34,7 @@ pending_alloc(Size size)
 	return MemoryContextAllocZero(TopTransactionContext, size);
 }
 
-/* The changes of the current level. */
+/* The changes of the current (sub)transaction. */
 static PendingChanges *
 pending_current_level(void)
 {
@@ -55,7 +57,7 @@ pending_row_count(CountedTable which, int64 difference)
 	pending_current_level()->row_counts[which] += difference;
 }
 
-/* All rows are gone, and with them what was noted of them. */
+/* TRUNCATE removes the rows that this transaction has added, too. */
 void
 pending_truncate(CountedTable which)
 {
@@ -103,8 +105,8 @@ find_pending_queue_by_key(PendingChanges *level, const QueueKey *key)
 }
 
 /*
- * The state of a queue that this transaction changes, kept until it ends; NULL
- * when there is no place for it.
+ * The slot of a queue, pinned until the transaction ends, and a place for pending
+ * changes of the queue.  NULL: the queue has no slot in shared memory.
  */
 QueueSlot *
 pending_queue(const text *name)
@@ -125,7 +127,7 @@ pending_queue(const text *name)
 	{
 		change = pending_alloc(sizeof(PendingQueue));
 		change->next_due = DT_NOEND;
-		change->came.complete = change->taken.complete = true;
+		change->ready_bounds.complete = change->claimed_bounds.complete = true;
 		change->queue = queue_slot_pin(MyDatabaseId, VARDATA_ANY(name), length, true);
 		if (change->queue == NULL)
 			return NULL;
@@ -146,7 +148,7 @@ pending_length(QueueSlot *queue, int64 difference)
 	pending_queue_entry(queue)->length += difference;
 }
 
-/* A job is ready, or will be when it is due. */
+/* A job becomes ready at the commit, or when it is due. */
 void
 pending_ready(QueueSlot *queue, const JobPosition *job)
 {
@@ -156,10 +158,10 @@ pending_ready(QueueSlot *queue, const JobPosition *job)
 		change->ready++;
 	else
 		change->next_due = Min(change->next_due, job->run_at);
-	ready_bounds_add(&change->came, job);
+	ready_bounds_add(&change->ready_bounds, job);
 }
 
-/* Jobs were claimed, of which none comes before this one. */
+/* This transaction claimed jobs of one priority; first is the first of them. */
 void
 pending_claim(QueueSlot *queue, const JobPosition *first, int count)
 {
@@ -167,9 +169,10 @@ pending_claim(QueueSlot *queue, const JobPosition *first, int count)
 
 	change->claimed += count;
 	change->counters[COUNTER_POPPED] += count;
-	ready_bounds_add(&change->taken, first);
+	ready_bounds_add(&change->claimed_bounds, first);
 }
 
+/* A running job ended or is ready again: under a limit, another job may run. */
 void
 pending_job_stopped(QueueSlot *queue)
 {
@@ -236,12 +239,12 @@ pending_extension_created(void)
 }
 
 void
-pending_worker_request(uint32 what)
+pending_worker_request(uint32 flags)
 {
-	pending_current_level()->requests |= what;
+	pending_current_level()->requests |= flags;
 }
 
-/* ----- what this transaction itself sees ----- */
+/* ----- reading, by the transaction itself ----- */
 
 int64
 pending_get_row_count(CountedTable which)
@@ -268,7 +271,7 @@ pending_get_length(QueueSlot *queue)
 	return sum;
 }
 
-/* Is the queue configured differently here than for others? */
+/* Has this transaction changed the configuration of the queue? */
 bool
 pending_changes_config(const QueueSlot *queue)
 {
@@ -292,8 +295,9 @@ merge_bounds(ReadyBounds *outer, const ReadyBounds *inner)
 }
 
 /*
- * Where this transaction made jobs ready, which nobody else knows of yet.
- * False: the bounds have no place for all of that.
+ * Lower the bounds to the jobs that this transaction made ready.  The low-water
+ * marks learn of these jobs at the commit.  False: the bounds are not complete,
+ * because the jobs have too many priorities.
  */
 bool
 pending_add_ready_bounds(ReadyBounds *bounds, const QueueSlot *queue)
@@ -303,7 +307,7 @@ pending_add_ready_bounds(ReadyBounds *bounds, const QueueSlot *queue)
 		PendingQueue *change = find_pending_queue(level, queue);
 
 		if (change != NULL)
-			merge_bounds(bounds, &change->came);
+			merge_bounds(bounds, &change->ready_bounds);
 	}
 	return bounds->complete;
 }
@@ -328,8 +332,8 @@ merge_pending_queue(PendingQueue *outer, const PendingQueue *inner)
 	outer->freed += inner->freed;
 	outer->configured |= inner->configured;
 	outer->next_due = Min(outer->next_due, inner->next_due);
-	merge_bounds(&outer->came, &inner->came);
-	merge_bounds(&outer->taken, &inner->taken);
+	merge_bounds(&outer->ready_bounds, &inner->ready_bounds);
+	merge_bounds(&outer->claimed_bounds, &inner->claimed_bounds);
 	for (int i = 0; i < QUEUE_COUNTERS; i++)
 		outer->counters[i] += inner->counters[i];
 	if (inner->notify_pending)
@@ -366,13 +370,13 @@ merge_queues(PendingChanges *outer, PendingChanges *inner)
 }
 
 static void
-append(slist_head *outer, slist_head *inner)
+append_list(slist_head *outer, slist_head *inner)
 {
 	while (!slist_is_empty(inner))
 		slist_push_head(outer, slist_pop_head_node(inner));
 }
 
-/* A subtransaction committed: its changes are those of the one around it. */
+/* A subtransaction committed: its changes become those of its parent. */
 void
 pending_merge(PendingChanges *outer, PendingChanges *inner)
 {
@@ -388,14 +392,15 @@ pending_merge(PendingChanges *outer, PendingChanges *inner)
 	outer->created |= inner->created;
 	outer->requests |= inner->requests;
 	merge_queues(outer, inner);
-	append(&outer->heartbeats, &inner->heartbeats);
-	append(&outer->keys, &inner->keys);
-	append(&outer->notifications, &inner->notifications);
+	append_list(&outer->heartbeats, &inner->heartbeats);
+	append_list(&outer->keys, &inner->keys);
+	append_list(&outer->notifications, &inner->notifications);
 }
 
 /*
- * What a level noted would stay in memory until the end of the transaction,
- * which may have a million of them.  Nodes are the first of what they link.
+ * Free the changes of a subtransaction.  A transaction may have a million of them,
+ * and its memory context frees them only at its end.  Each list node is the first
+ * field of its struct, so its address is the address to free.
  */
 void
 pending_free(PendingChanges *level)

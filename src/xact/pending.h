@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * pending.h
- *		What the current transaction changes in shared memory, when it commits.
+ *		What the current transaction will change in shared memory at its commit.
  *
- * Triggers and repo functions note things here as they go.  A rollback, also
- * one to a savepoint, takes them back; the commit applies what is left.
+ * Triggers and repo functions collect changes here.  A rollback discards them, and
+ * a rollback to a savepoint discards those since the savepoint.  The commit applies
+ * the rest, see xact_callback.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,16 +20,17 @@ typedef struct PendingQueue
 {
 	slist_node	node;
 	QueueSlot  *queue;			/* pinned */
-	int64		length;
-	int64		ready;			/* jobs to wake somebody for */
-	int64		claimed;		/* jobs to wake somebody for if it is rolled
-								 * back */
+	int64		length;			/* jobs added, minus jobs removed */
+	int64		ready;			/* jobs that became ready: a commit wakes as
+								 * many waiters */
+	int64		claimed;		/* jobs claimed: a rollback wakes as many
+								 * waiters */
 	int64		freed;			/* jobs that no longer run */
-	bool		configured;
-	TimestampTz next_due;
-	ReadyBounds came;			/* where jobs became ready */
-	ReadyBounds taken;			/* where they will be again after a rollback */
-	int64		counters[QUEUE_COUNTERS];
+	bool		configured;		/* its row in queues changed */
+	TimestampTz next_due;		/* of the jobs that are ready later */
+	ReadyBounds ready_bounds;	/* of the jobs that became ready, or will */
+	ReadyBounds claimed_bounds; /* of the claimed jobs */
+	int64		counters[QUEUE_COUNTERS];	/* to add */
 	bool		notify_pending;
 	pg_uuid_t	notify_job_id;
 } PendingQueue;
@@ -38,7 +40,7 @@ typedef struct PendingHeartbeat
 	slist_node	node;
 	pg_uuid_t	job;
 	int			attempt;
-	bool		begins;
+	bool		begins;			/* the claim begins; false: it ends */
 } PendingHeartbeat;
 
 typedef struct PendingKey
@@ -55,22 +57,22 @@ typedef struct PendingNotification
 
 typedef struct PendingChanges
 {
-	struct PendingChanges *outer;
-	int			level;			/* of nesting */
-	int64		row_counts[COUNTED_TABLES];
-	bool		truncated[COUNTED_TABLES];
-	bool		created;
-	uint32		requests;
-	slist_head	queues;
-	slist_head	heartbeats;
-	slist_head	keys;
-	slist_head	notifications;
+	struct PendingChanges *outer;	/* of an enclosing (sub)transaction */
+	int			level;			/* GetCurrentTransactionNestLevel() */
+	int64		row_counts[COUNTED_TABLES]; /* rows added, minus rows removed */
+	bool		truncated[COUNTED_TABLES];	/* before these rows */
+	bool		created;		/* the extension */
+	uint32		requests;		/* WORKER_REQ_* flags */
+	slist_head	queues;			/* of PendingQueue */
+	slist_head	heartbeats;		/* of PendingHeartbeat */
+	slist_head	keys;			/* of PendingKey */
+	slist_head	notifications;	/* of PendingNotification */
 } PendingChanges;
 
-/* The innermost level; NULL: the transaction has changed nothing */
+/* Of the innermost level that has changes; NULL: none has */
 extern PendingChanges *pending;
 
-/* Rows that came and went */
+/* Rows added and removed, and what this transaction has changed so far */
 extern void pending_row_count(CountedTable which, int64 difference);
 extern void pending_truncate(CountedTable which);
 extern int64 pending_get_row_count(CountedTable which);
@@ -79,7 +81,10 @@ extern bool pending_truncates(CountedTable which);
 extern bool pending_changes_config(const QueueSlot *queue);
 extern bool pending_add_ready_bounds(ReadyBounds *bounds, const QueueSlot *queue);
 
-/* Jobs; queues are pinned until the transaction ends */
+/*
+ * Jobs.  pending_queue pins the slot of a queue until the transaction ends.  The
+ * other functions take a slot that pending_queue has returned at this level.
+ */
 extern QueueSlot *pending_queue(const text *name);
 extern void pending_length(QueueSlot *queue, int64 difference);
 extern void pending_ready(QueueSlot *queue, const JobPosition *job);
@@ -89,18 +94,18 @@ extern void pending_config_change(QueueSlot *queue);
 extern void pending_counter(QueueSlot *queue, QueueCounter what, int64 count);
 extern void pending_job_notification(QueueSlot *queue, const pg_uuid_t *job);
 
-/* Claims made and ended, see heartbeat.c */
+/* Claims that begin and end, see heartbeat.c */
 extern void pending_heartbeat(const pg_uuid_t *job, int attempt, bool begins);
 
 /* Wake the waiters with this key, see shmem/wait_queue.c */
 extern void pending_wake_key(uint64 key);
 
-/* A notification that the worker will send; the caller fills it in */
+/* A notification for the worker to send; the caller sets its slot */
 extern PendingNotification *pending_notification(void);
 
-/* The extension was created here, or one of its sessions' schedules changed */
+/* Requests to the launcher and the worker */
 extern void pending_extension_created(void);
-extern void pending_worker_request(uint32 what);
+extern void pending_worker_request(uint32 flags);
 
 /* For the end of a (sub)transaction */
 extern void pending_merge(PendingChanges *outer, PendingChanges *inner);

@@ -1,19 +1,30 @@
 /*-------------------------------------------------------------------------
  *
  * row_count.c
- *		Counts that are kept: hashes and jobs, exact for what is committed.
+ *		Exact numbers of hashes and jobs, kept in shared memory.
  *
- * Triggers note what a transaction adds and removes, and its commit adds the
- * difference.  What it is added to is found by counting once, in the snapshot
- * of some backend: while that counts, commits that its snapshot cannot see
- * gather beside, and those that it can see are left out.  So nobody waits, and
- * nothing is counted twice.
+ * Triggers collect how many rows a transaction adds and removes (pending.c), and
+ * its commit adds the difference to the row count.  The start value comes from
+ * a SELECT that counts all rows once.  Other transactions commit while it runs, so
+ * each commit must find out whether the SELECT has counted its rows:
  *
- * A commit comes here a moment after it can be seen.  So the one that added a
- * row may come after the one that removed it, and after a count that saw it.
+ *	1. The session that counts publishes the snapshot of its SELECT, and sets the
+ *	   value to 0.  It does both under the lock of the row count.
+ *	2. A commit looks up its xid in this snapshot.  If the snapshot sees the
+ *	   transaction, the SELECT counts its rows, and the commit adds nothing.
+ *	   Otherwise the commit adds its difference to the value.
+ *	3. When the SELECT ends, the session adds the result to the value, and the
+ *	   row count is known.
  *
- * A prepared transaction is committed without us.  While there is one, counts
- * are not known.
+ * So no session waits for the SELECT, and each row counts once.
+ *
+ * A commit is visible to other sessions a moment before it gets here.  So the
+ * snapshot stays in use after the SELECT has ended: a commit that the SELECT saw may
+ * get here later.  A transaction that removes a row may also get here before the
+ * one that added it.  The value is too low for that moment, and can be negative.
+ *
+ * A prepared transaction can be committed by any session, which does not know
+ * what it changed.  While prepared transactions exist, row counts are unknown.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,15 +51,19 @@
 
 /* ----- reading ----- */
 
-/* Would a count of our own, in this transaction, give the same? */
+/*
+ * Would a SELECT in this transaction give the number in shared memory?  Not with
+ * an older snapshot, nor in a parallel worker, which does not know what its
+ * leader has changed.
+ */
 static bool
-row_count_applies(DatabaseSlot *database)
+row_count_usable(DatabaseSlot *database)
 {
 	return database != NULL && !IsolationUsesXactSnapshot() && !IsInParallelMode() &&
 		pg_atomic_read_u32(&database->prepared) == 0;
 }
 
-/* What is committed, and what this transaction has done so far. */
+/* The number of committed rows, with the changes of this transaction. */
 bool
 row_count_get(CountedTable which, int64 *value)
 {
@@ -56,7 +71,7 @@ row_count_get(CountedTable which, int64 *value)
 	RowCount   *row_count;
 	bool		known;
 
-	if (!row_count_applies(database) || pending_truncates(which))
+	if (!row_count_usable(database) || pending_truncates(which))
 		return false;
 	row_count = &database->row_counts[which];
 	LWLockAcquire(row_count->lock, LW_SHARED);
@@ -67,38 +82,36 @@ row_count_get(CountedTable which, int64 *value)
 	return known;
 }
 
+/* The same for the jobs of one queue. */
 bool
 row_count_of_queue(NullableDatum queue, int64 *length)
 {
 	DatabaseSlot *database = my_database_slot();
 	text	   *name = DatumGetTextPP(queue.value);
-	QueueSlot  *state;
+	QueueSlot  *slot;
 	RowCount   *row_count;
 	bool		known;
 
-	if (!row_count_applies(database) || pending_truncates(COUNTED_JOBS))
+	if (!row_count_usable(database) || pending_truncates(COUNTED_JOBS))
 		return false;
 	row_count = &database->row_counts[COUNTED_JOBS];
-	state = queue_slot_pin(MyDatabaseId, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), false);
+	slot = queue_slot_pin(MyDatabaseId, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), false);
 	LWLockAcquire(row_count->lock, LW_SHARED);
 	known = row_count->state == ROW_COUNT_KNOWN &&
-		(state != NULL ? !state->uncounted : pg_atomic_read_u32(&database->overflowed) == 0);
-	*length = state != NULL ? (int64) pg_atomic_read_u64(&state->length) : 0;
+		(slot != NULL ? !slot->uncounted : pg_atomic_read_u32(&database->overflowed) == 0);
+	*length = slot != NULL ? (int64) pg_atomic_read_u64(&slot->length) : 0;
 	LWLockRelease(row_count->lock);
-	if (state != NULL)
+	if (slot != NULL)
 	{
-		*length = Max(*length + pending_get_length(state), 0);
-		queue_slot_unpin(state);
+		*length = Max(*length + pending_get_length(slot), 0);
+		queue_slot_unpin(slot);
 	}
 	return known;
 }
 
-/* ----- adding ----- */
+/* ----- for the end of a transaction: these cannot fail ----- */
 
-/*
- * Could the snapshot that is or was counted see the transaction, which has
- * committed?
- */
+/* Does the snapshot of the SELECT see this committed transaction? */
 static bool
 counted_snapshot_sees(const RowCount *row_count, FullTransactionId full_xid)
 {
@@ -124,15 +137,20 @@ counted_snapshot_sees(const RowCount *row_count, FullTransactionId full_xid)
 	return true;
 }
 
-/* Has the difference that a committed transaction made to be added? */
+/* Must the commit of this transaction add its difference? */
 bool
-row_count_takes(const RowCount *row_count, FullTransactionId xid)
+row_count_must_add(const RowCount *row_count, FullTransactionId xid)
 {
 	return row_count->state != ROW_COUNT_UNKNOWN && !counted_snapshot_sees(row_count, xid);
 }
 
 /* ----- prepared transactions ----- */
 
+/*
+ * Row counts become unknown, because a prepared transaction may change them.
+ * Each call marks the database with a new number.  So row_count_check_prepared
+ * does not clear a mark that is newer than the one that it has read.
+ */
 void
 row_count_forget(DatabaseSlot *database)
 {
@@ -153,9 +171,9 @@ STATEMENT(prepared_here, STMT_READ_ONLY,
 		  "SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database()");
 
 /*
- * Is there a prepared transaction, of whatever kind, in this database?  Puts
- * the mark, after a crash, and takes it away when the last one is gone, unless
- * another one came meanwhile.
+ * Does this database have a prepared transaction?  If it has one, it must have
+ * the mark, which a crash loses.  If it has none, its mark is cleared, and row
+ * counts can become known again.
  */
 bool
 row_count_check_prepared(DatabaseSlot *database)
@@ -184,7 +202,7 @@ compare_xids(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* A recent xid, with what tells it from those of other rounds. */
+/* A recent xid, with its epoch. */
 static FullTransactionId
 full_transaction_id(TransactionId xid)
 {
@@ -197,8 +215,10 @@ full_transaction_id(TransactionId xid)
 }
 
 /*
- * Take the snapshot to count in, such that each commit either is in it or
- * knows that it is not.  False: somebody else counts, or counts cannot be kept.
+ * Take a snapshot to count in, and publish it.  The lock keeps commits out
+ * meanwhile.  A commit that had the lock before is visible to the snapshot, and
+ * a later one finds the published snapshot.  False: another session counts, the
+ * count is known, or prepared transactions exist.
  */
 static bool
 begin_counting(CountedTable which)
@@ -212,7 +232,7 @@ begin_counting(CountedTable which)
 		LWLockRelease(row_count->lock);
 		return false;
 	}
-	/* first, as it may run out of memory, and nobody would end the counting */
+	/* it may fail, and this must not happen once the state is COUNTING */
 	PushActiveSnapshot(GetLatestSnapshot());
 	snapshot = GetActiveSnapshot();
 	row_count->xmin = snapshot->xmin;
@@ -229,9 +249,9 @@ begin_counting(CountedTable which)
 	return true;
 }
 
-/* An error, or a prepared transaction: what was counted is of no use. */
+/* The SELECT has failed.  Another session may have begun to count meanwhile. */
 static void
-give_up_counting(int code, Datum which)
+abandon_counting(int code, Datum which)
 {
 	RowCount   *row_count = &my_database_slot()->row_counts[DatumGetInt32(which)];
 
@@ -241,20 +261,21 @@ give_up_counting(int code, Datum which)
 	LWLockRelease(row_count->lock);
 }
 
+/* Without a slot, the length of the queue is not kept. */
 static void
 add_to_queue(text *name, int64 count)
 {
 	QueueSlot  *queue = queue_slot_pin(MyDatabaseId, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), true);
 
 	if (queue == NULL)
-		return;					/* its length is not kept */
+		return;
 	pg_atomic_fetch_add_u64(&queue->length, count);
 	queue_slot_unpin(queue);
 }
 
-/* Add up what the statement counted. */
+/* The sum of the last statement's counts. */
 static int64
-counted_sum(void)
+sum_of_counts(void)
 {
 	int64		sum = 0;
 
@@ -263,8 +284,9 @@ counted_sum(void)
 	return sum;
 }
 
+/* The last statement's counts become known, unless a transaction was prepared meanwhile. */
 static void
-keep_counted(RowCount *row_count)
+publish_count(RowCount *row_count)
 {
 	LWLockAcquire(row_count->lock, LW_EXCLUSIVE);
 	if (row_count->state == ROW_COUNT_COUNTING && row_count->counter == MyProcPid)
@@ -277,27 +299,27 @@ keep_counted(RowCount *row_count)
 				add_to_queue(DatumGetTextPP(queue.value),
 							 DatumGetInt64(result_value(i, 2).value));
 		}
-		pg_atomic_fetch_add_u64(&row_count->value, counted_sum());
+		pg_atomic_fetch_add_u64(&row_count->value, sum_of_counts());
 		row_count->state = ROW_COUNT_KNOWN;
 	}
 	LWLockRelease(row_count->lock);
 }
 
 static void
-count_and_keep(CountedTable which, SqlStatement *statement)
+count_and_publish(CountedTable which, SqlStatement *statement)
 {
-	PG_ENSURE_ERROR_CLEANUP(give_up_counting, Int32GetDatum(which));
+	PG_ENSURE_ERROR_CLEANUP(abandon_counting, Int32GetDatum(which));
 	{
 		statement_run(statement, NULL);
-		keep_counted(&my_database_slot()->row_counts[which]);
+		publish_count(&my_database_slot()->row_counts[which]);
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(give_up_counting, Int32GetDatum(which));
+	PG_END_ENSURE_ERROR_CLEANUP(abandon_counting, Int32GetDatum(which));
 	PopActiveSnapshot();
 }
 
 /*
- * Only a transaction that has written nothing may count for all: whether what
- * it wrote will be committed is not known yet.
+ * Only a transaction without an xid may count for all sessions.  The SELECT of
+ * any other one also counts its own rows, and these may be rolled back.
  */
 int64
 row_count_scan(CountedTable which, SqlStatement *statement)
@@ -307,8 +329,8 @@ row_count_scan(CountedTable which, SqlStatement *statement)
 	if (database != NULL && !IsolationUsesXactSnapshot() && !IsInParallelMode() &&
 		!TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
 		!row_count_check_prepared(database) && begin_counting(which))
-		count_and_keep(which, statement);
+		count_and_publish(which, statement);
 	else
 		statement_run(statement, NULL);
-	return counted_sum();
+	return sum_of_counts();
 }

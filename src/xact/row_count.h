@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * row_count.h
- *		Counts that are kept: hashes and jobs, exact for what is committed.
+ *		Exact numbers of hashes and jobs, kept in shared memory.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,20 +11,21 @@
 #include "shmem/shmem.h"
 #include "sqlfunc/statement.h"
 
-/* Reading; false: nobody knows, count() has to find out */
+/* False: the number is not known, so the caller must count */
 extern bool row_count_get(CountedTable which, int64 *value);
 extern bool row_count_of_queue(NullableDatum queue, int64 *length);
 
 /*
- * Count, so that from now on it is known.  The statement gives one row per
- * queue, or a single one with NULL: (queue text, count bigint).
+ * Count the rows with this statement, and keep the result if possible.  The
+ * statement returns one row per queue, or one with a NULL queue: (queue text,
+ * count bigint).  The result is their sum.
  */
 extern int64 row_count_scan(CountedTable which, SqlStatement *statement);
 
-/* For the end of a transaction, under the tally's lock */
-extern bool row_count_takes(const RowCount *row_count, FullTransactionId xid);
+/* For the end of a transaction, with the lock of the row count held */
+extern bool row_count_must_add(const RowCount *row_count, FullTransactionId xid);
 
-/* A transaction that changed something was prepared */
+/* Prepared transactions */
 extern void row_count_forget(DatabaseSlot *database);
 extern bool row_count_check_prepared(DatabaseSlot *database);
 

@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * triggers.c
- *		What happens when rows change, by whatever statement.
+ *		Triggers that tell shared memory and listeners which rows changed.
  *
- * The triggers wake who waits, tell the channels, keep the counts and the
- * cursors.  They sit on the tables, so that a plain INSERT by any client does
- * as well as a repo function, and fire always, so that replicated rows do too.
+ * The triggers wake waiting sessions, send notifications, and keep row counts and
+ * low-water marks.  They belong to the tables, so an INSERT by any client has the
+ * same effects as a repo function.  They fire always (ENABLE ALWAYS), so rows that
+ * a subscription replicates have them, too.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,20 +34,21 @@
 #include "xact/pending.h"
 #include "xact/triggers.h"
 
-/* ----- the row, or rows, that a trigger was called for ----- */
+/* ----- the rows that fired a trigger ----- */
 
 /*
- * Only for the tables that CREATE EXTENSION made: their columns are known.  For
- * each row, or where rows_gone says so, after TRUNCATE.
+ * Check that a trigger of the extension's schema called the function: its tables
+ * have the expected columns.  It must be an AFTER trigger, for each row or, with
+ * or_truncate, for TRUNCATE.
  */
 static TriggerData *
-trigger_data(FunctionCallInfo fcinfo, bool rows_gone)
+trigger_data(FunctionCallInfo fcinfo, bool or_truncate)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
 		!(TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-		  (rows_gone && TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))) ||
+		  (or_truncate && TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))) ||
 		RelationGetNamespace(trigger->tg_relation) != get_func_namespace(fcinfo->flinfo->fn_oid))
 		ereport(ERROR,
 				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
@@ -56,12 +58,14 @@ trigger_data(FunctionCallInfo fcinfo, bool rows_gone)
 	return trigger;
 }
 
+/* NULL for an INSERT. */
 static HeapTuple
 old_row(const TriggerData *trigger)
 {
 	return TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? NULL : trigger->tg_trigtuple;
 }
 
+/* NULL for a DELETE. */
 static HeapTuple
 new_row(const TriggerData *trigger)
 {
@@ -70,7 +74,7 @@ new_row(const TriggerData *trigger)
 	return TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : NULL;
 }
 
-/* The table's owner may have taken its NOT NULL away. */
+/* The owner of the table may have dropped NOT NULL. */
 static Datum
 column_value(TupleDesc tupdesc, HeapTuple row, int number)
 {
@@ -92,7 +96,7 @@ row_value(const TriggerData *trigger, HeapTuple row, const char *column)
 	return column_value(tupdesc, row, SPI_fnumber(tupdesc, column));
 }
 
-/* AFTER triggers give nothing back. */
+/* The server ignores what an AFTER trigger returns. */
 #define TRIGGER_DONE PG_RETURN_POINTER(NULL)
 
 /* ----- jobs ----- */
@@ -105,11 +109,11 @@ typedef struct JobRow
 	int			attempt;
 	int			retry;
 	NullableDatum unique_key;
-	bool		has_worker;		/* and a heartbeat */
-	TimestampTz heartbeat;
+	bool		has_worker;		/* worker and heartbeat are not NULL */
+	TimestampTz heartbeat;		/* DT_NOBEGIN: NULL */
 } JobRow;
 
-/* Columns of job_queue, which is hot: their numbers are looked up once. */
+/* Column numbers of job_queue: looking them up for each row would cost too much. */
 typedef struct JobColumns
 {
 	Oid			relation;
@@ -124,19 +128,24 @@ typedef struct JobColumns
 				unique_key,
 				worker,
 				heartbeat;
-	Oid			is_running;		/* the status */
+	Oid			running;		/* the status 'running' */
 } JobColumns;
 
-/* The number of a column; InvalidOid: whatever its type. */
+/* The number of a column; type InvalidOid: the column may have any type. */
 static int
-job_column(TupleDesc tupdesc, const char *name, Oid type)
+job_column(Relation relation, const char *name, Oid type)
 {
+	TupleDesc	tupdesc = RelationGetDescr(relation);
 	int			number = SPI_fnumber(tupdesc, name);
 
 	if (number <= 0 || (OidIsValid(type) && SPI_gettypeid(tupdesc, number) != type))
 		ereport(ERROR,
 				errcode(ERRCODE_UNDEFINED_COLUMN),
-				errmsg("job_queue has no column \"%s\" of the type that it was made with", name));
+				OidIsValid(type) ?
+				errmsg("relation \"%s\" has no column \"%s\" of type %s",
+					   RelationGetRelationName(relation), name, format_type_be(type)) :
+				errmsg("relation \"%s\" has no column \"%s\"",
+					   RelationGetRelationName(relation), name));
 	return number;
 }
 
@@ -149,17 +158,17 @@ job_columns(Relation relation)
 	if (columns.relation != RelationGetRelid(relation) || columns.natts != tupdesc->natts)
 	{
 		columns.relation = InvalidOid;
-		columns.queue = job_column(tupdesc, "queue", TEXTOID);
-		columns.id = job_column(tupdesc, "id", UUIDOID);
-		columns.status = job_column(tupdesc, "status", InvalidOid);
-		columns.priority = job_column(tupdesc, "priority", INT4OID);
-		columns.run_at = job_column(tupdesc, "run_at", TIMESTAMPTZOID);
-		columns.attempt = job_column(tupdesc, "attempt", INT4OID);
-		columns.retry = job_column(tupdesc, "retry", INT4OID);
-		columns.unique_key = job_column(tupdesc, "unique_key", TEXTOID);
-		columns.worker = job_column(tupdesc, "worker", UUIDOID);
-		columns.heartbeat = job_column(tupdesc, "heartbeat", TIMESTAMPTZOID);
-		columns.is_running =
+		columns.queue = job_column(relation, "queue", TEXTOID);
+		columns.id = job_column(relation, "id", UUIDOID);
+		columns.status = job_column(relation, "status", InvalidOid);
+		columns.priority = job_column(relation, "priority", INT4OID);
+		columns.run_at = job_column(relation, "run_at", TIMESTAMPTZOID);
+		columns.attempt = job_column(relation, "attempt", INT4OID);
+		columns.retry = job_column(relation, "retry", INT4OID);
+		columns.unique_key = job_column(relation, "unique_key", TEXTOID);
+		columns.worker = job_column(relation, "worker", UUIDOID);
+		columns.heartbeat = job_column(relation, "heartbeat", TIMESTAMPTZOID);
+		columns.running =
 			DatumGetObjectId(DirectFunctionCall2(enum_in, CStringGetDatum("running"),
 												 ObjectIdGetDatum(SPI_gettypeid(tupdesc, columns.status))));
 		columns.relation = RelationGetRelid(relation);
@@ -183,7 +192,7 @@ job_of_row(const TriggerData *trigger, HeapTuple row)
 	job.position.priority = DatumGetInt32(COLUMN(priority));
 	job.position.run_at = DatumGetTimestampTz(COLUMN(run_at));
 	job.attempt = DatumGetInt32(COLUMN(attempt));
-	job.running = DatumGetObjectId(COLUMN(status)) == columns->is_running;
+	job.running = DatumGetObjectId(COLUMN(status)) == columns->running;
 	job.retry = DatumGetInt32(COLUMN(retry));
 	job.unique_key.value = heap_getattr(row, columns->unique_key, tupdesc, &job.unique_key.isnull);
 #undef COLUMN
@@ -194,43 +203,58 @@ job_of_row(const TriggerData *trigger, HeapTuple row)
 }
 
 static bool
-is_key(text *value)
+is_key_length(int length)
 {
-	return VARSIZE_ANY_EXHDR(value) >= 1 && VARSIZE_ANY_EXHDR(value) <= KEY_MAX;
+	return length >= 1 && length <= KEY_MAX;
 }
 
-/* What a plain statement could get wrong.  CHECK constraints would be slower. */
+/* Why the row is invalid; NULL: it is valid. */
+static const char *
+find_job_error(const JobRow *job)
+{
+	int			queue = VARSIZE_ANY_EXHDR(job->queue);
+	int			key = job->unique_key.isnull ? 1 :
+		VARSIZE_ANY_EXHDR(DatumGetTextPP(job->unique_key.value));
+
+	if (!is_key_length(queue))
+		return psprintf("The queue name must have 1 to %d bytes, not %d.", KEY_MAX, queue);
+	if (!is_key_length(key))
+		return psprintf("The unique key must have 1 to %d bytes, not %d.", KEY_MAX, key);
+	if (job->retry < 0)
+		return psprintf("The number of retries must not be negative, but is %d.", job->retry);
+	if (job->running && !job->has_worker)
+		return "A running job must have a worker and a heartbeat.";
+	return NULL;
+}
+
+/*
+ * Repo functions store valid rows; any other statement may not.  CHECK
+ * constraints would be slower: the server parses them for each statement.
+ */
 static void
 check_job(const JobRow *job)
 {
-	const char *wrong = NULL;
+	const char *error = find_job_error(job);
 
-	if (!is_key(job->queue))
-		wrong = "The name of the queue must have 1 to 80 bytes.";
-	else if (!job->unique_key.isnull && !is_key(DatumGetTextPP(job->unique_key.value)))
-		wrong = "The unique key must have 1 to 80 bytes.";
-	else if (job->retry < 0)
-		wrong = "Retries must not be negative.";
-	else if (job->running && !job->has_worker)
-		wrong = "A running job must have a worker and a heartbeat.";
-	if (wrong != NULL)
+	if (error != NULL)
 		ereport(ERROR,
 				errcode(ERRCODE_CHECK_VIOLATION),
-				errmsg("job %s cannot be stored so",
+				errmsg("new row in relation \"job_queue\" for job %s is invalid",
 					   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&job->position.id)))),
-				errdetail_internal("%s", wrong));
+				errdetail_internal("%s", error));
 }
 
+/* NULL: the queue has no slot in shared memory. */
 static QueueSlot *
-queue_of_job(const JobRow *job)
+pending_queue_of_job(const JobRow *job)
 {
 	return pending_queue(job->queue);
 }
 
 static void
-job_came(const JobRow *job)
+count_added_job(const JobRow *job)
 {
-	QueueSlot  *queue = queue_of_job(job);
+	QueueSlot  *queue = pending_queue_of_job(job);
 
 	if (my_database_slot() != NULL)
 		pending_row_count(COUNTED_JOBS, 1);
@@ -239,18 +263,18 @@ job_came(const JobRow *job)
 }
 
 static void
-job_was_pushed(const JobRow *job)
+count_push(const JobRow *job)
 {
-	QueueSlot  *queue = queue_of_job(job);
+	QueueSlot  *queue = pending_queue_of_job(job);
 
 	if (queue != NULL)
 		pending_counter(queue, COUNTER_PUSHED, 1);
 }
 
 static void
-job_went(const JobRow *job)
+count_removed_job(const JobRow *job)
 {
-	QueueSlot  *queue = queue_of_job(job);
+	QueueSlot  *queue = pending_queue_of_job(job);
 
 	if (my_database_slot() != NULL)
 		pending_row_count(COUNTED_JOBS, -1);
@@ -259,20 +283,20 @@ job_went(const JobRow *job)
 }
 
 static void
-job_became_ready(const JobRow *job)
+announce_ready_job(const JobRow *job)
 {
-	QueueSlot  *queue = queue_of_job(job);
+	QueueSlot  *queue = pending_queue_of_job(job);
 
 	if (queue != NULL)
 		pending_ready(queue, &job->position);
 	notify_job(queue, &job->position.id, text_to_cstring(job->queue));
 }
 
-/* A worker no longer has it: there is room for another one. */
+/* A worker no longer holds the job. */
 static void
-job_stopped(const JobRow *job)
+end_claim(const JobRow *job)
 {
-	QueueSlot  *queue = queue_of_job(job);
+	QueueSlot  *queue = pending_queue_of_job(job);
 
 	if (my_database_slot() != NULL)
 		pending_heartbeat(&job->position.id, job->attempt, false);
@@ -280,17 +304,17 @@ job_stopped(const JobRow *job)
 		pending_job_stopped(queue);
 }
 
-/* The row's heartbeat is when the worker got it: later ones are in shared memory. */
+/* The row's heartbeat is the time of the claim: later heartbeats are in shared memory. */
 static void
-job_was_run(const JobRow *job)
+count_run_time(const JobRow *job)
 {
-	QueueSlot  *queue = queue_of_job(job);
+	QueueSlot  *queue = pending_queue_of_job(job);
 
 	if (queue != NULL && !TIMESTAMP_NOT_FINITE(job->heartbeat))
 		pending_counter(queue, COUNTER_RUN_TIME, Max(GetCurrentTimestamp() - job->heartbeat, 0));
 }
 
-/* The queue knows of its claims already. */
+/* The pop has collected the changes of a claim already (claim.c). */
 static bool
 is_claim(const JobRow *before, const JobRow *after)
 {
@@ -305,8 +329,8 @@ PG_FUNCTION_INFO_V1(pictrepo_job_changed);
 /*
  * job_changed() -> trigger, on job_queue
  *
- * Jobs came, went, became ready or stopped running.  23514 for a row that is
- * none.
+ * Jobs were added, removed, became ready or no longer run.  After TRUNCATE, none
+ * is left.  Error 23514 if the new row is not a valid job.
  */
 Datum
 pictrepo_job_changed(PG_FUNCTION_ARGS)
@@ -333,19 +357,19 @@ pictrepo_job_changed(PG_FUNCTION_ARGS)
 		before = job_of_row(trigger, old);
 		if (new != NULL && is_claim(&before, &after))
 			TRIGGER_DONE;
-		job_went(&before);
+		count_removed_job(&before);
 		if (before.running)
-			job_stopped(&before);
+			end_claim(&before);
 		if (before.running && (new == NULL || !after.running))
-			job_was_run(&before);
+			count_run_time(&before);
 	}
 	if (new != NULL)
 	{
-		job_came(&after);
+		count_added_job(&after);
 		if (old == NULL)
-			job_was_pushed(&after);
+			count_push(&after);
 		if (!after.running)
-			job_became_ready(&after);
+			announce_ready_job(&after);
 	}
 	TRIGGER_DONE;
 }
@@ -355,7 +379,8 @@ PG_FUNCTION_INFO_V1(pictrepo_queue_changed);
 /*
  * queue_changed() -> trigger, on queues
  *
- * A queue is configured differently: who waits for its jobs has to look.
+ * The configuration of a queue has changed: every session that waits for its
+ * jobs must check again.
  */
 Datum
 pictrepo_queue_changed(PG_FUNCTION_ARGS)
@@ -385,7 +410,7 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_changed);
 /*
  * hash_changed() -> trigger, on hashes
  *
- * Hashes came or went: keep the count.
+ * Hashes were added or removed: keep their row count.
  */
 Datum
 pictrepo_hash_changed(PG_FUNCTION_ARGS)
@@ -414,8 +439,8 @@ PG_FUNCTION_INFO_V1(pictrepo_upload_changed);
 /*
  * upload_changed() -> trigger, on uploads
  *
- * An upload got its result: "<id>" on upload_completion_channel.  Who waits
- * hears also when it was claimed, and will not get one.
+ * An upload has its result: "<id>" on upload_completion_channel.  Waiting sessions
+ * wake up also when the upload is removed, because it gets no result any more.
  */
 Datum
 pictrepo_upload_changed(PG_FUNCTION_ARGS)
@@ -447,8 +472,8 @@ PG_FUNCTION_INFO_V1(pictrepo_variant_changed);
 /*
  * variant_changed() -> trigger, on variants and variant_claims
  *
- * A variant is there or its claim ended: the hash in base64, then the variant,
- * on keyed_notification_channel.
+ * A variant was stored, or a claim of it has ended: the hash in base64, followed
+ * by the variant, on keyed_notification_channel.
  */
 Datum
 pictrepo_variant_changed(PG_FUNCTION_ARGS)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * xact_callback.c
- *		What happens in shared memory at the end of a transaction.
+ *		Applying or undoing pending changes at the end of a transaction.
  *
  * At XACT_EVENT_COMMIT the rows are visible to other sessions, and the client
  * does not know of the commit yet.  An error there would be a PANIC.  So the
@@ -34,6 +34,7 @@
 
 /* ----- commit ----- */
 
+/* TRUNCATE removed the jobs that were in the queue before. */
 static void
 set_length(PendingQueue *change, bool truncated)
 {
@@ -54,7 +55,7 @@ apply_row_count(PendingChanges *all, CountedTable which, FullTransactionId xid)
 		(which != COUNTED_JOBS || slist_is_empty(&all->queues)))
 		return;
 	LWLockAcquire(row_count->lock, truncated ? LW_EXCLUSIVE : LW_SHARED);
-	if (row_count_takes(row_count, xid))
+	if (row_count_must_add(row_count, xid))
 	{
 		if (truncated)
 			pg_atomic_write_u64(&row_count->value, all->row_counts[which]);
@@ -79,10 +80,10 @@ apply_pending_queue(PendingQueue *change)
 	QueueSlot  *queue = change->queue;
 	bool		sooner;
 	int64		wake = change->ready;
-	bool		notice;
+	bool		notify;
 
 	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
-	low_water_marks_lower(&queue->low_water_marks, &change->came);
+	low_water_marks_lower(&queue->low_water_marks, &change->ready_bounds);
 	for (int i = 0; i < QUEUE_COUNTERS; i++)
 		queue->counters[i] += change->counters[i];
 	sooner = change->next_due < queue->next_due;
@@ -94,7 +95,7 @@ apply_pending_queue(PendingQueue *change)
 	}
 	if (queue->limited)
 		wake += change->freed;
-	notice = change->notify_pending && !queue->notify_pending;
+	notify = change->notify_pending && !queue->notify_pending;
 	if (change->notify_pending)
 	{
 		queue->notify_pending = true;
@@ -108,7 +109,7 @@ apply_pending_queue(PendingQueue *change)
 		wake_queue_waiters(queue, wake);
 	if (sooner)
 		wake_timekeeper(queue);
-	if (notice)
+	if (notify)
 		worker_request(my_database_slot(), WORKER_REQ_NOTIFY);
 }
 
@@ -146,14 +147,14 @@ apply_pending(PendingChanges *all)
 
 /* ----- rollback ----- */
 
-/* Other sessions may claim the jobs again. */
+/* Other sessions may claim these jobs again. */
 static void
 undo_claims(PendingQueue *change)
 {
 	if (change->claimed == 0)
 		return;
 	LWLockAcquire(&change->queue->lock, LW_EXCLUSIVE);
-	low_water_marks_lower(&change->queue->low_water_marks, &change->taken);
+	low_water_marks_lower(&change->queue->low_water_marks, &change->claimed_bounds);
 	LWLockRelease(&change->queue->lock);
 	wake_queue_waiters(change->queue, change->claimed);
 }
@@ -278,7 +279,11 @@ at_transaction_end(XactEvent event, void *arg)
 				prepare_pending(all);
 			break;
 		case XACT_EVENT_ABORT:
-			/* subtransactions are undone already, unless the session ends */
+
+			/*
+			 * subtransactions have undone their levels, unless the session
+			 * ends
+			 */
 			for (pending = NULL; all != NULL; all = all->outer)
 				undo_pending(all);
 			break;

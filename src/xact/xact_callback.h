@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * xact_callback.h
- *		What happens in shared memory at the end of a transaction.
+ *		Applying or undoing pending changes at the end of a transaction.
  *
  *-------------------------------------------------------------------------
  */
