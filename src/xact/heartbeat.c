@@ -32,6 +32,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/compat.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/array.h"

@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "common/compat.h"
 #include "common/limits.h"
 #include "shmem/database_slot.h"
 #include "shmem/low_water_mark.h"

@@ -41,6 +41,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "common/compat.h"
 #include "shmem/database_slot.h"
 #include "shmem/queue_slot.h"
 #include "shmem/shmem.h"
@@ -238,7 +239,8 @@ begin_counting(CountedTable which)
 	row_count->xmin = snapshot->xmin;
 	row_count->xmax = full_transaction_id(snapshot->xmax);
 	row_count->xcnt = snapshot->xcnt;
-	memcpy(row_count->xip, snapshot->xip, snapshot->xcnt * sizeof(TransactionId));
+	if (snapshot->xcnt > 0)
+		memcpy(row_count->xip, snapshot->xip, snapshot->xcnt * sizeof(TransactionId));
 	qsort(row_count->xip, row_count->xcnt, sizeof(TransactionId), compare_xids);
 	pg_atomic_write_u64(&row_count->value, 0);
 	if (which == COUNTED_JOBS)

@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "common/compat.h"
 #include "common/limits.h"
 #include "common/page_slug.h"
 #include "shmem/database_slot.h"
