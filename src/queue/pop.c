@@ -173,8 +173,8 @@ check_in_transaction(void *what, TimestampTz *again)
 	MemoryContextSwitchTo(wait->memory);
 
 	/*
-	 * While the session slept, another one may have dropped the extension or
-	 * created it anew.
+	 * While this session slept, another session may have dropped the
+	 * extension and created it again.
 	 */
 	AcceptInvalidationMessages();
 	repo_call_begin(&call, wait->pop.fcinfo);

@@ -32,8 +32,8 @@ static XLogRecPtr losable_end = InvalidXLogRecPtr;
 static bool only_losable = false;
 
 /*
- * A transaction without an xid has written no rows.  It may have written WAL
- * all the same: reading prunes pages.  That WAL needs no commit.
+ * A transaction without an xid has written no rows.  It may still have written
+ * WAL, because reading prunes pages.  That WAL needs no commit.
  */
 void
 async_commit_begin_write(void)
