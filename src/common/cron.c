@@ -23,9 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "common/cron.h"
-
-/* characters of a bad text that an error shows */
-#define SHOWN_MAX 100
+#include "common/shown_text.h"
 
 /* 1970 to 2000, and to the end of timestamptz, in s */
 #define UNIX_TO_POSTGRES_EPOCH \
@@ -73,13 +71,6 @@ static const char *const shorthands[][2] = {
 };
 
 /* ----- the text ----- */
-
-/* Part of the text for an error, cut where it is long. */
-static char *
-shown(const char *text, int length)
-{
-	return pnstrdup(text, pg_mbcharcliplen(text, length, SHOWN_MAX));
-}
 
 /* A number of one or two digits, nothing else. */
 static bool
@@ -170,7 +161,7 @@ parse_field(const char *text, int length, const CronFieldRule *field, uint64 *al
 
 		if (wrong != NULL)
 			return psprintf("Field \"%s\" has \"%s\", %s.",
-							field->name, shown(text, element), wrong);
+							field->name, shown_text(text, element), wrong);
 		text	  +=element + 1;
 	}
 	return NULL;
@@ -211,7 +202,7 @@ cron_parse(const char *text, Cron *cron)
 				text = shorthands[i][1];
 
 		if (text == NULL)
-			return psprintf("\"%s\" is not a shorthand.", shown(name, strlen(name)));
+			return psprintf("\"%s\" is not a shorthand.", shown_text(name, strlen(name)));
 	}
 
 	while (*text !='\0')

@@ -145,6 +145,12 @@ STATEMENT(set_upload_result, STMT_READ_WRITE,
 		  "UPDATE pictrepo.uploads SET result = $2 WHERE id = $1",
 		  UUIDOID, JSONBOID);
 
+bool
+upload_set_result(NullableDatum upload, NullableDatum result)
+{
+	return statement_run(&set_upload_result, ARGS(upload, result)) > 0;
+}
+
 /*
  * complete_upload(upload uuid, result jsonb) -> bool
  *

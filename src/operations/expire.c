@@ -14,6 +14,7 @@
 #include "common/limits.h"
 #include "common/maintenance_tasks.h"
 #include "common/progress.h"
+#include "images/access_times.h"
 #include "operations/operations.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
@@ -62,7 +63,7 @@ pictrepo_expire_variants(PG_FUNCTION_ARGS)
 }
 
 STATEMENT(old_aliases, STMT_READ_WRITE,
-		  "SELECT alias, $1 FROM pictrepo.older_aliases($1, $2 + $3) OFFSET $3",
+		  "SELECT alias, $1 FROM (" OLDER_ALIASES " LIMIT $2 OFFSET $3) AS old",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
 STATEMENT(try_lock_hash, STMT_READ_WRITE,

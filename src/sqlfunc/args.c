@@ -23,12 +23,21 @@
 #include "common/guc.h"
 #include "common/limits.h"
 #include "common/page_slug.h"
+#include "common/shown_text.h"
 #include "common/uuid.h"
 #include "json/json_check.h"
 #include "sqlfunc/args.h"
 
-/* characters of a bad value that an error shows */
-#define SHOWN_MAX 100
+NullableDatum
+array_of(Datum *values, int count, Oid type)
+{
+	int16		length;
+	bool		by_value;
+	char		align;
+
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	return not_null(PointerGetDatum(construct_array(values, count, type, length, by_value, align)));
+}
 
 /* The name of an argument in the function's declaration; for errors only. */
 const char *
@@ -69,7 +78,7 @@ shown(Oid type, Datum value)
 		hex[2 + hex_encode(bytes, length, hex + 2)] = '\0';
 		return hex;
 	}
-	return pnstrdup(bytes, pg_mbcharcliplen(bytes, length, SHOWN_MAX));
+	return shown_text(bytes, length);
 }
 
 /* 22004 */
@@ -338,17 +347,7 @@ slug_argument(FunctionCallInfo fcinfo, int n)
 
 	if (VARSIZE_ANY_EXHDR(slug_text) > SLUG_MAX || !page_slug_decode(slug_text, &position))
 		bad_argument(fcinfo, n,
-					 psprintf("\"%s\" is not a slug.",
-							  text_to_cstring(DatumGetTextPSlice(slug.value, 0, 100))),
+					 psprintf("\"%s\" is not a slug.", shown(TEXTOID, slug.value)),
 					 "Slugs come from hash_page, hash_page_by_date and hash_to_slug.");
 	return position;
-}
-
-/* For a statement that goes on to hash_page: what is no slug ends here. */
-NullableDatum
-checked_slug_argument(FunctionCallInfo fcinfo, int n)
-{
-	if (!PG_ARGISNULL(n))
-		(void) slug_argument(fcinfo, n);
-	return fcinfo->args[n];
 }

@@ -31,6 +31,9 @@ not_null(Datum value)
 	return result;
 }
 
+/* values of a type as an array without nulls */
+extern NullableDatum array_of(Datum *values, int count, Oid type);
+
 /* anything but NULL, as it is */
 extern NullableDatum any_argument(FunctionCallInfo fcinfo, int n);
 
@@ -55,7 +58,6 @@ extern NullableDatum limit_argument(FunctionCallInfo fcinfo, int n, int least, i
 extern Datum *array_argument(FunctionCallInfo fcinfo, int n, Oid type, int *count, bool **nulls);
 extern int64 duration_argument(FunctionCallInfo fcinfo, int n);
 extern PagePosition slug_argument(FunctionCallInfo fcinfo, int n);
-extern NullableDatum checked_slug_argument(FunctionCallInfo fcinfo, int n);
 
 /* for checks of one caller only: an error 22023 about argument n */
 pg_noreturn extern void bad_argument(FunctionCallInfo fcinfo, int n, const char *detail, const char *hint);

@@ -63,28 +63,15 @@ return_count(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDat
 }
 
 Datum
-return_count_with_lock(FunctionCallInfo fcinfo, SqlStatement *lock, SqlStatement *statement, const NullableDatum *args)
-{
-	RepoCall	call;
-	uint64		rows = 0;
-
-	repo_call_begin(&call, fcinfo);
-	if (statement_run(lock, args) > 0)
-		rows = statement_run(statement, args);
-	repo_call_end(&call);
-	return Int64GetDatum((int64) rows);
-}
-
-Datum
 return_inserted(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args,
-				SqlStatement *parent_exists, int n)
+				bool (*parent_exists) (NullableDatum key), int n)
 {
 	RepoCall	call;
 	bool		created;
 
 	repo_call_begin(&call, fcinfo);
 	created = statement_run(statement, args) > 0;
-	if (!created && statement_run(parent_exists, &args[n]) == 0)
+	if (!created && !parent_exists(args[n]))
 		parent_missing(fcinfo, n);
 	repo_call_end(&call);
 	PG_RETURN_BOOL(created);

@@ -23,21 +23,12 @@ extern Datum return_row(FunctionCallInfo fcinfo, SqlStatement *statement, const 
 extern Datum return_rows(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
 
 /*
- * For statements on several rows below a parent, which the first of the
- * arguments names: the count, after a statement that locks the parent.  So no
- * two lock each other out; and as it is a statement of its own, the next one
- * sees what they did who had the parent before.
- */
-extern Datum return_count_with_lock(FunctionCallInfo fcinfo, SqlStatement *lock, SqlStatement *statement,
-									const NullableDatum *args);
-
-/*
  * For statements that insert a row below a parent, in the form INSERT ...
  * SELECT ... FROM parent FOR KEY SHARE ON CONFLICT DO NOTHING: true, false (it
  * exists), or 23503 when the parent that argument n names is not there.
  */
 extern Datum return_inserted(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args,
-							 SqlStatement *parent_exists, int n);
+							 bool (*parent_exists) (NullableDatum key), int n);
 
 /* The pieces of a set-returning call that does more than run one statement */
 extern void rows_begin(FunctionCallInfo fcinfo);

@@ -23,7 +23,6 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lock.h"
@@ -42,6 +41,7 @@
 #include "common/advisory_locks.h"
 #include "common/injection_points.h"
 #include "common/progress.h"
+#include "common/shown_text.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
@@ -54,9 +54,6 @@
 
 /* rows that come out of a query at a time */
 #define FETCHED_ROWS 500
-
-/* characters of a key that transfer_errors shows */
-#define KEY_SHOWN 100
 
 const PictrsTable pictrs_tables[PICTRS_TABLES] = {
 	[PICTRS_HASHES] = {"hashes", "hashes", {
@@ -125,8 +122,7 @@ begin_foreign(void)
 {
 	int			guc_level = NewGUCNestLevel();
 
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	set_safe_search_path();
 	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION,
@@ -243,10 +239,8 @@ check_pictrs_tables(Transfer *transfer)
 static void
 note_bad(TransferBatch *batch, int64 place, const char *key, const char *message)
 {
-	int			length = pg_mbcharcliplen(key, strlen(key), KEY_SHOWN);
-
 	batch->bad_places[batch->bad] = Int64GetDatum(place);
-	batch->bad_keys[batch->bad] = PointerGetDatum(cstring_to_text_with_len(key, length));
+	batch->bad_keys[batch->bad] = CStringGetTextDatum(shown_text(key, strlen(key)));
 	batch->bad_messages[batch->bad] = CStringGetTextDatum(message);
 	batch->bad++;
 }
@@ -610,17 +604,6 @@ begin_table(Transfer *transfer)
 						DatumGetInt64(result_value(0, 3).value));
 	repo_call_end(&call);
 	return unfinished;
-}
-
-static NullableDatum
-array_of(Datum *values, int count, Oid type)
-{
-	int16		length;
-	bool		by_value;
-	char		align;
-
-	get_typlenbyvalalign(type, &length, &by_value, &align);
-	return not_null(PointerGetDatum(construct_array(values, count, type, length, by_value, align)));
 }
 
 static void
