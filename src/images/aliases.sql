@@ -51,3 +51,13 @@ CREATE FUNCTION pictrepo.cleanup_alias(alias text) RETURNS bool
 COMMENT ON FUNCTION pictrepo.cleanup_alias(text) IS
 	'remove an alias with its proxies and access time; false: no such alias. '
 	'The image stays, even without an alias: delete_alias takes it along';
+
+CREATE FUNCTION pictrepo.identifier_from_alias(alias text) RETURNS text
+	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_identifier_from_alias';
+COMMENT ON FUNCTION pictrepo.identifier_from_alias(text) IS
+	'the identifier of the content that an alias names; NULL: no such alias';
+
+CREATE FUNCTION pictrepo.aliases_from_alias(alias text) RETURNS SETOF text
+	LANGUAGE C STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'pictrepo_aliases_from_alias';
+COMMENT ON FUNCTION pictrepo.aliases_from_alias(text) IS
+	'all aliases of the content that an alias names, itself included, in byte order. No row: no such alias';
