@@ -73,7 +73,7 @@ message_for(const ErrorData *error)
 static void
 begin_batch(Transfer *transfer)
 {
-	TransferBatch	   *batch = &transfer->batch;
+	TransferBatch *batch = &transfer->batch;
 	MemoryContext before;
 
 	MemoryContextReset(transfer->batch_memory);
@@ -113,7 +113,7 @@ taken_value(TransferBatch *batch, uint64 row, int column)
 static void
 take_row(Transfer *transfer, uint64 row)
 {
-	TransferBatch	   *batch = &transfer->batch;
+	TransferBatch *batch = &transfer->batch;
 	int			columns = SPI_tuptable->tupdesc->natts - 2;
 	NullableDatum *values = batch->rows[batch->count];
 	NullableDatum key = taken_value(batch, row, columns + 2);
@@ -141,8 +141,8 @@ read_batch(Transfer *transfer)
 {
 	Oid			type = TEXTARRAYOID;
 	char		null = transfer->reached.isnull ? 'n' : ' ';
-	TransferBatch	   *batch = &transfer->batch;
-	TransferSide		side;
+	TransferBatch *batch = &transfer->batch;
+	TransferSide side;
 	Portal		portal;
 	uint64		fetched;
 	MemoryContext before;
@@ -184,7 +184,7 @@ typedef struct TransferPart
 static NullableDatum
 column_of_part(TransferPart *part, int column)
 {
-	TransferBatch	   *batch = &part->transfer->batch;
+	TransferBatch *batch = &part->transfer->batch;
 	Datum	   *values = palloc_array(Datum, part->count);
 	bool	   *nulls = palloc_array(bool, part->count);
 	int			lower = 1;
@@ -200,13 +200,13 @@ column_of_part(TransferPart *part, int column)
 	}
 	get_typlenbyvalalign(type, &length, &by_value, &align);
 	return not_null(PointerGetDatum(construct_md_array(values, nulls, 1, &part->count, &lower,
-													type, length, by_value, align)));
+													   type, length, by_value, align)));
 }
 
 static void
 write_part(void *what)
 {
-	TransferPart	   *part = what;
+	TransferPart *part = what;
 	NullableDatum arrays[PICTRS_COLUMNS];
 
 	/* gone with the subtransaction, should it fail */
@@ -220,8 +220,8 @@ write_part(void *what)
 static uint64
 write_rows(Transfer *transfer, int first, int count)
 {
-	TransferPart		part = {.transfer = transfer, .first = first, .count = count};
-	TransferBatch	   *batch = &transfer->batch;
+	TransferPart part = {.transfer = transfer, .first = first, .count = count};
+	TransferBatch *batch = &transfer->batch;
 	ErrorData  *error;
 
 	if (count == 0 || try_in_subtransaction(write_part, &part, &error))
@@ -243,7 +243,7 @@ write_batch(Transfer *transfer)
 {
 	MemoryContext before;
 	uint64		stored;
-	TransferSide		side;
+	TransferSide side;
 
 	begin_side(transfer, &side, !transfer->kind->reads_pictrs);
 	before = MemoryContextSwitchTo(transfer->batch_memory);

@@ -78,7 +78,7 @@ count_rows(Transfer *transfer, bool in_pictrs)
 {
 	const PictrsTable *table = current_table(transfer);
 	int64		count;
-	TransferSide		side;
+	TransferSide side;
 
 	begin_side(transfer, &side, in_pictrs);
 	if (in_pictrs)
@@ -170,7 +170,7 @@ begin_table(Transfer *transfer)
 void
 note_progress(Transfer *transfer, uint64 stored)
 {
-	TransferBatch	   *batch = &transfer->batch;
+	TransferBatch *batch = &transfer->batch;
 	RepoCall	call;
 
 	repo_call_begin(&call, transfer->fcinfo);
