@@ -34,6 +34,9 @@ not_null(Datum value)
 /* values of a type as an array without nulls */
 extern NullableDatum array_of(Datum *values, int count, Oid type);
 
+/* that long before now */
+extern NullableDatum seconds_ago(int seconds);
+
 /* anything but NULL, as it is */
 extern NullableDatum any_argument(FunctionCallInfo fcinfo, int n);
 

@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "funcapi.h"
+#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "sqlfunc/args.h"
@@ -40,6 +41,15 @@ result_value_copy(uint64 row, int column)
 		result.value = SPI_datumTransfer(result.value, attribute->attbyval,
 										 attribute->attlen);
 	return result;
+}
+
+Datum
+interval_result(int64 microseconds)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = microseconds;
+	return IntervalPGetDatum(interval);
 }
 
 /* bool: did the statement find or change anything? */

@@ -15,6 +15,9 @@
 extern NullableDatum result_value(uint64 row, int column);
 extern NullableDatum result_value_copy(uint64 row, int column);
 
+/* An interval that has no days or months */
+extern Datum interval_result(int64 microseconds);
+
 /* Whole calls: connect, run, answer */
 extern Datum return_found(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
 extern Datum return_count(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);

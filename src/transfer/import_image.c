@@ -139,7 +139,7 @@ normal_aliases(NullableDatum aliases)
 					  &elements, NULL, &count);
 	for (int i = 0; i < count; i++)
 		elements[i] = PointerGetDatum(alias_normalize(DatumGetTextPP(elements[i])));
-	return not_null(PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)));
+	return array_of(elements, count, TEXTOID);
 }
 
 /* What has become of an image so far */
