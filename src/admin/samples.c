@@ -54,7 +54,7 @@ forget_old_samples(TimestampTz now)
 	row_batch_run(&delete_queue_samples, &oldest, TASK_BATCH, NULL);
 }
 
-/* What other tasks of the same call did counts as well. */
+/* The count includes what earlier tasks of the same call changed. */
 static NullableDatum
 images_by_now(void)
 {

@@ -72,8 +72,8 @@ PG_FUNCTION_INFO_V1(pictrepo_server_state);
 /*
  * server_state() -> (library text, preload bool, room bool, restore_lock int, transfer_lock int)
  *
- * What status() cannot see in SQL.  room: shared memory takes one more database.
- * The locks are the classes by which pg_locks.objsubid shows them.
+ * What status() cannot see in SQL.  room: shared memory has room for this
+ * database.  The locks are numbers as pg_locks.objsubid shows them.
  */
 Datum
 pictrepo_server_state(PG_FUNCTION_ARGS)

@@ -11,7 +11,7 @@ CREATE FUNCTION pictrepo.server_state(OUT library text, OUT preload bool, OUT ro
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_server_state';
 COMMENT ON FUNCTION pictrepo.server_state() IS
 	'what status() asks the library: its version; whether shared_preload_libraries has it; '
-	'whether shared memory has room for one more database; pg_locks.objsubid of the lock that a restore holds, and of that of an import or export';
+	'whether shared memory has room for this database; pg_locks.objsubid of the lock that a restore holds, and of that of an import or export';
 
 CREATE FUNCTION pictrepo.status(OUT item text, OUT value text, OUT advice text) RETURNS SETOF record
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 16

@@ -116,7 +116,6 @@ pictrepo_check_delete_token(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(same_token(offered, DatumGetTextPP(stored)));
 }
 
-/* False also where there is no such alias. */
 bool
 delete_token_matches(NullableDatum alias, NullableDatum token)
 {

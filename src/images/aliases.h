@@ -12,7 +12,10 @@
 
 #include "sqlfunc/statement.h"
 
+/* False: no such alias. */
 extern bool alias_delete(NullableDatum alias);
+
+/* False: no such alias, or another token. */
 extern bool delete_token_matches(NullableDatum alias, NullableDatum token);
 
 /*

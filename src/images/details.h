@@ -10,8 +10,10 @@
 
 #include "fmgr.h"
 
-/* False: there are some already, or there were none. */
+/* False: the file has details, and they stay. */
 extern bool details_insert(NullableDatum identifier, NullableDatum details);
+
+/* False: the file has none. */
 extern bool details_delete(NullableDatum identifier);
 
 #endif

@@ -12,16 +12,20 @@
 
 #include "common/page_slug.h"
 
-/* False: it exists already, or it did not.  created_at NULL: now. */
+/* created_at NULL: now.  False: the hash exists and stays as it is. */
 extern bool hash_insert(NullableDatum hash, NullableDatum identifier, NullableDatum created_at);
+
+/* False: no such hash. */
 extern bool hash_delete(NullableDatum hash);
 extern bool hash_exists(NullableDatum hash);
+
+/* How many hashes are stored */
 extern int64 hash_count(void);
 
-/* A page, of which the columns live until the call ends */
+/* A page; its values live until the call ends */
 typedef struct HashPage
 {
-	NullableDatum current;		/* slugs; NULL: no such page */
+	NullableDatum current;		/* slug; NULL: no such page */
 	NullableDatum prev;
 	NullableDatum next;
 	NullableDatum hashes;		/* bytea[] */

@@ -10,6 +10,7 @@
 
 #include "fmgr.h"
 
+/* The key of proxies */
 extern NullableDatum url_digest(NullableDatum url);
 
 #endif

@@ -13,6 +13,8 @@
 
 /* Within a call; the key is hash, variant and worker. */
 extern bool variant_exists(const NullableDatum *key);
+
+/* False: this worker does not hold the claim. */
 extern bool variant_claim_end(const NullableDatum *key);
 
 /* For the background worker */

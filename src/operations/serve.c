@@ -115,7 +115,7 @@ static ServeResult
 give_image(FunctionCallInfo fcinfo, NullableDatum alias)
 {
 	NullableDatum image[6];
-	ServeResult		found;
+	ServeResult found;
 
 	if (find_image(alias, image) == FAST_LOOKUP_ROW)
 	{
@@ -140,7 +140,7 @@ pictrepo_serve(PG_FUNCTION_ARGS)
 {
 	NullableDatum alias = alias_argument(fcinfo, 0);
 	bool		touch = DatumGetBool(any_argument(fcinfo, 1).value);
-	ServeResult		found;
+	ServeResult found;
 	RepoCall	call;
 
 	rows_begin(fcinfo);
@@ -213,7 +213,7 @@ pictrepo_serve_variant(PG_FUNCTION_ARGS)
 	NullableDatum alias = alias_argument(fcinfo, 0);
 	NullableDatum variant = variant_argument(fcinfo, 1);
 	bool		touch = DatumGetBool(any_argument(fcinfo, 2).value);
-	ServeResult		found;
+	ServeResult found;
 	RepoCall	call;
 
 	rows_begin(fcinfo);

@@ -19,7 +19,7 @@
 
 /* push.c: queue id job unique_key queue_time run_at priority retry upload; see push */
 extern bool push_job(const NullableDatum *args);
-extern void push_jobs(const char *queue, Datum *jobs, int count);
+extern void push_jobs(const char *queue, Datum *jobs, int count);	/* jsonb */
 
 /* queue_config.c */
 extern bool queue_is_unconfigured(NullableDatum queue);
