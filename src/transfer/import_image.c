@@ -177,7 +177,8 @@ hold_image(const NullableDatum *args, ImageMerge *merging)
  * and something else perhaps.
  */
 static uint64
-add_missing(SqlStatement *insert, SqlStatement *other, const NullableDatum *args, uint64 rows, ImageMerge *merging)
+add_missing(SqlStatement *insert, SqlStatement *other, const NullableDatum *args, uint64 rows,
+			ImageMerge *merging)
 {
 	uint64		added;
 
