@@ -11,6 +11,10 @@ SELECT regexp_replace(pictrepo.health_check(), '(on|off)\M', '<on/off>', 'g');
 SELECT pictrepo.health_check() ~ 'preload on' =
 	('pictrepo' = ANY (string_to_array(replace(current_setting('shared_preload_libraries'), ' ', ''), ','))) AS says_so;
 
+-- what status() asks the library
+SELECT library = (SELECT extversion FROM pg_extension WHERE extname = 'pictrepo') AS same_version,
+	preload = (pictrepo.health_check() ~ 'preload on') AS says_so, room, restore_lock <> transfer_lock AS two_locks
+FROM pictrepo.server_state();
 
 -- status of a repo without problems, and of one with problems
 SELECT item, CASE WHEN item IN ('library', 'schema', 'server', 'images', 'jobs', 'schedules') THEN value END AS value

@@ -18,11 +18,11 @@
 static const char *const levels[] = {"reader", "writer", "admin"};
 
 /*
- * The functions up to a level, in one string for GRANT.  What only looks is
- * for readers, but for delete tokens, which are secrets: delete_token gives one,
- * and so may wait.  variant_waiter looks, though declared volatile so that it
- * sees what comes; and who may look may be noted to have looked, by serve.  grant_access itself and the trigger functions are for
- * nobody.
+ * The functions up to a level, in one string for GRANT.  Readers may call what
+ * only reads.  There are exceptions.  Delete tokens are secrets: delete_token
+ * and wait give one to writers only.  variant_waiter reads, but is volatile, so
+ * that it sees new rows.  serve reads, and may record that a reader looked.
+ * Nobody may call grant_access and the trigger functions.
  */
 STATEMENT(functions_of_level, STMT_READ_ONLY,
 		  "SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p"

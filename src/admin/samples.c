@@ -8,11 +8,13 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "admin/samples.h"
 #include "common/guc.h"
 #include "common/maintenance_tasks.h"
+#include "images/hashes.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/row_batch.h"
 #include "sqlfunc/statement.h"
@@ -20,8 +22,8 @@
 /* Twice at one time is once: whoever calls run_maintenance may do so in a loop. */
 STATEMENT(insert_sample, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.samples (at, images, uploads)"
-		  " VALUES ($1, pictrepo.size(), (SELECT count(*) FROM pictrepo.uploads)) ON CONFLICT DO NOTHING",
-		  TIMESTAMPTZOID);
+		  " VALUES ($1, $2, (SELECT count(*) FROM pictrepo.uploads)) ON CONFLICT DO NOTHING",
+		  TIMESTAMPTZOID, INT8OID);
 
 STATEMENT(insert_queue_samples, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.queue_samples (at, queue, ready, scheduled, running, dead, oldest_age,"
@@ -52,6 +54,18 @@ forget_old_samples(TimestampTz now)
 	row_batch_run(&delete_queue_samples, &oldest, TASK_BATCH, NULL);
 }
 
+/* The count includes what earlier tasks of the same call changed. */
+static NullableDatum
+images_by_now(void)
+{
+	int64		count;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	count = hash_count();
+	PopActiveSnapshot();
+	return not_null(Int64GetDatum(count));
+}
+
 /* The answer is never as many rows as would ask for the next run at once. */
 uint64
 take_sample(void)
@@ -62,7 +76,8 @@ take_sample(void)
 
 	if (guc_sample_interval == 0)
 		return 0;
-	taken = statement_run(&insert_sample, &at) + statement_run(&insert_queue_samples, &at);
+	taken = statement_run(&insert_sample, ARGS(at, images_by_now())) +
+		statement_run(&insert_queue_samples, &at);
 	forget_old_samples(now);
 	return Min(taken, TASK_BATCH - 1);
 }

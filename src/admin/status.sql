@@ -1,4 +1,4 @@
--- FullRepo: health, and what follows from an alias.
+-- How the repo is doing.
 
 CREATE FUNCTION pictrepo.health_check() RETURNS text
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_health_check';
@@ -6,17 +6,160 @@ COMMENT ON FUNCTION pictrepo.health_check() IS
 	'write, read back and say what runs: library and schema version, preload, worker. '
 	'Error 58030: what was written did not come back';
 
-CREATE FUNCTION pictrepo.identifier_from_alias(alias text) RETURNS text
-	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_identifier_from_alias';
-COMMENT ON FUNCTION pictrepo.identifier_from_alias(text) IS
-	'the identifier of the content that an alias names; NULL: no such alias';
-
-CREATE FUNCTION pictrepo.aliases_from_alias(alias text) RETURNS SETOF text
-	LANGUAGE C STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'pictrepo_aliases_from_alias';
-COMMENT ON FUNCTION pictrepo.aliases_from_alias(text) IS
-	'all aliases of the content that an alias names, itself included, in byte order. No row: no such alias';
+CREATE FUNCTION pictrepo.server_state(OUT library text, OUT preload bool, OUT room bool,
+	OUT restore_lock int, OUT transfer_lock int)
+	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_server_state';
+COMMENT ON FUNCTION pictrepo.server_state() IS
+	'what status() asks the library: its version; whether shared_preload_libraries has it; '
+	'whether shared memory has room for this database; pg_locks.objsubid of the lock that a restore holds, and of that of an import or export';
 
 CREATE FUNCTION pictrepo.status(OUT item text, OUT value text, OUT advice text) RETURNS SETOF record
-	LANGUAGE C STABLE PARALLEL SAFE ROWS 15 AS 'MODULE_PATHNAME', 'pictrepo_status';
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 16
+	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+AS $$
+WITH
+	-- The library in memory and the schema in this database
+	server AS (
+		SELECT state.*, extversion AS schema, pg_is_in_recovery() AS standby,
+			CASE
+				WHEN extversion = library THEN NULL
+				WHEN extversion = (SELECT default_version FROM pg_available_extensions WHERE name = 'pictrepo')
+					THEN 'restart the server: it has another library in memory than is installed'
+				ELSE 'ALTER EXTENSION pictrepo UPDATE'
+			END AS change
+		FROM pg_extension, pictrepo.server_state() state
+		WHERE extname = 'pictrepo'
+	),
+	-- Settings that have no effect without preload
+	sizes AS (
+		SELECT string_agg(name, ', ' ORDER BY name) AS names
+		FROM pg_settings
+		WHERE source <> 'default'
+			AND name IN ('pictrepo.max_running_jobs', 'pictrepo.max_waiters', 'pictrepo.max_queues')
+	),
+	-- The background worker of this database
+	worker AS (
+		SELECT min(backend_start) AS since
+		FROM pg_stat_activity
+		WHERE datname = current_database() AND backend_type = 'pictrepo worker'
+	),
+	-- A session that restores a dump, for whose end the worker waits
+	restore AS (
+		SELECT min(pid) AS pid
+		FROM server, pg_locks l JOIN pg_database d ON d.oid = l.database
+		WHERE datname = current_database()
+			AND locktype = 'advisory' AND mode = 'ShareLock' AND objsubid = restore_lock
+	),
+	-- What the worker did, or another session with run_maintenance()
+	maintenance AS (
+		SELECT max(last_run) AS last_run, string_agg(duty || ': ' || last_error, '; ' ORDER BY duty) AS error
+		FROM pictrepo.maintenance
+	),
+	schedules AS (
+		SELECT count(*) AS number, string_agg(name || ': ' || error, '; ' ORDER BY name) AS error
+		FROM pictrepo.schedules
+	),
+	-- What is configured and needs the worker
+	wanted AS (
+		SELECT nullif(concat_ws(', ', CASE WHEN number > 0 THEN 'schedules' END, (
+			SELECT string_agg(name, ', ' ORDER BY name)
+			FROM pg_settings
+			WHERE setting <> '0' AND name IN ('pictrepo.dead_job_retention', 'pictrepo.variant_retention',
+				'pictrepo.proxy_retention', 'pictrepo.sample_interval'))), '') AS names
+		FROM schedules
+	),
+	-- All queues together; queue_stats reads every job
+	queues AS (
+		SELECT coalesce(sum(ready), 0) AS ready, coalesce(sum(scheduled), 0) AS scheduled,
+			coalesce(sum(running), 0) AS running, coalesce(sum(dead), 0) AS dead,
+			max(oldest_age) AS oldest, sum(waiting) AS waiting,
+			string_agg(queue, ', ' ORDER BY queue) FILTER (WHERE paused) AS paused
+		FROM pictrepo.queue_stats
+	),
+	uploads AS (
+		SELECT count(*) AS number FROM pictrepo.uploads
+	),
+	-- Imports and exports that have not ended; one that no session works on needs another call
+	unfinished AS (
+		SELECT direction, schema, sum(rows_read) AS done, sum(source_rows) AS all
+		FROM pictrepo.transfers
+		GROUP BY direction, schema
+		HAVING count(finished) < count(*)
+		ORDER BY direction, schema
+	),
+	transfer_locks AS (
+		SELECT nspname AS schema
+		FROM server, pg_locks l JOIN pg_database d ON d.oid = l.database JOIN pg_namespace n ON n.oid = l.objid
+		WHERE datname = current_database() AND granted
+			AND locktype = 'object' AND classid = 'pg_namespace'::regclass AND objsubid = transfer_lock
+	),
+	transfers AS (
+		SELECT string_agg(format('%s %s: %s of %s rows', direction, schema, done, u.all), '; ') AS progress,
+			string_agg(format('CALL pictrepo.%s_pictrs(%L) goes on where it stopped', direction, schema), '; ')
+				FILTER (WHERE schema NOT IN (SELECT l.schema FROM transfer_locks l)) AS resume
+		FROM unfinished u
+	)
+SELECT items.*
+FROM server, sizes, worker, restore, maintenance, schedules, wanted, queues, uploads, transfers, LATERAL (VALUES
+	('library', library, NULL),
+
+	('schema', server.schema, change),
+
+	('server', CASE WHEN standby THEN 'standby: reads only' ELSE 'primary' END, NULL),
+
+	('preload', CASE WHEN preload THEN 'on' ELSE 'off' END,
+		CASE WHEN NOT preload THEN
+			'shared_preload_libraries = ''pictrepo'' and a restart: workers wake at once, heartbeats write nothing,'
+			' counts and pops stay fast, and upkeep runs by itself'
+			|| coalesce('; until then nothing comes of ' || sizes.names, '')
+		END),
+
+	('worker', coalesce('since ' || worker.since, CASE WHEN standby THEN 'after promotion' ELSE 'none' END),
+		CASE
+			WHEN restore.pid IS NOT NULL
+				THEN format('it waits for the restore by process %s, until that session ends', restore.pid)
+			WHEN worker.since IS NOT NULL OR standby OR NOT preload THEN NULL
+			WHEN NOT room THEN 'the server has no room for one more: all works as without preload'
+			WHEN change IS NOT NULL THEN 'comes when library and schema are of one version'
+			ELSE 'see the server log; max_worker_processes may be used up'
+		END),
+
+	('upkeep', coalesce(maintenance.error, 'last ' || last_run,
+			CASE WHEN worker.since IS NOT NULL THEN 'by the worker' ELSE 'by those who call run_maintenance' END),
+		CASE
+			WHEN maintenance.error IS NOT NULL THEN 'see pictrepo.maintenance and the server log'
+			WHEN worker.since IS NULL AND NOT standby AND NOT preload
+				THEN 'without preload nothing happens by itself for ' || wanted.names ||
+				': preload, start_worker() after each start of the server, or run_maintenance() from time to time'
+		END),
+
+	('images', pictrepo.size()::text, NULL),
+
+	('jobs', format('%s ready, %s scheduled, %s running', ready, scheduled, running), NULL),
+
+	('oldest ready job', coalesce('due for ' || date_trunc('second', oldest), 'none'),
+		CASE WHEN oldest > '5 minutes' AND coalesce(waiting, 0) = 0
+			THEN 'nobody waits for jobs: are there enough workers? see pictrepo.queue_stats' END),
+
+	('waiting sessions',
+		coalesce(waiting::text, CASE WHEN preload THEN '0' ELSE 'not known without preload' END), NULL),
+
+	('dead jobs', dead::text,
+		CASE WHEN dead > 0 THEN 'see pictrepo.dead_jobs; requeue_dead(id) tries one again' END),
+
+	('paused queues', coalesce(paused, 'none'), CASE WHEN paused IS NOT NULL THEN 'resume_queue(queue)' END),
+
+	('schedules', coalesce(schedules.error, schedules.number::text),
+		CASE WHEN schedules.error IS NOT NULL THEN 'see pictrepo.schedules' END),
+
+	('uploads under way', uploads.number::text, NULL),
+
+	('store migration',
+		CASE WHEN pictrepo.is_continuing_migration() THEN 'under way' ELSE 'none' END, NULL),
+
+	('import, export', coalesce(progress, 'none'), CASE WHEN NOT standby THEN resume END)
+) AS items (item, value, advice)
+$$;
 COMMENT ON FUNCTION pictrepo.status() IS
 	'how this repo is doing, for a person to read: what runs, what is stored, what waits; advice where something wants looking after';

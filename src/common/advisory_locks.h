@@ -4,8 +4,8 @@
  *		Classes of the advisory locks that pictrepo takes.
  *
  * The class is the fourth field of the LOCKTAG.  The pg_advisory_* functions
- * set it to 1 or 2, so users cannot take these locks.  The last two are
- * decimal because status() inserts them into SQL on pg_locks.
+ * set it to 1 or 2, so users cannot take these locks.  status() looks for the
+ * last two in pg_locks; server_state() gives it their numbers.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,8 +17,8 @@
 #define QUEUE_LOCK_CLASS	0x706a	/* held while popping from a queue with a
 									 * limit */
 #define FILE_LOCK_CLASS		0x706b	/* held while references to a file change */
-#define TRANSFER_LOCK_CLASS 28778	/* held during a transfer from or to the
+#define TRANSFER_LOCK_CLASS 0x706a	/* on a schema, held during a transfer from or to the
 									 * tables of a schema */
-#define RESTORE_LOCK_CLASS	28781	/* held while a dump is restored */
+#define RESTORE_LOCK_CLASS	0x706d	/* held while a dump is restored */
 
 #endif

@@ -25,9 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "common/cron.h"
-
-/* characters of a bad text that an error message shows */
-#define SHOWN_MAX 100
+#include "common/shown_text.h"
 
 /* seconds from 1970 to 2000, and from 1970 to the end of timestamptz */
 #define UNIX_TO_POSTGRES_EPOCH \
@@ -75,13 +73,6 @@ static const char *const shorthands[][2] = {
 };
 
 /* ----- parsing ----- */
-
-/* The beginning of a part of the text, for error messages. */
-static char *
-excerpt(const char *text, int length)
-{
-	return pnstrdup(text, pg_mbcharcliplen(text, length, SHOWN_MAX));
-}
 
 /* Parse a number of one or two digits. */
 static bool
@@ -172,7 +163,7 @@ parse_field(const char *text, int length, const CronFieldRule *field, uint64 *al
 
 		if (wrong != NULL)
 			return psprintf("Field \"%s\" contains \"%s\"; %s.",
-							field->name, excerpt(text, element), wrong);
+							field->name, shown_text(text, element), wrong);
 		text	  +=element + 1;
 	}
 	return NULL;
@@ -214,7 +205,7 @@ cron_parse(const char *text, Cron *cron)
 
 		if (text == NULL)
 			return psprintf("\"%s\" is not a shorthand; the shorthands are @hourly, @daily, @weekly, @monthly"
-							" and @yearly.", excerpt(name, strlen(name)));
+							" and @yearly.", shown_text(name, strlen(name)));
 	}
 
 	while (*text !='\0')

@@ -16,6 +16,8 @@
 #include "utils/timestamp.h"
 
 #include "common/guc.h"
+#include "images/access_times.h"
+#include "images/aliases.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
@@ -40,50 +42,39 @@ max_argument(FunctionCallInfo fcinfo, int n)
  * just now, or it goes.  So serving waits for nobody, and whoever removes an
  * image does not meet a request that has one of its rows and wants another.
  */
-static Datum
-answer_touch(FunctionCallInfo fcinfo, SqlStatement *read, SqlStatement *write, SqlStatement *elsewhere,
-			 NullableDatum *args)
+static bool
+touch(SqlStatement *read, SqlStatement *write, SqlStatement *elsewhere, NullableDatum *args)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	RepoCall	call;
-	bool		found;
+	NullableDatum accessed;
 
 	args[read->nargs] = not_null(TimestampTzGetDatum(now));
-
-	repo_call_begin(&call, fcinfo);
-	found = statement_run(read, args) > 0;
-	if (found)
+	if (statement_run(read, args) == 0)
+		return false;
+	accessed = result_value(0, 1);
+	if (accessed.isnull ||
+		DatumGetTimestampTz(accessed.value) + (int64) guc_access_resolution * 1000 <= now)
 	{
-		NullableDatum accessed = result_value(0, 1);
-
-		if (accessed.isnull ||
-			DatumGetTimestampTz(accessed.value) + (int64) guc_access_resolution * 1000 <= now)
-		{
-			if (elsewhere != NULL && DatumGetBool(result_value(0, 2).value))
-				write = elsewhere;
-			async_commit_begin_write();
-			statement_run(write, args);
-			async_commit_end_write();
-		}
+		if (elsewhere != NULL && DatumGetBool(result_value(0, 2).value))
+			write = elsewhere;
+		async_commit_begin_write();
+		statement_run(write, args);
+		async_commit_end_write();
 	}
-	repo_call_end(&call);
-	PG_RETURN_BOOL(found);
+	return true;
 }
 
 /* ----- aliases ----- */
 
 #define ACCESS_OF_ALIAS \
-	"SELECT coalesce((SELECT max(p.accessed) FROM pictrepo.proxies p WHERE p.alias = a.alias)," \
-	" a.accessed), EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias)" \
+	"SELECT " ALIAS_ACCESSED("a") "," \
+	" EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias)" \
 	" FROM pictrepo.aliases a WHERE a.alias = $1"
 
 STATEMENT(access_of_alias, STMT_READ_ONLY,
 		  ACCESS_OF_ALIAS, TEXTOID);
 STATEMENT(access_of_alias_now, STMT_READ_WRITE,
 		  ACCESS_OF_ALIAS, TEXTOID);
-
-STATEMENT(lock_alias, STMT_READ_WRITE,
-		  "SELECT FROM pictrepo.aliases WHERE alias = $1 FOR NO KEY UPDATE", TEXTOID);
 
 STATEMENT(set_alias_access, STMT_READ_WRITE,
 		  "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = $2 WHERE alias = $1 RETURNING 1),"
@@ -96,7 +87,7 @@ STATEMENT(set_alias_access, STMT_READ_WRITE,
 static Datum
 change_urls(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
-	return BoolGetDatum(DatumGetInt64(return_count_with_lock(fcinfo, &lock_alias, statement, args)) > 0);
+	return BoolGetDatum(DatumGetInt64(return_count_with_alias_locked(fcinfo, statement, args)) > 0);
 }
 
 /*
@@ -112,12 +103,20 @@ STATEMENT(touch_url, STMT_READ_WRITE,
 		  " FOR NO KEY UPDATE SKIP LOCKED)",
 		  TEXTOID, TIMESTAMPTZOID);
 
-STATEMENT(touch_alias, STMT_READ_WRITE,
+STATEMENT(touch_plain_alias, STMT_READ_WRITE,
 		  "UPDATE pictrepo.aliases SET accessed = $2 WHERE alias = ("
 		  "SELECT a.alias FROM pictrepo.aliases a WHERE a.alias = $1"
 		  " AND NOT EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias)"
 		  " FOR NO KEY UPDATE OF a SKIP LOCKED)",
 		  TEXTOID, TIMESTAMPTZOID);
+
+bool
+touch_alias(NullableDatum alias)
+{
+	NullableDatum args[2] = {alias};
+
+	return touch(&access_of_alias_now, &touch_plain_alias, &touch_url, args);
+}
 
 PG_FUNCTION_INFO_V1(pictrepo_accessed_alias);
 
@@ -129,9 +128,14 @@ PG_FUNCTION_INFO_V1(pictrepo_accessed_alias);
 Datum
 pictrepo_accessed_alias(PG_FUNCTION_ARGS)
 {
-	NullableDatum args[2] = {alias_argument(fcinfo, 0)};
+	NullableDatum alias = alias_argument(fcinfo, 0);
+	bool		found;
+	RepoCall	call;
 
-	return answer_touch(fcinfo, &access_of_alias_now, &touch_alias, &touch_url, args);
+	repo_call_begin(&call, fcinfo);
+	found = touch_alias(alias);
+	repo_call_end(&call);
+	PG_RETURN_BOOL(found);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_set_accessed_alias);
@@ -163,12 +167,8 @@ pictrepo_alias_accessed_at(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pictrepo_older_aliases);
 
-/* An alias with several urls comes once, at its latest time. */
 STATEMENT(older_aliases, STMT_READ_ONLY,
-		  "SELECT DISTINCT p.alias, p.accessed FROM pictrepo.proxies p WHERE p.accessed < $1"
-		  " AND NOT EXISTS (SELECT FROM pictrepo.proxies q"
-		  " WHERE q.alias = p.alias AND q.accessed > p.accessed)"
-		  " ORDER BY p.accessed, p.alias LIMIT $2",
+		  OLDER_ALIASES " LIMIT $2",
 		  TIMESTAMPTZOID, INT8OID);
 
 /*
@@ -219,11 +219,19 @@ STATEMENT(set_variant_access, STMT_READ_WRITE,
 		  "UPDATE pictrepo.variants SET accessed = $3 WHERE hash = $1 AND variant = $2",
 		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
 
-STATEMENT(touch_variant, STMT_READ_WRITE,
+STATEMENT(set_variant_accessed, STMT_READ_WRITE,
 		  "UPDATE pictrepo.variants SET accessed = $3 WHERE hash = $1 AND variant = ("
 		  "SELECT variant FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
 		  " FOR NO KEY UPDATE SKIP LOCKED)",
 		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+
+bool
+touch_variant(NullableDatum hash, NullableDatum variant)
+{
+	NullableDatum args[3] = {hash, variant};
+
+	return touch(&access_of_variant_now, &set_variant_accessed, NULL, args);
+}
 
 PG_FUNCTION_INFO_V1(pictrepo_accessed_variant);
 
@@ -235,9 +243,15 @@ PG_FUNCTION_INFO_V1(pictrepo_accessed_variant);
 Datum
 pictrepo_accessed_variant(PG_FUNCTION_ARGS)
 {
-	NullableDatum args[3] = {hash_argument(fcinfo, 0), variant_argument(fcinfo, 1)};
+	NullableDatum hash = hash_argument(fcinfo, 0);
+	NullableDatum variant = variant_argument(fcinfo, 1);
+	bool		found;
+	RepoCall	call;
 
-	return answer_touch(fcinfo, &access_of_variant_now, &touch_variant, NULL, args);
+	repo_call_begin(&call, fcinfo);
+	found = touch_variant(hash, variant);
+	repo_call_end(&call);
+	PG_RETURN_BOOL(found);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_set_accessed_variant);

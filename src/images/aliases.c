@@ -13,6 +13,8 @@
 
 #include "common/limits.h"
 #include "common/uuid.h"
+#include "images/aliases.h"
+#include "images/hashes.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
@@ -24,9 +26,6 @@ STATEMENT(insert_alias, STMT_READ_WRITE,
 		  " SELECT $1, $2, hash FROM pictrepo.hashes WHERE hash = $3 FOR KEY SHARE"
 		  " ON CONFLICT DO NOTHING",
 		  TEXTOID, TEXTOID, BYTEAOID);
-
-STATEMENT(hash_exists, STMT_READ_WRITE,
-		  "SELECT FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
 /*
  * create_alias(alias text, delete_token text, hash bytea) -> bool
@@ -41,13 +40,17 @@ pictrepo_create_alias(PG_FUNCTION_ARGS)
 		alias_argument(fcinfo, 0), token_argument(fcinfo, 1), hash_argument(fcinfo, 2)
 	};
 
-	return return_inserted(fcinfo, &insert_alias, args, &hash_exists, 2);
+	return return_inserted(fcinfo, &insert_alias, args, hash_exists, 2);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_delete_token);
 
+#define TOKEN_OF_ALIAS "SELECT delete_token FROM pictrepo.aliases WHERE alias = $1"
+
 STATEMENT(token_of_alias, STMT_READ_ONLY,
-		  "SELECT delete_token FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+		  TOKEN_OF_ALIAS, TEXTOID);
+STATEMENT(token_of_alias_now, STMT_READ_WRITE,
+		  TOKEN_OF_ALIAS, TEXTOID);
 
 /*
  * delete_token(alias text) -> text
@@ -113,6 +116,13 @@ pictrepo_check_delete_token(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(same_token(offered, DatumGetTextPP(stored)));
 }
 
+bool
+delete_token_matches(NullableDatum alias, NullableDatum token)
+{
+	return statement_run(&token_of_alias_now, &alias) > 0 &&
+		same_token(DatumGetTextPP(token.value), DatumGetTextPP(result_value(0, 1).value));
+}
+
 PG_FUNCTION_INFO_V1(pictrepo_hash);
 
 STATEMENT(hash_of_alias, STMT_READ_ONLY,
@@ -160,6 +170,28 @@ Datum
 pictrepo_cleanup_alias(PG_FUNCTION_ARGS)
 {
 	return return_found(fcinfo, &delete_alias, ARGS(alias_argument(fcinfo, 0)));
+}
+
+bool
+alias_delete(NullableDatum alias)
+{
+	return statement_run(&delete_alias, &alias) > 0;
+}
+
+STATEMENT(lock_alias, STMT_READ_WRITE,
+		  "SELECT FROM pictrepo.aliases WHERE alias = $1 FOR NO KEY UPDATE", TEXTOID);
+
+Datum
+return_count_with_alias_locked(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
+{
+	RepoCall	call;
+	uint64		rows = 0;
+
+	repo_call_begin(&call, fcinfo);
+	if (statement_run(&lock_alias, args) > 0)
+		rows = statement_run(statement, args);
+	repo_call_end(&call);
+	return Int64GetDatum((int64) rows);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_identifier_from_alias);

@@ -55,3 +55,13 @@ CREATE FUNCTION pictrepo.cleanup_alias(alias text) RETURNS bool
 COMMENT ON FUNCTION pictrepo.cleanup_alias(text) IS
 	'remove an alias with its proxies and its access time. Returns false if the alias does not exist. '
 	'The image stays, even without an alias; delete_alias also removes the image with its last alias';
+
+CREATE FUNCTION pictrepo.identifier_from_alias(alias text) RETURNS text
+	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_identifier_from_alias';
+COMMENT ON FUNCTION pictrepo.identifier_from_alias(text) IS
+	'the identifier of the image that an alias names. NULL if the alias does not exist';
+
+CREATE FUNCTION pictrepo.aliases_from_alias(alias text) RETURNS SETOF text
+	LANGUAGE C STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'pictrepo_aliases_from_alias';
+COMMENT ON FUNCTION pictrepo.aliases_from_alias(text) IS
+	'every alias of the image that an alias names, this alias included, in byte order. No row if the alias does not exist';

@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type.h"
 
+#include "images/details.h"
 #include "json/json_check.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
@@ -19,6 +20,12 @@ PG_FUNCTION_INFO_V1(pictrepo_relate_details);
 STATEMENT(insert_details, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.details (identifier, details) VALUES ($1, $2) ON CONFLICT DO NOTHING",
 		  TEXTOID, JSONBOID);
+
+bool
+details_insert(NullableDatum identifier, NullableDatum details)
+{
+	return statement_run(&insert_details, ARGS(identifier, details)) > 0;
+}
 
 /*
  * relate_details(identifier text, details jsonb) -> bool
@@ -54,6 +61,12 @@ PG_FUNCTION_INFO_V1(pictrepo_cleanup_details);
 
 STATEMENT(delete_details, STMT_READ_WRITE,
 		  "DELETE FROM pictrepo.details WHERE identifier = $1", TEXTOID);
+
+bool
+details_delete(NullableDatum identifier)
+{
+	return statement_run(&delete_details, &identifier) > 0;
+}
 
 /*
  * cleanup_details(identifier text) -> bool

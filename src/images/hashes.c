@@ -16,6 +16,7 @@
 
 #include "common/limits.h"
 #include "common/page_slug.h"
+#include "images/hashes.h"
 #include "shmem/shmem.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
@@ -26,6 +27,16 @@ PG_FUNCTION_INFO_V1(pictrepo_size);
 
 STATEMENT(count_hashes, STMT_READ_ONLY | STMT_WHOLE_TABLE,
 		  "SELECT NULL::text, count(*) FROM pictrepo.hashes");
+
+int64
+hash_count(void)
+{
+	int64		count;
+
+	if (!row_count_get(COUNTED_HASHES, &count))
+		count = row_count_scan(COUNTED_HASHES, &count_hashes);
+	return count;
+}
 
 /*
  * size() -> bigint
@@ -41,7 +52,7 @@ pictrepo_size(PG_FUNCTION_ARGS)
 	if (row_count_get(COUNTED_HASHES, &size))
 		PG_RETURN_INT64(size);
 	repo_call_begin(&call, fcinfo);
-	size = row_count_scan(COUNTED_HASHES, &count_hashes);
+	size = hash_count();
 	repo_call_end(&call);
 	PG_RETURN_INT64(size);
 }
@@ -123,7 +134,7 @@ result_hashes(uint64 rows)
 
 	for (uint64 i = 0; i < rows; i++)
 		hashes[i] = result_value(i, 2).value;
-	return not_null(PointerGetDatum(construct_array(hashes, rows, BYTEAOID, -1, false, TYPALIGN_INT)));
+	return array_of(hashes, rows, BYTEAOID);
 }
 
 /* Nothing lies between a position and the first hash from there on. */
@@ -132,27 +143,6 @@ find_page_before(const PagePosition *start, const NullableDatum *args)
 {
 	return statement_run(&page_before, args) > 0 ||
 		(!TIMESTAMP_IS_NOEND(start->created_at) && statement_run(&newest_after, args) > 0);
-}
-
-/*
- * The page that starts at a position, inclusive.  The columns live in the SPI
- * context: the caller forms the row before repo_call_end.
- */
-static void
-fill_page(const PagePosition *start, int limit, NullableDatum page[5])
-{
-	NullableDatum args[] = {
-		not_null(TimestampTzGetDatum(start->created_at)),
-		not_null(PointerGetDatum(start->hash)),
-		not_null(Int32GetDatum(limit))
-	};
-	uint64		found = statement_run(&page_from, args);
-
-	page[0] = not_null(Int32GetDatum(limit));
-	page[1] = found > 0 ? result_slug(0) : NULL_ARG;
-	page[3] = found > (uint64) limit ? result_slug(limit) : NULL_ARG;
-	page[4] = result_hashes(Min(found, (uint64) limit));
-	page[2] = find_page_before(start, args) ? result_slug(0) : NULL_ARG;
 }
 
 /* Before every hash: no hash is that new, and none is empty. */
@@ -165,26 +155,65 @@ newest_position(void)
 	return position;
 }
 
+/* pict-rs's slug names a hash alone; one of a hash that is gone means the first page. */
+static PagePosition
+position_of_hash(bytea *hash)
+{
+	NullableDatum arg = not_null(PointerGetDatum(hash));
+
+	return statement_run(&bound_of_hash, &arg) > 0 ? result_position(0) : newest_position();
+}
+
+/* The page that starts at a position, inclusive. */
+HashPage
+read_page(PagePosition start, int limit)
+{
+	HashPage	page;
+	NullableDatum args[3];
+	uint64		found;
+
+	if (!start.has_time)
+		start = position_of_hash(start.hash);
+	args[0] = not_null(TimestampTzGetDatum(start.created_at));
+	args[1] = not_null(PointerGetDatum(start.hash));
+	args[2] = not_null(Int32GetDatum(limit));
+	found = statement_run(&page_from, args);
+	page.current = found > 0 ? result_slug(0) : NULL_ARG;
+	page.next = found > (uint64) limit ? result_slug(limit) : NULL_ARG;
+	page.hashes = result_hashes(Min(found, (uint64) limit));
+	page.prev = find_page_before(&start, args) ? result_slug(0) : NULL_ARG;
+	return page;
+}
+
+/* A slug; NULL: the newest page. */
+PagePosition
+page_slug_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? newest_position() : slug_argument(fcinfo, n);
+}
+
+/* The newest hash strictly older than a time. */
+PagePosition
+page_date_argument(FunctionCallInfo fcinfo, int n)
+{
+	PagePosition start = newest_position();
+
+	start.created_at = DatumGetTimestampTz(any_argument(fcinfo, n).value);
+	return start;
+}
+
 static Datum
-answer_page(FunctionCallInfo fcinfo, PagePosition start, int limit)
+return_page(FunctionCallInfo fcinfo, PagePosition start, NullableDatum limit)
 {
 	RepoCall	call;
 	MemoryContext answer = CurrentMemoryContext;
-	NullableDatum page[5];
+	HashPage	page;
 	Datum		result;
 
 	repo_call_begin(&call, fcinfo);
-	if (!start.has_time)
-	{
-		/* pict-rs's slug of a hash that is gone means the first page to it */
-		NullableDatum hash = not_null(PointerGetDatum(start.hash));
-
-		start = statement_run(&bound_of_hash, &hash) > 0 ?
-			result_position(0) : newest_position();
-	}
-	fill_page(&start, limit, page);
+	page = read_page(start, DatumGetInt32(limit.value));
 	MemoryContextSwitchTo(answer);
-	result = form_row(fcinfo, page);
+	result = form_row(fcinfo, ARGS(limit, page.current, page.prev, page.next, page.hashes));
 	repo_call_end(&call);
 	return result;
 }
@@ -207,8 +236,7 @@ pictrepo_hashes_ordered(PG_FUNCTION_ARGS)
 		start.created_at = DatumGetTimestampTz(any_argument(fcinfo, 0).value);
 		start.hash = DatumGetByteaPP(hash_argument(fcinfo, 1).value);
 	}
-	return answer_page(fcinfo, start,
-					   DatumGetInt32(limit_argument(fcinfo, 2, 1, PAGE_MAX).value));
+	return return_page(fcinfo, start, limit_argument(fcinfo, 2, 1, PAGE_MAX));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_hash_page);
@@ -222,10 +250,9 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_page);
 Datum
 pictrepo_hash_page(PG_FUNCTION_ARGS)
 {
-	PagePosition start = PG_ARGISNULL(0) ? newest_position() : slug_argument(fcinfo, 0);
+	PagePosition start = page_slug_argument(fcinfo, 0);
 
-	return answer_page(fcinfo, start,
-					   DatumGetInt32(limit_argument(fcinfo, 1, 1, PAGE_MAX).value));
+	return return_page(fcinfo, start, limit_argument(fcinfo, 1, 1, PAGE_MAX));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_hash_page_by_date);
@@ -240,18 +267,32 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_page_by_date);
 Datum
 pictrepo_hash_page_by_date(PG_FUNCTION_ARGS)
 {
-	PagePosition start = newest_position();
+	PagePosition start = page_date_argument(fcinfo, 0);
 
-	start.created_at = DatumGetTimestampTz(any_argument(fcinfo, 0).value);
-	return answer_page(fcinfo, start,
-					   DatumGetInt32(limit_argument(fcinfo, 1, 1, PAGE_MAX).value));
+	return return_page(fcinfo, start, limit_argument(fcinfo, 1, 1, PAGE_MAX));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_create_hash);
 
 STATEMENT(insert_hash, STMT_READ_WRITE,
-		  "INSERT INTO pictrepo.hashes (hash, identifier) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-		  BYTEAOID, TEXTOID);
+		  "INSERT INTO pictrepo.hashes (hash, identifier, created_at)"
+		  " VALUES ($1, $2, coalesce($3, now())) ON CONFLICT DO NOTHING",
+		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+
+bool
+hash_insert(NullableDatum hash, NullableDatum identifier, NullableDatum created_at)
+{
+	return statement_run(&insert_hash, ARGS(hash, identifier, created_at)) > 0;
+}
+
+STATEMENT(row_of_hash, STMT_READ_WRITE,
+		  "SELECT FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+
+bool
+hash_exists(NullableDatum hash)
+{
+	return statement_run(&row_of_hash, &hash) > 0;
+}
 
 /*
  * create_hash(hash bytea, identifier text) -> bool
@@ -263,15 +304,10 @@ Datum
 pictrepo_create_hash(PG_FUNCTION_ARGS)
 {
 	return return_found(fcinfo, &insert_hash,
-						ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1)));
+						ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1), NULL_ARG));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_create_hash_with_timestamp);
-
-STATEMENT(insert_hash_at, STMT_READ_WRITE,
-		  "INSERT INTO pictrepo.hashes (hash, identifier, created_at) VALUES ($1, $2, $3)"
-		  " ON CONFLICT DO NOTHING",
-		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
 
 /*
  * create_hash_with_timestamp(hash bytea, identifier text, created_at timestamptz) -> bool
@@ -281,7 +317,7 @@ STATEMENT(insert_hash_at, STMT_READ_WRITE,
 Datum
 pictrepo_create_hash_with_timestamp(PG_FUNCTION_ARGS)
 {
-	return return_found(fcinfo, &insert_hash_at,
+	return return_found(fcinfo, &insert_hash,
 						ARGS(hash_argument(fcinfo, 0), identifier_argument(fcinfo, 1),
 							 time_argument(fcinfo, 2)));
 }
@@ -392,6 +428,12 @@ PG_FUNCTION_INFO_V1(pictrepo_cleanup_hash);
 
 STATEMENT(delete_hash, STMT_READ_WRITE,
 		  "DELETE FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
+
+bool
+hash_delete(NullableDatum hash)
+{
+	return statement_run(&delete_hash, &hash) > 0;
+}
 
 /*
  * cleanup_hash(hash bytea) -> bool

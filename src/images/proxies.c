@@ -9,6 +9,8 @@
 
 #include "catalog/pg_type.h"
 
+#include "images/aliases.h"
+#include "images/values.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
@@ -17,13 +19,19 @@ PG_FUNCTION_INFO_V1(pictrepo_relate_url);
 
 STATEMENT(insert_url, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.proxies (digest, url, alias, accessed)"
-		  " SELECT pictrepo.url_digest($1), $1, alias, clock_timestamp()"
+		  " SELECT $3, $1, alias, clock_timestamp()"
 		  " FROM pictrepo.aliases WHERE alias = $2 FOR KEY SHARE"
 		  " ON CONFLICT DO NOTHING",
-		  TEXTOID, TEXTOID);
+		  TEXTOID, TEXTOID, BYTEAOID);
 
-STATEMENT(alias_exists, STMT_READ_WRITE,
+STATEMENT(row_of_alias, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
+
+static bool
+alias_exists(NullableDatum alias)
+{
+	return statement_run(&row_of_alias, &alias) > 0;
+}
 
 /*
  * relate_url(url text, alias text) -> bool
@@ -34,15 +42,16 @@ STATEMENT(alias_exists, STMT_READ_WRITE,
 Datum
 pictrepo_relate_url(PG_FUNCTION_ARGS)
 {
-	NullableDatum args[] = {url_argument(fcinfo, 0), alias_argument(fcinfo, 1)};
+	NullableDatum args[3] = {url_argument(fcinfo, 0), alias_argument(fcinfo, 1)};
 
-	return return_inserted(fcinfo, &insert_url, args, &alias_exists, 1);
+	args[2] = url_digest(args[0]);
+	return return_inserted(fcinfo, &insert_url, args, alias_exists, 1);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_related);
 
 STATEMENT(alias_of_url, STMT_READ_ONLY,
-		  "SELECT alias FROM pictrepo.proxies WHERE digest = pictrepo.url_digest($1)", TEXTOID);
+		  "SELECT alias FROM pictrepo.proxies WHERE digest = $1", BYTEAOID);
 
 /*
  * related(url text) -> text
@@ -52,13 +61,11 @@ STATEMENT(alias_of_url, STMT_READ_ONLY,
 Datum
 pictrepo_related(PG_FUNCTION_ARGS)
 {
-	return return_value(fcinfo, &alias_of_url, ARGS(url_argument(fcinfo, 0)));
+	return return_value(fcinfo, &alias_of_url, ARGS(url_digest(url_argument(fcinfo, 0))));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_remove_relation);
 
-STATEMENT(lock_alias, STMT_READ_WRITE,
-		  "SELECT FROM pictrepo.aliases WHERE alias = $1 FOR NO KEY UPDATE", TEXTOID);
 STATEMENT(delete_urls, STMT_READ_WRITE,
 		  "DELETE FROM pictrepo.proxies WHERE alias = $1", TEXTOID);
 
@@ -70,5 +77,5 @@ STATEMENT(delete_urls, STMT_READ_WRITE,
 Datum
 pictrepo_remove_relation(PG_FUNCTION_ARGS)
 {
-	return return_count_with_lock(fcinfo, &lock_alias, &delete_urls, ARGS(alias_argument(fcinfo, 0)));
+	return return_count_with_alias_locked(fcinfo, &delete_urls, ARGS(alias_argument(fcinfo, 0)));
 }

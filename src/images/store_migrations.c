@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type.h"
 
+#include "images/store_migrations.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
@@ -35,6 +36,12 @@ STATEMENT(insert_mark, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.store_migrations (old_identifier, new_identifier) VALUES ($1, $2)"
 		  " ON CONFLICT DO NOTHING",
 		  TEXTOID, TEXTOID);
+
+bool
+mark_migrated(NullableDatum old_identifier, NullableDatum new_identifier)
+{
+	return statement_run(&insert_mark, ARGS(old_identifier, new_identifier)) > 0;
+}
 
 /*
  * mark_migrated(old_identifier text, new_identifier text) -> bool

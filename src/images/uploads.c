@@ -17,6 +17,7 @@
 #include "common/uuid.h"
 #include "images/uploads.h"
 #include "json/json_check.h"
+#include "queue/job_end.h"
 #include "shmem/shmem.h"
 #include "shmem/wait.h"
 #include "sqlfunc/args.h"
@@ -40,12 +41,6 @@ STATEMENT(expire_uploads, STMT_READ_WRITE,
 /* how many a call sweeps up, which is more than it brings */
 #define SWEPT_UPLOADS 10
 
-static NullableDatum
-oldest_upload(void)
-{
-	return not_null(TimestampTzGetDatum(GetCurrentTimestamp() - guc_upload_ttl * USECS_PER_SEC));
-}
-
 /*
  * create_upload() -> uuid
  *
@@ -63,7 +58,7 @@ pictrepo_create_upload(PG_FUNCTION_ARGS)
 	statement_run(&insert_upload,
 				  ARGS(not_null(UUIDPGetDatum(id)), not_null(TimestampTzGetDatum(GetCurrentTimestamp()))));
 	(void) statement_run(&expire_uploads,
-						 ARGS(oldest_upload(), not_null(Int32GetDatum(SWEPT_UPLOADS)),
+						 ARGS(seconds_ago(guc_upload_ttl), not_null(Int32GetDatum(SWEPT_UPLOADS)),
 							  not_null(Int32GetDatum(0))));
 	repo_call_end(&call);
 	PG_RETURN_UUID_P(id);
@@ -145,6 +140,12 @@ STATEMENT(set_upload_result, STMT_READ_WRITE,
 		  "UPDATE pictrepo.uploads SET result = $2 WHERE id = $1",
 		  UUIDOID, JSONBOID);
 
+bool
+upload_set_result(NullableDatum upload, NullableDatum result)
+{
+	return statement_run(&set_upload_result, ARGS(upload, result)) > 0;
+}
+
 /*
  * complete_upload(upload uuid, result jsonb) -> bool
  *
@@ -166,8 +167,7 @@ STATEMENT(fail_orphaned_uploads, STMT_READ_WRITE,
 		  "WITH orphaned AS MATERIALIZED (SELECT u.id, d.error"
 		  " FROM pictrepo.uploads u JOIN pictrepo.dead_jobs d ON d.upload = u.id"
 		  " WHERE u.result IS NULL ORDER BY u.id LIMIT $1 OFFSET $2 FOR UPDATE OF u SKIP LOCKED)"
-		  " UPDATE pictrepo.uploads u SET result = jsonb_build_object('Failure',"
-		  " jsonb_build_object('message', coalesce(o.error, 'the job failed'), 'code', 'job-failed'))"
+		  " UPDATE pictrepo.uploads u SET result = " JOB_FAILED("o.error")
 		  " FROM orphaned o WHERE u.id = o.id",
 		  INT4OID, INT4OID);
 
@@ -177,5 +177,5 @@ end_uploads(void)
 {
 	uint64		failed = row_batch_run(&fail_orphaned_uploads, NULL, TASK_BATCH, NULL);
 
-	return failed + row_batch_run(&expire_uploads, ARGS(oldest_upload()), TASK_BATCH, NULL);
+	return failed + row_batch_run(&expire_uploads, ARGS(seconds_ago(guc_upload_ttl)), TASK_BATCH, NULL);
 }

@@ -18,6 +18,7 @@
 #include "common/limits.h"
 #include "common/page_slug.h"
 #include "common/uuid.h"
+#include "images/values.h"
 #include "sqlfunc/args.h"
 
 #define SHA256_LEN 32
@@ -174,6 +175,13 @@ pictrepo_hash_from_slug(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(slug_argument(fcinfo, 0).hash);
 }
 
+/* SHA-256 of the url's bytes; text and bytea are the same bytes. */
+NullableDatum
+url_digest(NullableDatum url)
+{
+	return not_null(DirectFunctionCall1(sha256_bytea, url.value));
+}
+
 PG_FUNCTION_INFO_V1(pictrepo_url_digest);
 
 /*
@@ -184,8 +192,7 @@ PG_FUNCTION_INFO_V1(pictrepo_url_digest);
 Datum
 pictrepo_url_digest(PG_FUNCTION_ARGS)
 {
-	/* text and bytea are the same bytes */
-	return DirectFunctionCall1(sha256_bytea, PG_GETARG_DATUM(0));
+	return url_digest(fcinfo->args[0]).value;
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_session_worker);

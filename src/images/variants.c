@@ -13,6 +13,7 @@
 
 #include "common/guc.h"
 #include "common/maintenance_tasks.h"
+#include "images/hashes.h"
 #include "images/variants.h"
 #include "shmem/shmem.h"
 #include "shmem/wait.h"
@@ -21,9 +22,6 @@
 #include "sqlfunc/row_batch.h"
 #include "sqlfunc/statement.h"
 #include "xact/triggers.h"
-
-STATEMENT(hash_exists, STMT_READ_WRITE,
-		  "SELECT FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
 PG_FUNCTION_INFO_V1(pictrepo_relate_variant_identifier);
 
@@ -46,7 +44,7 @@ pictrepo_relate_variant_identifier(PG_FUNCTION_ARGS)
 		hash_argument(fcinfo, 0), variant_argument(fcinfo, 1), identifier_argument(fcinfo, 2)
 	};
 
-	return return_inserted(fcinfo, &insert_variant, args, &hash_exists, 0);
+	return return_inserted(fcinfo, &insert_variant, args, hash_exists, 0);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_variant_identifier);
@@ -125,9 +123,21 @@ STATEMENT(end_claim, STMT_READ_WRITE,
 		  "DELETE FROM pictrepo.variant_claims WHERE hash = $1 AND variant = $2 AND worker = $3",
 		  BYTEAOID, TEXTOID, UUIDOID);
 
-STATEMENT(variant_exists_now, STMT_READ_WRITE,
+bool
+variant_claim_end(const NullableDatum *key)
+{
+	return statement_run(&end_claim, key) > 0;
+}
+
+STATEMENT(row_of_variant, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.variants WHERE hash = $1 AND variant = $2",
 		  BYTEAOID, TEXTOID);
+
+bool
+variant_exists(const NullableDatum *key)
+{
+	return statement_run(&row_of_variant, key) > 0;
+}
 
 /*
  * A holder stores the variant before it ends its claim.  So whoever gets the
@@ -137,17 +147,17 @@ STATEMENT(variant_exists_now, STMT_READ_WRITE,
 static const char *
 claim_variant(FunctionCallInfo fcinfo, const NullableDatum *args)
 {
-	if (statement_run(&variant_exists_now, args) > 0)
+	if (variant_exists(args))
 		return "exists";
 	if (statement_run(&take_claim, args) == 0)
 	{
-		if (statement_run(&hash_exists, args) == 0)
+		if (!hash_exists(args[0]))
 			parent_missing(fcinfo, 0);
 		return "busy";
 	}
-	if (statement_run(&variant_exists_now, args) > 0)
+	if (variant_exists(args))
 	{
-		statement_run(&end_claim, args);
+		variant_claim_end(args);
 		return "exists";
 	}
 	return "claimed";

@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 
 #include "common/injection_points.h"
+#include "images/aliases.h"
 #include "operations/operations.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
@@ -92,16 +93,6 @@ remove_aliases_and_images(NullableDatum hashes, Files *files)
 	remove_images(hashes, files);
 }
 
-static NullableDatum
-only_hash(NullableDatum hash)
-{
-	return not_null(PointerGetDatum(construct_array(&hash.value, 1, BYTEAOID, -1, false,
-													TYPALIGN_INT)));
-}
-
-STATEMENT(delete_alias_of_image, STMT_READ_WRITE,
-		  "DELETE FROM pictrepo.aliases WHERE alias = $1", TEXTOID);
-
 STATEMENT(any_alias_of_hash, STMT_READ_ONLY,
 		  "SELECT FROM pictrepo.aliases WHERE hash = $1 LIMIT 1", BYTEAOID);
 
@@ -115,17 +106,13 @@ has_aliases(NullableDatum hash)
 void
 remove_alias(NullableDatum alias, NullableDatum hash, Files *files)
 {
-	statement_run(&delete_alias_of_image, &alias);
+	alias_delete(alias);
 	INJECT(alias_deleted);
 	if (!has_aliases(hash))
-		remove_images(only_hash(hash), files);
+		remove_images(array_of(&hash.value, 1, BYTEAOID), files);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_delete_alias);
-
-/* NULL: no such alias; compared in constant time */
-STATEMENT(token_fits, STMT_READ_WRITE,
-		  "SELECT pictrepo.check_delete_token($1, $2)", TEXTOID, TEXTOID);
 
 /*
  * delete_alias(alias text, delete_token text) -> text
@@ -145,10 +132,7 @@ pictrepo_delete_alias(PG_FUNCTION_ARGS)
 	repo_call_begin(&call, fcinfo);
 	hash = lock_image(alias);
 	if (!hash.isnull)
-	{
-		statement_run(&token_fits, ARGS(alias, token));
-		outcome = DatumGetBool(result_value(0, 1).value) ? "deleted" : "forbidden";
-	}
+		outcome = delete_token_matches(alias, token) ? "deleted" : "forbidden";
 	if (strcmp(outcome, "deleted") == 0)
 		remove_alias(alias, hash, &files);
 	files_release(files);
@@ -183,7 +167,7 @@ pictrepo_purge(PG_FUNCTION_ARGS)
 	hash = lock_image(alias);
 	if (!hash.isnull)
 	{
-		NullableDatum image = only_hash(hash);
+		NullableDatum image = array_of(&hash.value, 1, BYTEAOID);
 
 		if (block)
 			statement_run(&insert_block, &hash);

@@ -7,13 +7,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/timestamp.h"
 
 #include "common/guc.h"
 #include "common/limits.h"
 #include "common/maintenance_tasks.h"
 #include "common/progress.h"
+#include "images/access_times.h"
 #include "operations/operations.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
@@ -38,31 +39,8 @@ release_old_variants(void)
 	return count;
 }
 
-PG_FUNCTION_INFO_V1(pictrepo_expire_variants);
-
-/*
- * expire_variants(before timestamptz, max int) -> bigint
- *
- * max: 1 to 10000.  Those that somebody is at are left for the next time.
- * 22004, 22023.
- */
-Datum
-pictrepo_expire_variants(PG_FUNCTION_ARGS)
-{
-	NullableDatum before = any_argument(fcinfo, 0);
-	NullableDatum max = limit_argument(fcinfo, 1, 1, PAGE_MAX);
-	int64		count;
-	RepoCall	call;
-
-	repo_call_begin(&call, fcinfo);
-	statement_run(&delete_old_variants, ARGS(before, max, not_null(Int32GetDatum(0))));
-	count = release_old_variants();
-	repo_call_end(&call);
-	PG_RETURN_INT64(count);
-}
-
 STATEMENT(old_aliases, STMT_READ_WRITE,
-		  "SELECT alias, $1 FROM pictrepo.older_aliases($1, $2 + $3) OFFSET $3",
+		  "SELECT alias, $1 FROM (" OLDER_ALIASES " LIMIT $2 OFFSET $3) AS old",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
 STATEMENT(try_lock_hash, STMT_READ_WRITE,
@@ -119,16 +97,14 @@ remove_old_aliases(void)
 	return removed;
 }
 
-PG_FUNCTION_INFO_V1(pictrepo_expire_proxies);
+/* ----- as calls ----- */
 
 /*
- * expire_proxies(before timestamptz, max int) -> bigint
- *
- * max: 1 to 10000.  Those that somebody is at are left for the next time.
- * 22004, 22023.
+ * max: 1 to 10000.  What another transaction has locked is left for the next
+ * time.
  */
-Datum
-pictrepo_expire_proxies(PG_FUNCTION_ARGS)
+static Datum
+expire(FunctionCallInfo fcinfo, SqlStatement *find, uint64 (*take) (void))
 {
 	NullableDatum before = any_argument(fcinfo, 0);
 	NullableDatum max = limit_argument(fcinfo, 1, 1, PAGE_MAX);
@@ -136,35 +112,58 @@ pictrepo_expire_proxies(PG_FUNCTION_ARGS)
 	RepoCall	call;
 
 	repo_call_begin(&call, fcinfo);
-	statement_run(&old_aliases, ARGS(before, max, not_null(Int32GetDatum(0))));
-	count = remove_old_aliases();
+	statement_run(find, ARGS(before, max, not_null(Int32GetDatum(0))));
+	count = take();
 	repo_call_end(&call);
 	progress_end();
 	PG_RETURN_INT64(count);
 }
 
+PG_FUNCTION_INFO_V1(pictrepo_expire_variants);
+
+/*
+ * expire_variants(before timestamptz, max int) -> bigint
+ *
+ * 22004, 22023.
+ */
+Datum
+pictrepo_expire_variants(PG_FUNCTION_ARGS)
+{
+	return expire(fcinfo, &delete_old_variants, release_old_variants);
+}
+
+PG_FUNCTION_INFO_V1(pictrepo_expire_proxies);
+
+/*
+ * expire_proxies(before timestamptz, max int) -> bigint
+ *
+ * 22004, 22023.
+ */
+Datum
+pictrepo_expire_proxies(PG_FUNCTION_ARGS)
+{
+	return expire(fcinfo, &old_aliases, remove_old_aliases);
+}
+
 /* ----- for the background worker ----- */
 
-static NullableDatum
-retained_since(int retention)
+/* retention in seconds; 0: for ever */
+static uint64
+expire_retained(SqlStatement *find, int retention, uint64 (*take) (void))
 {
-	return not_null(TimestampTzGetDatum(GetCurrentTimestamp() - retention * USECS_PER_SEC));
+	if (retention == 0)
+		return 0;
+	return row_batch_run(find, ARGS(seconds_ago(retention)), TASK_SMALL_BATCH, take);
 }
 
 uint64
 expire_old_variants(void)
 {
-	if (guc_variant_retention == 0)
-		return 0;
-	return row_batch_run(&delete_old_variants, ARGS(retained_since(guc_variant_retention)), TASK_SMALL_BATCH,
-						 release_old_variants);
+	return expire_retained(&delete_old_variants, guc_variant_retention, release_old_variants);
 }
 
 uint64
 expire_old_proxies(void)
 {
-	if (guc_proxy_retention == 0)
-		return 0;
-	return row_batch_run(&old_aliases, ARGS(retained_since(guc_proxy_retention)), TASK_SMALL_BATCH,
-						 remove_old_aliases);
+	return expire_retained(&old_aliases, guc_proxy_retention, remove_old_aliases);
 }

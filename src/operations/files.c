@@ -19,9 +19,11 @@
 #include "common/advisory_locks.h"
 #include "common/injection_points.h"
 #include "operations/operations.h"
+#include "queue/queue.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
+#include "sqlfunc/tagged_jsonb.h"
 
 /*
  * Whoever names a file that is known already holds its details, and is waited
@@ -45,24 +47,36 @@ STATEMENT(sort_files, STMT_READ_ONLY,
 STATEMENT(delete_details, STMT_READ_WRITE,
 		  "DELETE FROM pictrepo.details WHERE identifier = ANY ($1)", TEXTARRAYOID);
 
-STATEMENT(queue_removals, STMT_READ_WRITE,
-		  "SELECT pictrepo.push_many('cleanup', array_agg(jsonb_build_object('Identifier',"
-		  " jsonb_build_object('identifier', file)) ORDER BY place))"
-		  " FROM unnest($1) WITH ORDINALITY AS files (file, place)",
-		  TEXTARRAYOID);
+/* The elements of an array of files */
+static Datum *
+files_of_array(Datum files, int *count)
+{
+	Datum	   *elements;
 
-/* no user takes this with the pg_advisory_* functions */
-#define FILE_LOCK_CLASS 0x706b
+	deconstruct_array(DatumGetArrayTypeP(files), TEXTOID, -1, false, TYPALIGN_INT,
+					  &elements, NULL, count);
+	return elements;
+}
+
+/* A job for each file, as pict-rs queues it */
+static void
+queue_removals(Datum files)
+{
+	int			count;
+	Datum	   *jobs = files_of_array(files, &count);
+
+	for (int i = 0; i < count; i++)
+		jobs[i] = TAGGED_JSONB("Identifier", {"identifier", jobs[i]}).value;
+	push_jobs("cleanup", jobs, count);
+}
 
 /* Until the transaction ends, nobody else finds out whether something names the files. */
 static void
 lock_files(Datum files)
 {
-	Datum	   *file;
 	int			count;
+	Datum	   *file = files_of_array(files, &count);
 
-	deconstruct_array(DatumGetArrayTypeP(files), TEXTOID, -1, false, TYPALIGN_INT,
-					  &file, NULL, &count);
 	for (int i = 0; i < count; i++)
 	{
 		text	   *name = DatumGetTextPP(file[i]);
@@ -106,7 +120,7 @@ release_files(NullableDatum files)
 	if (!superfluous.isnull)
 	{
 		statement_run_latest(&delete_details, &superfluous);
-		statement_run(&queue_removals, &superfluous);
+		queue_removals(superfluous.value);
 		INJECT(files_released);
 	}
 }
@@ -114,12 +128,8 @@ release_files(NullableDatum files)
 void
 release_file(NullableDatum file)
 {
-	release_files(not_null(PointerGetDatum(construct_array(&file.value, 1, TEXTOID, -1, false,
-														   TYPALIGN_INT))));
+	release_files(array_of(&file.value, 1, TEXTOID));
 }
-
-/* Files to be released when all else is done; in the call's memory. */
-typedef ArrayBuildState *Files;
 
 /* Those that the last statement gave, one a row */
 void

@@ -15,11 +15,17 @@
 #include "utils/builtins.h"
 
 #include "common/injection_points.h"
+#include "images/details.h"
+#include "images/hashes.h"
+#include "images/uploads.h"
+#include "images/variants.h"
 #include "json/json_check.h"
 #include "operations/operations.h"
+#include "queue/job_end.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
+#include "sqlfunc/tagged_jsonb.h"
 
 typedef struct Ingestion
 {
@@ -62,11 +68,6 @@ ingestion_arguments(FunctionCallInfo fcinfo, int n)
 
 /* ----- the content ----- */
 
-STATEMENT(insert_hash, STMT_READ_WRITE,
-		  "INSERT INTO pictrepo.hashes (hash, identifier, created_at)"
-		  " VALUES ($1, $2, coalesce($3, now())) ON CONFLICT DO NOTHING",
-		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
-
 STATEMENT(hold_hash, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE", BYTEAOID);
 
@@ -88,8 +89,7 @@ hold_content(Ingestion *ingestion)
 {
 	for (;;)
 	{
-		if (statement_run(&insert_hash, ARGS(ingestion->hash, ingestion->identifier,
-											 ingestion->created_at)) > 0)
+		if (hash_insert(ingestion->hash, ingestion->identifier, ingestion->created_at))
 			return created;
 		if (statement_run(&hold_hash, &ingestion->hash) > 0)
 			break;
@@ -122,15 +122,8 @@ STATEMENT(insert_alias, STMT_READ_WRITE,
 		  " ON CONFLICT DO NOTHING",
 		  TEXTOID, TEXTOID, BYTEAOID);
 
-STATEMENT(insert_details, STMT_READ_WRITE,
-		  "INSERT INTO pictrepo.details (identifier, details) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-		  TEXTOID, JSONBOID);
-
 STATEMENT(hold_details, STMT_READ_WRITE,
 		  "SELECT details FROM pictrepo.details WHERE identifier = $1 FOR KEY SHARE", TEXTOID);
-
-STATEMENT(delete_hash, STMT_READ_WRITE,
-		  "DELETE FROM pictrepo.hashes WHERE hash = $1", BYTEAOID);
 
 /*
  * The first details of a file stay: those that are stored now.  A file that is
@@ -142,7 +135,7 @@ store_details(NullableDatum identifier, NullableDatum details)
 {
 	for (;;)
 	{
-		if (statement_run(&insert_details, ARGS(identifier, details)) > 0)
+		if (details_insert(identifier, details))
 			return details;
 		if (statement_run(&hold_details, &identifier) > 0)
 			return result_value_copy(0, 1);
@@ -169,7 +162,7 @@ run_ingestion(Ingestion *ingestion)
 	if (refusal != NULL)
 	{
 		if (ingestion->outcome == created)
-			statement_run(&delete_hash, &ingestion->hash);
+			hash_delete(ingestion->hash);
 		ingestion->outcome = refusal;
 		ingestion->stored_identifier = ingestion->stored_details = NULL_ARG;
 	}
@@ -215,17 +208,31 @@ pictrepo_ingest(PG_FUNCTION_ARGS)
 
 /* ----- as the end of a job ----- */
 
-/* The functions of other rooms that a job ends with */
-STATEMENT(complete_job, STMT_READ_WRITE,
-		  "SELECT pictrepo.complete_job($1, $2, $3)", TEXTOID, UUIDOID, UUIDOID);
+static NullableDatum
+upload_failure(const char *message, const char *code)
+{
+	return TAGGED_JSONB("Failure", {"message", CStringGetTextDatum(message)}, {"code", CStringGetTextDatum(code)});
+}
 
-STATEMENT(complete_upload, STMT_READ_WRITE,
-		  "SELECT pictrepo.complete_upload($1, CASE WHEN $2 IN ('created', 'duplicate')"
-		  " THEN jsonb_build_object('Success', jsonb_build_object('alias', $3, 'token', $4))"
-		  " ELSE jsonb_build_object('Failure', jsonb_build_object("
-		  "'message', CASE $2 WHEN 'blocked' THEN 'the content is blocked' ELSE 'the alias exists' END,"
-		  " 'code', replace($2, '_', '-'))) END)",
-		  UUIDOID, TEXTOID, TEXTOID, TEXTOID);
+/* What the upload's client is told */
+static NullableDatum
+upload_result(const Ingestion *ingestion)
+{
+	if (ingestion->outcome == blocked)
+		return upload_failure("the content is blocked", "blocked");
+	if (ingestion->outcome == alias_exists)
+		return upload_failure("the alias exists", "alias-exists");
+	return TAGGED_JSONB("Success", {"alias", ingestion->alias.value}, {"token", ingestion->token.value});
+}
+
+/* Within a call; false: it is not this worker's. */
+static bool
+complete_job(const NullableDatum *job)
+{
+	JobEnd		success = {.result = RESULT_SUCCESS, .error = NULL_ARG};
+
+	return strcmp(end_job(&success, job[0], job[1], job[2]), "completed") == 0;
+}
 
 /* Does the job, which somebody else has or will have, name the file? */
 STATEMENT(job_names_file, STMT_READ_WRITE,
@@ -252,38 +259,30 @@ pictrepo_finish_ingest(PG_FUNCTION_ARGS)
 	};
 	NullableDatum upload = fcinfo->args[3];
 	Ingestion	ingestion = ingestion_arguments(fcinfo, 4);
+	bool		completed;
 	RepoCall	call;
 
 	repo_call_begin(&call, fcinfo);
-	statement_run(&complete_job, job);
+	completed = complete_job(job);
 	INJECT(ingest_job_ended);
-	if (strcmp(TextDatumGetCString(result_value(0, 1).value), "lost") == 0)
-	{
-		ingestion.outcome = lost;
-		if (statement_run(&job_names_file, ARGS(job[2], ingestion.identifier)) == 0)
-			release_file(ingestion.identifier);
-	}
-	else
+	if (completed)
 	{
 		run_ingestion(&ingestion);
 		INJECT(ingest_stored);
 		if (!upload.isnull)
-			statement_run(&complete_upload,
-						  ARGS(upload, not_null(CStringGetTextDatum(ingestion.outcome)),
-							   ingestion.alias, ingestion.token));
+			upload_set_result(upload, upload_result(&ingestion));
+	}
+	else
+	{
+		ingestion.outcome = lost;
+		if (statement_run(&job_names_file, ARGS(job[2], ingestion.identifier)) == 0)
+			release_file(ingestion.identifier);
 	}
 	repo_call_end(&call);
 	return ingestion_row(fcinfo, &ingestion);
 }
 
 /* ----- variants ----- */
-
-STATEMENT(end_claim, STMT_READ_WRITE,
-		  "DELETE FROM pictrepo.variant_claims WHERE hash = $1 AND variant = $2 AND worker = $3",
-		  BYTEAOID, TEXTOID, UUIDOID);
-
-STATEMENT(variant_exists, STMT_READ_WRITE,
-		  "SELECT FROM pictrepo.variants WHERE hash = $1 AND variant = $2", BYTEAOID, TEXTOID);
 
 STATEMENT(insert_variant, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.variants (hash, variant, identifier) VALUES ($1, $2, $3)"
@@ -296,8 +295,8 @@ store_variant(const NullableDatum *key, NullableDatum identifier, NullableDatum 
 {
 	if (statement_run(&hold_hash, key) == 0)
 		return lost;
-	if (statement_run(&end_claim, key) == 0)
-		return statement_run(&variant_exists, key) > 0 ? "exists" : lost;
+	if (!variant_claim_end(key))
+		return variant_exists(key) ? "exists" : lost;
 	INJECT(variant_claim_ended);
 	if (statement_run(&insert_variant, ARGS(key[0], key[1], identifier)) == 0)
 		return "exists";

@@ -11,6 +11,8 @@
 #include "utils/fmgrprotos.h"
 
 #include "common/injection_points.h"
+#include "images/details.h"
+#include "images/store_migrations.h"
 #include "operations/operations.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
@@ -47,9 +49,6 @@ STATEMENT(move_details, STMT_READ_WRITE,
 		  " ON CONFLICT DO NOTHING",
 		  TEXTOID, TEXTOID);
 
-STATEMENT(note_step, STMT_READ_WRITE,
-		  "SELECT pictrepo.mark_migrated($1, $2)", TEXTOID, TEXTOID);
-
 /*
  * migrate_identifier(old_identifier text, new_identifier text) -> bool
  *
@@ -73,7 +72,7 @@ pictrepo_migrate_identifier(PG_FUNCTION_ARGS)
 	if (moved > 0)
 	{
 		statement_run(&move_details, step);
-		statement_run(&note_step, step);
+		mark_migrated(step[0], step[1]);
 	}
 	else
 		release_file(step[1]);
@@ -102,9 +101,6 @@ STATEMENT(forget_motion, STMT_READ_WRITE,
 STATEMENT(forget_variant, STMT_READ_WRITE,
 		  "DELETE FROM pictrepo.variants WHERE hash = ANY ($2) AND identifier = $1",
 		  TEXTOID, BYTEAARRAYOID);
-
-STATEMENT(forget_details, STMT_READ_WRITE,
-		  "DELETE FROM pictrepo.details WHERE identifier = $1", TEXTOID);
 
 /* Images whose file is lost, of locked hashes: how many there were. */
 static uint64
@@ -156,7 +152,7 @@ pictrepo_forget_missing(PG_FUNCTION_ARGS)
 	forgotten = forget_names(file, &files);
 	INJECT(file_forgotten);
 	files_release(files);
-	forgotten += statement_run(&forget_details, &file);
+	forgotten += details_delete(file);
 	repo_call_end(&call);
 	PG_RETURN_BOOL(forgotten > 0);
 }

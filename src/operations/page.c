@@ -7,38 +7,56 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
 #include "common/limits.h"
+#include "images/access_times.h"
+#include "images/hashes.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
 
+/* A page with what a statement gives for its hashes, one value */
+static Datum
+return_page_with(FunctionCallInfo fcinfo, PagePosition start, NullableDatum limit, SqlStatement *statement)
+{
+	MemoryContext answer = CurrentMemoryContext;
+	HashPage	page;
+	Datum		result;
+	RepoCall	call;
+
+	repo_call_begin(&call, fcinfo);
+	page = read_page(start, DatumGetInt32(limit.value));
+	statement_run(statement, &page.hashes);
+	MemoryContextSwitchTo(answer);
+	result = form_row(fcinfo, ARGS(page.current, page.prev, page.next, result_value(0, 1)));
+	repo_call_end(&call);
+	return result;
+}
+
 /* The hash in hex; no delete token, which is a secret. */
-#define IMAGES_OF(page) \
-	"SELECT p.current, p.prev, p.next, coalesce((SELECT jsonb_agg(jsonb_build_object(" \
-	"'hash', encode(h.hash, 'hex')," \
-	"'format', pictrepo.hash_format(h.hash), 'size', pictrepo.hash_size(h.hash)," \
-	"'created_at', h.created_at, 'identifier', h.identifier, 'details', d.details," \
-	"'motion_identifier', h.motion_identifier, 'blurhash', h.blurhash," \
-	"'aliases', (SELECT coalesce(jsonb_agg(jsonb_build_object('alias', a.alias," \
-	" 'accessed', pictrepo.alias_accessed_at(a.alias)," \
-	" 'urls', (SELECT coalesce(jsonb_agg(x.url ORDER BY x.url), '[]') FROM pictrepo.proxies x" \
-	" WHERE x.alias = a.alias)) ORDER BY a.alias), '[]') FROM pictrepo.aliases a WHERE a.hash = h.hash)," \
-	"'variants', (SELECT coalesce(jsonb_agg(jsonb_build_object('variant', v.variant," \
-	" 'identifier', v.identifier, 'accessed', v.accessed, 'details', vd.details) ORDER BY v.variant), '[]')" \
-	" FROM pictrepo.variants v LEFT JOIN pictrepo.details vd ON vd.identifier = v.identifier" \
-	" WHERE v.hash = h.hash)" \
-	") ORDER BY place)" \
-	" FROM unnest(p.hashes) WITH ORDINALITY AS listed (hash, place)" \
-	" JOIN pictrepo.hashes h ON h.hash = listed.hash" \
-	" LEFT JOIN pictrepo.details d ON d.identifier = h.identifier), '[]')" \
-	" FROM " page " p"
+STATEMENT(images_of_hashes, STMT_READ_ONLY,
+		  "SELECT coalesce(jsonb_agg(jsonb_build_object("
+		  "'hash', encode(h.hash, 'hex'),"
+		  "'format', pictrepo.hash_format(h.hash), 'size', pictrepo.hash_size(h.hash),"
+		  "'created_at', h.created_at, 'identifier', h.identifier, 'details', d.details,"
+		  "'motion_identifier', h.motion_identifier, 'blurhash', h.blurhash,"
+		  "'aliases', (SELECT coalesce(jsonb_agg(jsonb_build_object('alias', a.alias,"
+		  " 'accessed', " ALIAS_ACCESSED("a") ","
+		  " 'urls', (SELECT coalesce(jsonb_agg(x.url ORDER BY x.url), '[]') FROM pictrepo.proxies x"
+		  " WHERE x.alias = a.alias)) ORDER BY a.alias), '[]') FROM pictrepo.aliases a WHERE a.hash = h.hash),"
+		  "'variants', (SELECT coalesce(jsonb_agg(jsonb_build_object('variant', v.variant,"
+		  " 'identifier', v.identifier, 'accessed', v.accessed, 'details', vd.details) ORDER BY v.variant), '[]')"
+		  " FROM pictrepo.variants v LEFT JOIN pictrepo.details vd ON vd.identifier = v.identifier"
+		  " WHERE v.hash = h.hash)"
+		  ") ORDER BY place), '[]')"
+		  " FROM unnest($1) WITH ORDINALITY AS listed (hash, place)"
+		  " JOIN pictrepo.hashes h ON h.hash = listed.hash"
+		  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier",
+		  BYTEAARRAYOID);
 
 PG_FUNCTION_INFO_V1(pictrepo_page);
-
-STATEMENT(images_of_page, STMT_READ_ONLY,
-		  IMAGES_OF("pictrepo.hash_page($1, $2)"), TEXTOID, INT4OID);
 
 /*
  * page(slug text, page_limit int)
@@ -49,14 +67,12 @@ STATEMENT(images_of_page, STMT_READ_ONLY,
 Datum
 pictrepo_page(PG_FUNCTION_ARGS)
 {
-	return return_row(fcinfo, &images_of_page,
-					  ARGS(checked_slug_argument(fcinfo, 0), limit_argument(fcinfo, 1, 1, PAGE_MAX)));
+	PagePosition start = page_slug_argument(fcinfo, 0);
+
+	return return_page_with(fcinfo, start, limit_argument(fcinfo, 1, 1, PAGE_MAX), &images_of_hashes);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_page_by_date);
-
-STATEMENT(images_of_page_by_date, STMT_READ_ONLY,
-		  IMAGES_OF("pictrepo.hash_page_by_date($1, $2)"), TIMESTAMPTZOID, INT4OID);
 
 /*
  * page_by_date(before timestamptz, page_limit int)
@@ -67,8 +83,9 @@ STATEMENT(images_of_page_by_date, STMT_READ_ONLY,
 Datum
 pictrepo_page_by_date(PG_FUNCTION_ARGS)
 {
-	return return_row(fcinfo, &images_of_page_by_date,
-					  ARGS(any_argument(fcinfo, 0), limit_argument(fcinfo, 1, 1, PAGE_MAX)));
+	PagePosition start = page_date_argument(fcinfo, 0);
+
+	return return_page_with(fcinfo, start, limit_argument(fcinfo, 1, 1, PAGE_MAX), &images_of_hashes);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_aliases_created);
@@ -98,15 +115,14 @@ pictrepo_aliases_created(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pictrepo_prune_page);
 
-STATEMENT(files_of_page, STMT_READ_ONLY,
-		  "SELECT p.current, p.prev, p.next, ARRAY("
-		  "SELECT file FROM unnest(p.hashes) WITH ORDINALITY AS page (hash, place)"
+STATEMENT(files_of_hashes, STMT_READ_ONLY,
+		  "SELECT ARRAY("
+		  "SELECT file FROM unnest($1) WITH ORDINALITY AS page (hash, place)"
 		  " JOIN pictrepo.hashes h ON h.hash = page.hash, LATERAL ("
 		  "SELECT h.identifier, 0 UNION ALL SELECT h.motion_identifier, 1"
 		  " UNION ALL (SELECT v.identifier, 2 FROM pictrepo.variants v WHERE v.hash = h.hash)"
-		  ") AS files (file, kind) WHERE file IS NOT NULL ORDER BY place, kind, file)"
-		  " FROM pictrepo.hash_page($1, $2) p",
-		  TEXTOID, INT4OID);
+		  ") AS files (file, kind) WHERE file IS NOT NULL ORDER BY place, kind, file)",
+		  BYTEAARRAYOID);
 
 /*
  * prune_page(slug text, page_limit int)
@@ -117,6 +133,7 @@ STATEMENT(files_of_page, STMT_READ_ONLY,
 Datum
 pictrepo_prune_page(PG_FUNCTION_ARGS)
 {
-	return return_row(fcinfo, &files_of_page,
-					  ARGS(checked_slug_argument(fcinfo, 0), limit_argument(fcinfo, 1, 1, PAGE_MAX)));
+	PagePosition start = page_slug_argument(fcinfo, 0);
+
+	return return_page_with(fcinfo, start, limit_argument(fcinfo, 1, 1, PAGE_MAX), &files_of_hashes);
 }

@@ -14,6 +14,8 @@
 #include "utils/fmgrprotos.h"
 
 #include "common/uuid.h"
+#include "images/access_times.h"
+#include "images/values.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/fast_path.h"
 #include "sqlfunc/result.h"
@@ -75,11 +77,6 @@ look_for_alias(SqlStatement *look, NullableDatum alias, NullableDatum variant)
 	return FOUND_FALLBACK;
 }
 
-STATEMENT(touch_alias, STMT_READ_WRITE,
-		  "SELECT pictrepo.accessed_alias($1)", TEXTOID);
-STATEMENT(touch_variant, STMT_READ_WRITE,
-		  "SELECT pictrepo.accessed_variant($1, $2)", BYTEAOID, TEXTOID);
-
 PG_FUNCTION_INFO_V1(pictrepo_serve);
 
 STATEMENT(image_of_alias, STMT_READ_ONLY,
@@ -118,7 +115,7 @@ static ServeResult
 give_image(FunctionCallInfo fcinfo, NullableDatum alias)
 {
 	NullableDatum image[6];
-	ServeResult		found;
+	ServeResult found;
 
 	if (find_image(alias, image) == FAST_LOOKUP_ROW)
 	{
@@ -143,14 +140,14 @@ pictrepo_serve(PG_FUNCTION_ARGS)
 {
 	NullableDatum alias = alias_argument(fcinfo, 0);
 	bool		touch = DatumGetBool(any_argument(fcinfo, 1).value);
-	ServeResult		found;
+	ServeResult found;
 	RepoCall	call;
 
 	rows_begin(fcinfo);
 	repo_call_begin(&call, fcinfo);
 	found = give_image(fcinfo, alias);
 	if (found == FOUND_IT && touch)
-		statement_run(&touch_alias, &alias);
+		touch_alias(alias);
 	repo_call_end(&call);
 	PG_RETURN_NULL();
 }
@@ -162,8 +159,8 @@ STATEMENT(image_of_url, STMT_READ_ONLY,
 		  " FROM pictrepo.proxies p JOIN pictrepo.aliases a ON a.alias = p.alias"
 		  " JOIN pictrepo.hashes h ON h.hash = a.hash"
 		  " LEFT JOIN pictrepo.details d ON d.identifier = h.identifier"
-		  " WHERE p.digest = pictrepo.url_digest($1)",
-		  TEXTOID);
+		  " WHERE p.digest = $1",
+		  BYTEAOID);
 
 /*
  * serve_url(url text, touch bool) -> setof (as serve, alias text)
@@ -173,19 +170,19 @@ STATEMENT(image_of_url, STMT_READ_ONLY,
 Datum
 pictrepo_serve_url(PG_FUNCTION_ARGS)
 {
-	NullableDatum url = url_argument(fcinfo, 0);
+	NullableDatum digest = url_digest(url_argument(fcinfo, 0));
 	bool		touch = DatumGetBool(any_argument(fcinfo, 1).value);
 	RepoCall	call;
 
 	rows_begin(fcinfo);
 	repo_call_begin(&call, fcinfo);
-	if (statement_run(&image_of_url, &url) > 0)
+	if (statement_run(&image_of_url, &digest) > 0)
 	{
 		NullableDatum alias = result_value_copy(0, 7);
 
 		rows_add_result(fcinfo);
 		if (touch)
-			statement_run(&touch_alias, &alias);
+			touch_alias(alias);
 	}
 	repo_call_end(&call);
 	PG_RETURN_NULL();
@@ -216,7 +213,7 @@ pictrepo_serve_variant(PG_FUNCTION_ARGS)
 	NullableDatum alias = alias_argument(fcinfo, 0);
 	NullableDatum variant = variant_argument(fcinfo, 1);
 	bool		touch = DatumGetBool(any_argument(fcinfo, 2).value);
-	ServeResult		found;
+	ServeResult found;
 	RepoCall	call;
 
 	rows_begin(fcinfo);
@@ -229,8 +226,8 @@ pictrepo_serve_variant(PG_FUNCTION_ARGS)
 		NullableDatum hash = result_value_copy(0, 1);
 
 		if (!result_value(0, 2).isnull)
-			statement_run(&touch_variant, ARGS(hash, variant));
-		statement_run(&touch_alias, &alias);
+			touch_variant(hash, variant);
+		touch_alias(alias);
 	}
 	repo_call_end(&call);
 	PG_RETURN_NULL();

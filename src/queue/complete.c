@@ -66,7 +66,7 @@ pictrepo_complete_many(PG_FUNCTION_ARGS)
 	for (int i = 0; i < count; i++)
 		answers[i] = CStringGetTextDatum(outcome_of_job(answers[i], outcomes, ended));
 	MemoryContextSwitchTo(answer);
-	result = PointerGetDatum(construct_array(answers, count, TEXTOID, -1, false, TYPALIGN_INT));
+	result = array_of(answers, count, TEXTOID).value;
 	repo_call_end(&call);
 	PG_RETURN_DATUM(result);
 }

@@ -7,8 +7,6 @@
  */
 #include "postgres.h"
 
-#include "utils/timestamp.h"
-
 #include "common/guc.h"
 #include "common/maintenance_tasks.h"
 #include "queue/queue.h"
@@ -51,9 +49,7 @@ STATEMENT(delete_dead_jobs, STMT_READ_WRITE,
 uint64
 prune_dead_jobs(void)
 {
-	TimestampTz before = GetCurrentTimestamp() - guc_dead_job_retention * USECS_PER_SEC;
-
 	if (guc_dead_job_retention == 0)
 		return 0;
-	return row_batch_run(&delete_dead_jobs, ARGS(not_null(TimestampTzGetDatum(before))), TASK_BATCH, NULL);
+	return row_batch_run(&delete_dead_jobs, ARGS(seconds_ago(guc_dead_job_retention)), TASK_BATCH, NULL);
 }

@@ -171,9 +171,6 @@ end_job(const JobEnd *ending, NullableDatum queue, NullableDatum worker, Nullabl
 		return deleted > 0 ? completed : lost;
 	}
 
-	outcomes = end_jobs(ending, queue, worker,
-						not_null(PointerGetDatum(construct_array(&job_id.value, 1, UUIDOID,
-																 UUID_LEN, false, TYPALIGN_CHAR))),
-						&count);
+	outcomes = end_jobs(ending, queue, worker, array_of(&job_id.value, 1, UUIDOID), &count);
 	return outcome_of_job(job_id.value, outcomes, count);
 }

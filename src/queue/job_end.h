@@ -40,6 +40,11 @@ extern JobOutcome *end_jobs(const JobEnd *ending, NullableDatum queue, NullableD
 extern const char *outcome_of_job(Datum job_id, const JobOutcome *outcomes, int count);
 extern void count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count);
 
+/* The result of an upload whose job died of an error */
+#define JOB_FAILED(error) \
+	"jsonb_build_object('Failure', jsonb_build_object(" \
+	"'message', coalesce(" error ", 'the job failed'), 'code', 'job-failed'))"
+
 /*
  * Send jobs to their next life: the query gives (id, queue, again, run_at,
  * error) and has the rows locked.  An upload that a dead job served gets a Failure, so
@@ -60,8 +65,7 @@ extern void count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count
 	" SELECT id, queue, job, priority, queue_time, clock_timestamp(), attempt," \
 	" unique_key, upload, error FROM buried" \
 	" ON CONFLICT (id) DO UPDATE SET died_at = excluded.died_at, error = excluded.error)," \
-	" told AS (UPDATE pictrepo.uploads u SET result = jsonb_build_object('Failure'," \
-	" jsonb_build_object('message', coalesce(b.error, 'the job failed'), 'code', 'job-failed'))" \
+	" told AS (UPDATE pictrepo.uploads u SET result = " JOB_FAILED("b.error") \
 	" FROM buried b WHERE u.id = b.upload AND u.result IS NULL)"
 
 #endif

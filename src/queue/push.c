@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type.h"
 #include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "common/injection_points.h"
@@ -130,6 +131,40 @@ pictrepo_push(PG_FUNCTION_ARGS)
 	PG_RETURN_UUID_P(id);
 }
 
+/*
+ * Within a call: run insert_jobs with an id for each job.  The caller gives the
+ * other arguments, and gets the ids.
+ */
+static pg_uuid_t *
+insert_with_ids(NullableDatum *args, int count)
+{
+	pg_uuid_t  *minted = palloc_array(pg_uuid_t, count + 1);
+	Datum	   *ids = palloc_array(Datum, count + 1);
+
+	for (int i = 0; i < count; i++)
+	{
+		uuid_mint(&minted[i]);
+		ids[i] = UUIDPGetDatum(&minted[i]);
+	}
+	args[1] = array_of(ids, count, UUIDOID);
+	statement_run(&insert_jobs, args);
+	INJECT(jobs_pushed);
+	return minted;
+}
+
+/* Within a call: add jobs that are due now, with the queue's retries. */
+void
+push_jobs(const char *queue, Datum *jobs, int count)
+{
+	NullableDatum args[9] = {
+		not_null(CStringGetTextDatum(queue)), NULL_ARG, array_of(jobs, count, JSONBOID), NULL_ARG,
+		not_null(TimestampTzGetDatum(GetCurrentTimestamp())), NULL_ARG, not_null(Int32GetDatum(0)),
+		NULL_ARG, NULL_ARG
+	};
+
+	(void) insert_with_ids(args, count);
+}
+
 /* As many unique keys as jobs, each a key or NULL. */
 static void
 check_keys(FunctionCallInfo fcinfo, int n, int jobs)
@@ -191,31 +226,24 @@ pictrepo_push_many(PG_FUNCTION_ARGS)
 	NullableDatum queue = key_argument(fcinfo, 0);
 	int			count;
 	Datum	   *jobs = array_argument(fcinfo, 1, JSONBOID, &count, NULL);
-	Datum	   *ids = palloc_array(Datum, count + 1);
-	pg_uuid_t  *minted = palloc_array(pg_uuid_t, count + 1);
 	MemoryContext answer = CurrentMemoryContext;
+	pg_uuid_t  *minted;
 	Datum		result;
 	RepoCall	call;
 	NullableDatum args[9];
 
 	for (int i = 0; i < count; i++)
-	{
 		check_document_size(fcinfo, 1, jobs[i]);
-		uuid_mint(&minted[i]);
-		ids[i] = UUIDPGetDatum(&minted[i]);
-	}
 	if (!PG_ARGISNULL(2))
 		check_keys(fcinfo, 2, count);
 	args[0] = queue;
-	args[1] = not_null(PointerGetDatum(construct_array(ids, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)));
 	args[2] = fcinfo->args[1];
 	args[3] = fcinfo->args[2];
 	schedule_arguments(fcinfo, 3, &args[4]);
 	args[8] = NULL_ARG;
 
 	repo_call_begin(&call, fcinfo);
-	statement_run(&insert_jobs, args);
-	INJECT(jobs_pushed);
+	minted = insert_with_ids(args, count);
 	MemoryContextSwitchTo(answer);
 	result = count > 0 ? taken_ids(minted, count) : PointerGetDatum(construct_empty_array(UUIDOID));
 	repo_call_end(&call);

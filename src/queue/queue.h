@@ -22,6 +22,7 @@
  * retry, upload, as in push.
  */
 extern bool push_job(const NullableDatum *args);
+extern void push_jobs(const char *queue, Datum *jobs, int count);	/* jsonb */
 
 /* queue_config.c */
 extern bool queue_is_unconfigured(NullableDatum queue);

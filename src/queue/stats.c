@@ -78,15 +78,6 @@ pictrepo_counting(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(my_database_slot() != NULL);
 }
 
-static Datum
-interval_of(int64 microseconds)
-{
-	Interval   *interval = palloc0(sizeof(Interval));
-
-	interval->time = microseconds;
-	return IntervalPGetDatum(interval);
-}
-
 static void
 fill_row(const QueueSlot *queue, const int64 *counts, Datum *values)
 {
@@ -94,7 +85,7 @@ fill_row(const QueueSlot *queue, const int64 *counts, Datum *values)
 														 strnlen(queue->key.name, KEY_MAX)));
 	for (int i = 0; i < QUEUE_COUNTERS; i++)
 		values[1 + i] = i == COUNTER_WAIT_TIME || i == COUNTER_RUN_TIME ?
-			interval_of(counts[i]) : Int64GetDatum(counts[i]);
+			interval_result(counts[i]) : Int64GetDatum(counts[i]);
 }
 
 /* A number from a moment in which nobody changes it. */

@@ -25,12 +25,27 @@
 #include "common/guc.h"
 #include "common/limits.h"
 #include "common/page_slug.h"
+#include "common/shown_text.h"
 #include "common/uuid.h"
 #include "json/json_check.h"
 #include "sqlfunc/args.h"
 
-/* characters of a bad value that an error message shows */
-#define SHOWN_MAX 100
+NullableDatum
+array_of(Datum *values, int count, Oid type)
+{
+	int16		length;
+	bool		by_value;
+	char		align;
+
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	return not_null(PointerGetDatum(construct_array(values, count, type, length, by_value, align)));
+}
+
+NullableDatum
+seconds_ago(int seconds)
+{
+	return not_null(TimestampTzGetDatum(GetCurrentTimestamp() - seconds * USECS_PER_SEC));
+}
 
 /* The name of an argument in the SQL declaration.  Slow: for errors only. */
 const char *
@@ -71,7 +86,7 @@ excerpt(Oid type, Datum value)
 		hex[2 + hex_encode(bytes, length, hex + 2)] = '\0';
 		return hex;
 	}
-	return pnstrdup(bytes, pg_mbcharcliplen(bytes, length, SHOWN_MAX));
+	return shown_text(bytes, length);
 }
 
 static void
@@ -341,16 +356,7 @@ slug_argument(FunctionCallInfo fcinfo, int n)
 	if (VARSIZE_ANY_EXHDR(slug_text) > SLUG_MAX || !page_slug_decode(slug_text, &position))
 		bad_argument(fcinfo, n,
 					 psprintf("\"%s\" is not a slug.",
-							  text_to_cstring(DatumGetTextPSlice(slug.value, 0, SHOWN_MAX))),
+							  excerpt(TEXTOID, slug.value)),
 					 "Use a slug that hash_page, hash_page_by_date or hash_to_slug returned.");
 	return position;
-}
-
-/* The slug as it is, for a statement that passes it to hash_page. */
-NullableDatum
-checked_slug_argument(FunctionCallInfo fcinfo, int n)
-{
-	if (!PG_ARGISNULL(n))
-		(void) slug_argument(fcinfo, n);
-	return fcinfo->args[n];
 }

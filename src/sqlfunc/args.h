@@ -74,6 +74,12 @@ not_null(Datum value)
 	return result;
 }
 
+/* Values of a type as an array without nulls */
+extern NullableDatum array_of(Datum *values, int count, Oid type);
+
+/* The time that many seconds before now */
+extern NullableDatum seconds_ago(int seconds);
+
 extern NullableDatum any_argument(FunctionCallInfo fcinfo, int n);
 extern NullableDatum text_argument(FunctionCallInfo fcinfo, int n, int max);
 
@@ -92,7 +98,6 @@ extern NullableDatum limit_argument(FunctionCallInfo fcinfo, int n, int min, int
 extern NullableDatum time_argument(FunctionCallInfo fcinfo, int n);
 extern int64 duration_argument(FunctionCallInfo fcinfo, int n);
 extern PagePosition slug_argument(FunctionCallInfo fcinfo, int n);
-extern NullableDatum checked_slug_argument(FunctionCallInfo fcinfo, int n);
 extern Datum *array_argument(FunctionCallInfo fcinfo, int n, Oid type, int *count, bool **nulls);
 extern NullableDatum worker_argument(FunctionCallInfo fcinfo, int n);
 

@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "funcapi.h"
+#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "sqlfunc/args.h"
@@ -41,6 +42,15 @@ result_value_copy(uint64 row, int column)
 	return result;
 }
 
+Datum
+interval_result(int64 microseconds)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = microseconds;
+	return IntervalPGetDatum(interval);
+}
+
 /* Returns bool: did the statement find or change a row? */
 Datum
 return_found(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
@@ -62,28 +72,15 @@ return_count(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDat
 }
 
 Datum
-return_count_with_lock(FunctionCallInfo fcinfo, SqlStatement *lock, SqlStatement *statement, const NullableDatum *args)
-{
-	RepoCall	call;
-	uint64		rows = 0;
-
-	repo_call_begin(&call, fcinfo);
-	if (statement_run(lock, args) > 0)
-		rows = statement_run(statement, args);
-	repo_call_end(&call);
-	return Int64GetDatum((int64) rows);
-}
-
-Datum
 return_inserted(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args,
-				SqlStatement *parent_exists, int n)
+				bool (*parent_exists) (NullableDatum key), int n)
 {
 	RepoCall	call;
 	bool		inserted;
 
 	repo_call_begin(&call, fcinfo);
 	inserted = statement_run(statement, args) > 0;
-	if (!inserted && statement_run(parent_exists, &args[n]) == 0)
+	if (!inserted && !parent_exists(args[n]))
 		parent_missing(fcinfo, n);
 	repo_call_end(&call);
 	PG_RETURN_BOOL(inserted);

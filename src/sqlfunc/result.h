@@ -15,6 +15,9 @@
 extern NullableDatum result_value(uint64 row, int column);
 extern NullableDatum result_value_copy(uint64 row, int column);
 
+/* An interval without days and months */
+extern Datum interval_result(int64 microseconds);
+
 /* Run a statement in a repo call, and return its result */
 extern Datum return_found(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
 extern Datum return_count(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
@@ -23,21 +26,12 @@ extern Datum return_row(FunctionCallInfo fcinfo, SqlStatement *statement, const 
 extern Datum return_rows(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args);
 
 /*
- * Count the rows that a statement finds or changes below a parent row.  The
- * first argument is the parent's key.  The lock statement locks the parent
- * first, so that two calls cannot deadlock.  The second statement has a new
- * snapshot: it sees what the previous holder of the lock committed.
- */
-extern Datum return_count_with_lock(FunctionCallInfo fcinfo, SqlStatement *lock, SqlStatement *statement,
-									const NullableDatum *args);
-
-/*
  * Run INSERT ... SELECT ... FROM parent FOR KEY SHARE ON CONFLICT DO NOTHING.
  * Returns true, or false if the row exists.  Raises 23503 if the parent does
  * not exist; argument n is the parent's key.
  */
 extern Datum return_inserted(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args,
-							 SqlStatement *parent_exists, int n);
+							 bool (*parent_exists) (NullableDatum key), int n);
 
 /* For functions that return rows or a row and run more than one statement */
 extern void rows_begin(FunctionCallInfo fcinfo);

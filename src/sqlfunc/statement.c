@@ -42,8 +42,8 @@ function_owner(Oid function)
 	return owner;
 }
 
-static void
-set_safe_path(void)
+void
+set_safe_search_path(void)
 {
 	(void) set_config_option("search_path", "pg_catalog, pg_temp",
 							 PGC_USERSET, PGC_S_SESSION,
@@ -70,7 +70,7 @@ repo_call_begin_with_path(RepoCall *call, FunctionCallInfo fcinfo)
 {
 	repo_call_begin(call, fcinfo);
 	call->guc_level = NewGUCNestLevel();
-	set_safe_path();
+	set_safe_search_path();
 }
 
 void
@@ -180,7 +180,7 @@ run_with(SqlStatement *statement, const NullableDatum *args, Snapshot snapshot)
 	int			result;
 	int			guc_level;
 
-	set_safe_path();
+	set_safe_search_path();
 	split_args(statement, args, values, nulls);
 	guc_level = begin_planning(statement);
 	result = SPI_execute_snapshot(saved_plan(statement), values, nulls, snapshot,

@@ -61,4 +61,7 @@ extern uint64 statement_run_latest(SqlStatement *statement, const NullableDatum 
 extern Portal statement_open_portal(SqlStatement *statement, const NullableDatum *args);
 extern void check_can_retry(void);
 
+/* until the innermost GUC nest level ends */
+extern void set_safe_search_path(void);
+
 #endif

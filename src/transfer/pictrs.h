@@ -1,123 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs.h
- *		What moving from and to pict-rs's own tables has in common.
+ *		Moving from and to pict-rs's own tables: what both ways have in common.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef PICTREPO_PICTRS_H
 #define PICTREPO_PICTRS_H
 
-#include "sqlfunc/statement.h"
-
-/* pict-rs's tables, parents first: in this order they are moved */
-typedef enum PictrsTableId
-{
-	PICTRS_HASHES,
-	PICTRS_VARIANTS,
-	PICTRS_ALIASES,
-	PICTRS_PROXIES,
-	PICTRS_DETAILS,
-	PICTRS_SETTINGS,
-	PICTRS_STORE_MIGRATIONS,
-	PICTRS_UPLOADS,
-	PICTRS_JOB_QUEUE,
-	PICTRS_KEYED_NOTIFICATIONS,
-	PICTRS_TABLES
-} PictrsTableId;
-
-/* The widest has so many columns. */
-#define PICTRS_COLUMNS 9
-
-typedef struct PictrsColumn
-{
-	const char *name;			/* NULL: there are no more */
-	Oid			type;			/* TEXTOID: varchar as well; ANYENUMOID: any
-								 * enum */
-} PictrsColumn;
-
-typedef struct PictrsTable
-{
-	const char *name;
-	const char *own_name;		/* the table of pictrepo that has its rows */
-	PictrsColumn columns[PICTRS_COLUMNS + 1];
-} PictrsTable;
-
-extern const PictrsTable pictrs_tables[PICTRS_TABLES];
-
-/* Rows on their way from one table to the other */
-typedef struct TransferBatch
-{
-	int			width;			/* columns that are written */
-	Oid			types[PICTRS_COLUMNS];
-	NullableDatum (*rows)[PICTRS_COLUMNS];
-	char	  **keys;			/* as a reader is to see them */
-	int64	   *places;			/* which of the rows that were read */
-	int			count;			/* of the rows that are fit to be written */
-	int			read;
-	Size		bytes;
-	NullableDatum reached;		/* position of the last row, text[] */
-
-	/* those that are not */
-	Datum	   *bad_places;
-	Datum	   *bad_keys;
-	Datum	   *bad_messages;
-	int			bad;
-} TransferBatch;
-
-typedef struct Transfer
-{
-	FunctionCallInfo fcinfo;
-	const struct TransferKind *kind;
-	char	   *schema;
-	const char *quoted_schema;
-	Oid			schema_oid;
-	int			batch_size;
-	PictrsTableId table;
-	NullableDatum reached;		/* text[]; null: at the beginning */
-	int64		rows_read;		/* of this table, so far */
-	MemoryContext memory;		/* of the whole call */
-	MemoryContext batch_memory;
-	TransferBatch batch;
-} Transfer;
-
-/*
- * One of the two ways.  What touches pict-rs's side runs with the caller's
- * rights, what touches pictrepo's with the owner's; no statement does both.
- */
-typedef struct TransferKind
-{
-	const char *direction;
-	const char *name;			/* of the procedure */
-	bool		reads_pictrs;
-
-	/* as the caller: see to it that the schema is there, and then its tables */
-	void		(*prepare_schema) (Transfer *transfer);
-	void		(*prepare_tables) (Transfer *transfer);
-
-	/*
-	 * The query for a batch, of batch_size rows behind $1 (text[]) where
-	 * something was reached.  It gives the columns that take wants, the
-	 * position of the row and its key, as text[] and text.
-	 */
-	char	   *(*query) (Transfer *transfer);
-
-	/* Which columns of which types are written? */
-	int			(*columns) (Transfer *transfer, Oid *types);
-
-	/* Make a row that was read one to be written; else say why not. */
-	const char *(*take) (Transfer *transfer, NullableDatum *row);
-
-	/* Write rows, which come as arrays, one per column; how many were new. */
-	uint64		(*write) (Transfer *transfer, const NullableDatum *arrays);
-} TransferKind;
+#include "transfer/pictrs_transfer.h"
 
 extern Datum run_transfer(FunctionCallInfo fcinfo, const TransferKind *kind);
-
-/* For the two ways */
-extern const PictrsTable *current_table(const Transfer *transfer);
-extern void check_pictrs_tables(Transfer *transfer);
-extern char *listed_columns(const PictrsTable *table);
-extern void run_foreign(const char *sql);
 
 #endif

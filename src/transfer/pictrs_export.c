@@ -21,6 +21,7 @@
 
 #include "sqlfunc/args.h"
 #include "transfer/pictrs.h"
+#include "transfer/pictrs_side.h"
 
 /* %1$s is the schema, quoted. */
 static const char *const creations[PICTRS_TABLES] = {
@@ -198,7 +199,7 @@ make_tables(Transfer *transfer)
 	for (int i = 0; i < PICTRS_TABLES; i++)
 		if (!OidIsValid(get_relname_relid(pictrs_tables[i].name, transfer->schema_oid)))
 			run_foreign(psprintf(creations[i], transfer->quoted_schema));
-	check_pictrs_tables(transfer);
+	check_pictrs_tables(transfer->schema_oid, transfer->quoted_schema);
 }
 
 /* The values of a column may need a cast: to an enum of the schema's own. */

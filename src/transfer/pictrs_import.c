@@ -27,6 +27,7 @@
 #include "sqlfunc/args.h"
 #include "sqlfunc/statement.h"
 #include "transfer/pictrs.h"
+#include "transfer/pictrs_side.h"
 
 /* characters of base64 that pict-rs's hash has, which has no padding */
 #define PICTRS_HASH_TEXT (PICTRS_HASH_LEN / 3 * 4)
@@ -338,6 +339,12 @@ find_schema(Transfer *transfer)
 	(void) LookupExplicitNamespace(transfer->schema, false);
 }
 
+static void
+check_tables(Transfer *transfer)
+{
+	check_pictrs_tables(transfer->schema_oid, transfer->quoted_schema);
+}
+
 /* The first column of each table is its key. */
 static char *
 query_batch(Transfer *transfer)
@@ -427,7 +434,7 @@ pictrepo_import_pictrs(PG_FUNCTION_ARGS)
 		.name = "import_pictrs",
 		.reads_pictrs = true,
 		.prepare_schema = find_schema,
-		.prepare_tables = check_pictrs_tables,
+		.prepare_tables = check_tables,
 		.query = query_batch,
 		.columns = written_columns,
 		.take = take_row,

@@ -43,9 +43,6 @@
 /* A worker that ran this long is well: the next one may start at once. */
 #define PROBATION (10 * USECS_PER_SEC)
 
-/* what no user takes with the pg_advisory_* functions */
-#define WORKER_LOCK_CLASS 0x7069
-
 /* creations of the extension before the last look for it */
 static uint32 creations_seen;
 

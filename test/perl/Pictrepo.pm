@@ -160,6 +160,7 @@ my %arguments = (
 
 	health_check => q{},
 	status => q{},
+	server_state => q{},
 	identifier_from_alias => q{'alias.png'},
 	aliases_from_alias => q{'alias.png'},
 	import_pictrs => q{'pictrs'},

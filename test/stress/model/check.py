@@ -56,7 +56,7 @@ LEFT_OUT = {
     "make_hash", "hash_sha256", "hash_size", "hash_format", "hash_to_slug", "hash_from_slug", "url_digest", "id_node",
     "id_time", "session_worker",
     # what the server does and how it is doing
-    "health_check", "status", "start_worker", "run_maintenance", "maintenance_status", "queue_counters", "counting",
+    "health_check", "status", "server_state", "start_worker", "run_maintenance", "maintenance_status", "queue_counters", "counting",
     "waiting_sessions", "pulse",
     "grant_access",
     # what is no call in a transaction: test/t/015_waiting.pl

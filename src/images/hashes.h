@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * hashes.h
+ *		Hashes and their pages, for other files; within a call.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PICTREPO_HASHES_H
+#define PICTREPO_HASHES_H
+
+#include "fmgr.h"
+
+#include "common/page_slug.h"
+
+/* created_at NULL: now.  False: the hash exists and stays as it is. */
+extern bool hash_insert(NullableDatum hash, NullableDatum identifier, NullableDatum created_at);
+
+/* False: no such hash. */
+extern bool hash_delete(NullableDatum hash);
+extern bool hash_exists(NullableDatum hash);
+
+/* How many hashes are stored */
+extern int64 hash_count(void);
+
+/* A page; its values live until the call ends */
+typedef struct HashPage
+{
+	NullableDatum current;		/* slug; NULL: no such page */
+	NullableDatum prev;
+	NullableDatum next;
+	NullableDatum hashes;		/* bytea[] */
+} HashPage;
+
+extern PagePosition page_slug_argument(FunctionCallInfo fcinfo, int n);
+extern PagePosition page_date_argument(FunctionCallInfo fcinfo, int n);
+extern HashPage read_page(PagePosition start, int limit);
+
+#endif

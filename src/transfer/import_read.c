@@ -1,0 +1,247 @@
+/*-------------------------------------------------------------------------
+ *
+ * import_read.c
+ *		Lines: reading one.
+ *
+ * A line is read twice: with json-c, which finds out whether it is well formed,
+ * and as jsonb, from which it is stored, as that keeps all numbers as they are.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+
+#include "common/compat.h"
+#include "common/cron.h"
+#include "common/guc.h"
+#include "json/json_check.h"
+#include "json/line_check.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
+#include "transfer/import_read.h"
+
+/* bytes that a line may have; its jsonb must fit into memory with room to spare */
+#define LINE_MAX_BYTES (64 * 1024 * 1024)
+
+pg_noreturn static void
+bad_line(const LineArgument *argument, int sqlstate, const char *detail)
+{
+	ereport(ERROR,
+			errcode(sqlstate),
+			errmsg("invalid value for argument \"%s\"", argument_name(argument->fcinfo, argument->n)),
+			errdetail_internal("%s", detail));
+}
+
+static void
+check_length(const LineArgument *argument, Datum line)
+{
+	Size		length = toast_raw_datum_size(line) - VARHDRSZ;
+
+	if (length > LINE_MAX_BYTES)
+		ereport(ERROR,
+				errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+				errmsg("argument \"%s\" is too long", argument_name(argument->fcinfo, argument->n)),
+				errdetail("The line has %zu bytes; the limit is %d bytes.", length, LINE_MAX_BYTES));
+}
+
+/*
+ * The message may show a character of the details that the server's encoding
+ * has not.
+ */
+static char *
+server_message(JsonCheckError *error)
+{
+	if (GetDatabaseEncoding() != PG_UTF8)
+		for (char *byte = error->message; *byte != '\0'; byte++)
+			if (IS_HIGHBIT_SET(*byte))
+				*byte = '?';
+	return error->message;
+}
+
+static void
+read_with_json_c(const LineArgument *argument, const ExportLineSource *source, ExportLine *line)
+{
+	JsonCheckError error;
+
+	if (!line_check(source, line, &error))
+		bad_line(argument,
+				 error.malformed ? ERRCODE_INVALID_TEXT_REPRESENTATION :
+				 error.too_long ? ERRCODE_STRING_DATA_RIGHT_TRUNCATION :
+				 ERRCODE_INVALID_PARAMETER_VALUE,
+				 server_message(&error));
+}
+
+/*
+ * The line is well formed, and cannot be stored all the same: a number of a
+ * million digits, a 30th of February.  The server's own error would not name
+ * the argument, and its context would show a part of the line, in which there
+ * may be a token.  Within PG_CATCH.
+ */
+void
+raise_for_line(const LineArgument *argument, MemoryContext context, int sqlstate)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_DATA_EXCEPTION:
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
+		case ERRCODE_FEATURE_NOT_SUPPORTED:
+			break;
+		default:
+			if (error->sqlerrcode != ERRCODE_CHECK_VIOLATION)
+				PG_RE_THROW();
+	}
+	FlushErrorState();
+	bad_line(argument, sqlstate, error->message);
+}
+
+/* What the line says of its kind, as jsonb; name is its only member. */
+static void
+parse_line(const LineArgument *argument, const char *bytes, const char *name, JsonbValue *content)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Jsonb	   *volatile line = NULL;
+
+	PG_TRY();
+	{
+		line = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(bytes)));
+	}
+	PG_CATCH();
+	{
+		raise_for_line(argument, context, ERRCODE_INVALID_TEXT_REPRESENTATION);
+	}
+	PG_END_TRY();
+
+	/* json-c read the same, or there is more to it than it should */
+	if (!JB_ROOT_IS_OBJECT(line) || JB_ROOT_COUNT(line) != 1 ||
+		getKeyJsonValueFromContainer(&line->root, name, strlen(name), content) == NULL)
+		bad_line(argument, ERRCODE_INVALID_TEXT_REPRESENTATION, "It can be read in two ways.");
+}
+
+/* What is wrapped into a line of kind bytes, because it is not UTF-8 */
+static char *
+wrapped_line(const LineArgument *argument, const char *wrapping)
+{
+	JsonbValue	hex;
+	char	   *bytes;
+
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		bad_line(argument, ERRCODE_INVALID_PARAMETER_VALUE,
+				 "The line contains text that is not UTF-8; only a database with encoding SQL_ASCII can store it.");
+	parse_line(argument, wrapping, line_kind_name(LINE_BYTES), &hex);
+	if (hex.type != jbvString)
+		bad_line(argument, ERRCODE_INVALID_TEXT_REPRESENTATION, "It can be read in two ways.");
+	bytes = palloc(hex.val.string.len / 2 + 1);
+	bytes[hex_decode(hex.val.string.val, hex.val.string.len, bytes)] = '\0';
+	if (strlen(bytes) != hex.val.string.len / 2)
+		bad_line(argument, ERRCODE_INVALID_TEXT_REPRESENTATION, "It holds a zero byte.");
+	return bytes;
+}
+
+/*
+ * Is the line well formed?  The answer is the line in the server's encoding,
+ * out of its wrapping.
+ */
+static char *
+checked_line(const LineArgument *argument, Datum value, ExportLine *line)
+{
+	char	   *bytes;
+	char	   *utf8;
+	ExportLineSource source = {
+		.count_characters = GetDatabaseEncoding() != PG_UTF8 && GetDatabaseEncoding() != PG_SQL_ASCII
+	};
+
+	check_length(argument, value);
+	bytes = TextDatumGetCString(value);
+	utf8 = pg_server_to_any(bytes, strlen(bytes), PG_UTF8);
+	source.json = utf8;
+	source.length = strlen(utf8);
+	read_with_json_c(argument, &source, line);
+	if (line->kind != LINE_BYTES)
+		return bytes;
+
+	bytes = wrapped_line(argument, bytes);
+	source.json = bytes;
+	source.length = strlen(bytes);
+	source.any_bytes = true;
+	read_with_json_c(argument, &source, line);
+	if (line->kind == LINE_BYTES)
+		bad_line(argument, ERRCODE_INVALID_PARAMETER_VALUE, "It holds bytes that hold bytes.");
+	return bytes;
+}
+
+/* The largest of the documents that come with it. */
+STATEMENT(largest_document, STMT_READ_ONLY,
+		  "SELECT max(pg_column_size(document)) FROM (SELECT $1 -> 'details' AS document"
+		  " UNION ALL SELECT $1 -> 'motion_details' UNION ALL SELECT $1 -> 'job' UNION ALL SELECT $1 -> 'result'"
+		  " UNION ALL SELECT v -> 'details' FROM jsonb_array_elements("
+		  "CASE jsonb_typeof($1 -> 'variants') WHEN 'array' THEN $1 -> 'variants' END) AS v) AS documents",
+		  JSONBOID);
+
+/* Where the whole is small enough, the parts are. */
+static void
+check_documents(const LineArgument *argument, NullableDatum content)
+{
+	Size		most = (Size) guc_max_document_size * 1024 + VARHDRSZ;
+	NullableDatum largest;
+
+	if (VARSIZE_ANY(DatumGetPointer(content.value)) <= most)
+		return;
+	statement_run(&largest_document, &content);
+	largest = result_value(0, 1);
+	if (!largest.isnull && DatumGetInt32(largest.value) > most)
+		ereport(ERROR,
+				errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+				errmsg("argument \"%s\" is too long", argument_name(argument->fcinfo, argument->n)),
+				errdetail("A document in the line has %d bytes as jsonb; the limit is %d kB.",
+						  DatumGetInt32(largest.value) - VARHDRSZ, guc_max_document_size),
+				errhint("Consider increasing the configuration parameter \"pictrepo.max_document_size\"."));
+}
+
+/* One that does not run any more says why, and may be anything. */
+STATEMENT(cron_of_schedule, STMT_READ_ONLY,
+		  "SELECT $1 ->> 'cron' WHERE $1 ->> 'error' IS NULL", JSONBOID);
+
+static void
+check_cron(const LineArgument *argument, NullableDatum schedule)
+{
+	NullableDatum rule;
+	Cron		cron;
+	const char *error;
+
+	if (statement_run(&cron_of_schedule, &schedule) == 0)
+		return;
+	rule = result_value(0, 1);
+	if (rule.isnull)
+		return;
+	error = cron_parse(TextDatumGetCString(rule.value), &cron);
+	if (error != NULL)
+		bad_line(argument, ERRCODE_INVALID_PARAMETER_VALUE, error);
+}
+
+NullableDatum
+read_line(const LineArgument *argument, Datum value, ExportLine *line)
+{
+	char	   *bytes = checked_line(argument, value, line);
+	JsonbValue	parsed;
+	NullableDatum content;
+
+	parse_line(argument, bytes, line_kind_name(line->kind), &parsed);
+	if (line->kind == LINE_HEADER)
+		return NULL_ARG;
+	content = not_null(JsonbPGetDatum(JsonbValueToJsonb(&parsed)));
+	check_documents(argument, content);
+	if (line->kind == LINE_SCHEDULE)
+		check_cron(argument, content);
+	return content;
+}

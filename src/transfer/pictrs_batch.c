@@ -1,0 +1,254 @@
+/*-------------------------------------------------------------------------
+ *
+ * pictrs_batch.c
+ *		A batch of rows: reading it on one side, writing it on the other.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "common/shown_text.h"
+#include "sqlfunc/args.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/row_batch.h"
+#include "transfer/pictrs_batch.h"
+#include "transfer/pictrs_side.h"
+
+/* bytes after which a batch is long enough anyway */
+#define BATCH_BYTES_MAX (16 * 1024 * 1024)
+
+/* rows that come out of a query at a time */
+#define FETCHED_ROWS 500
+
+/* ----- bad rows ----- */
+
+/* Clipped, so that whoever reads the errors sees more than one url. */
+static void
+note_bad(TransferBatch *batch, int64 place, const char *key, const char *message)
+{
+	batch->bad_places[batch->bad] = Int64GetDatum(place);
+	batch->bad_keys[batch->bad] = CStringGetTextDatum(shown_text(key, strlen(key)));
+	batch->bad_messages[batch->bad] = CStringGetTextDatum(message);
+	batch->bad++;
+}
+
+/* Is it about a row, so that others may do better? */
+static bool
+is_about_row(const ErrorData *error)
+{
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_DATA_EXCEPTION:
+		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
+		case ERRCODE_WITH_CHECK_OPTION_VIOLATION:
+		case ERRCODE_PLPGSQL_ERROR:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* The message alone: a detail may show a whole row, with its token. */
+static const char *
+message_for(const ErrorData *error)
+{
+	if (error->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION)
+		return "the row that it refers to does not exist";
+	return error->message;
+}
+
+/* ----- reading a batch ----- */
+
+static void
+begin_batch(Transfer *transfer)
+{
+	TransferBatch *batch = &transfer->batch;
+	MemoryContext before;
+
+	MemoryContextReset(transfer->batch_memory);
+	before = MemoryContextSwitchTo(transfer->batch_memory);
+	memset(batch, 0, sizeof(TransferBatch));
+	batch->reached = NULL_ARG;
+	batch->width = transfer->kind->columns(transfer, batch->types);
+	batch->rows = palloc(sizeof(*batch->rows) * transfer->batch_size);
+	batch->keys = palloc_array(char *, transfer->batch_size);
+	batch->places = palloc_array(int64, transfer->batch_size);
+	batch->bad_places = palloc_array(Datum, transfer->batch_size);
+	batch->bad_keys = palloc_array(Datum, transfer->batch_size);
+	batch->bad_messages = palloc_array(Datum, transfer->batch_size);
+	MemoryContextSwitchTo(before);
+}
+
+/* A value of the last result, for the time of the batch, whatever becomes of its table. */
+static NullableDatum
+taken_value(TransferBatch *batch, uint64 row, int column)
+{
+	NullableDatum value = result_value(row, column);
+	Form_pg_attribute attribute = TupleDescAttr(SPI_tuptable->tupdesc, column - 1);
+
+	if (value.isnull)
+		return value;
+	if (attribute->attlen == -1)
+	{
+		value.value = PointerGetDatum(PG_DETOAST_DATUM_COPY(value.value));
+		batch->bytes += VARSIZE_ANY(DatumGetPointer(value.value));
+	}
+	else
+		value.value = datumCopy(value.value, attribute->attbyval, attribute->attlen);
+	return value;
+}
+
+/* The key is the last column, before it is the position. */
+static void
+take_row(Transfer *transfer, uint64 row)
+{
+	TransferBatch *batch = &transfer->batch;
+	int			columns = SPI_tuptable->tupdesc->natts - 2;
+	NullableDatum *values = batch->rows[batch->count];
+	NullableDatum key = taken_value(batch, row, columns + 2);
+	char	   *shown = key.isnull ? "(null)" : TextDatumGetCString(key.value);
+	int64		place = transfer->rows_read + ++batch->read;
+	const char *why;
+
+	for (int i = 0; i < columns; i++)
+		values[i] = taken_value(batch, row, i + 1);
+	batch->reached = taken_value(batch, row, columns + 1);
+	why = transfer->kind->take(transfer, values);
+	if (why != NULL)
+		note_bad(batch, place, shown, why);
+	else
+	{
+		batch->keys[batch->count] = shown;
+		batch->places[batch->count] = place;
+		batch->count++;
+	}
+}
+
+/* Read the next batch; false: it is the last one. */
+bool
+read_batch(Transfer *transfer)
+{
+	Oid			type = TEXTARRAYOID;
+	char		null = transfer->reached.isnull ? 'n' : ' ';
+	TransferBatch *batch = &transfer->batch;
+	TransferSide side;
+	Portal		portal;
+	uint64		fetched;
+	MemoryContext before;
+
+	begin_batch(transfer);
+	begin_side(transfer, &side, transfer->kind->reads_pictrs);
+	portal = SPI_cursor_open_with_args(NULL, transfer->kind->query(transfer), 1, &type,
+									   &transfer->reached.value, &null, false, 0);
+	do
+	{
+		SPI_cursor_fetch(portal, true, FETCHED_ROWS);
+		fetched = SPI_processed;
+		before = MemoryContextSwitchTo(transfer->batch_memory);
+		for (uint64 i = 0; i < fetched; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			take_row(transfer, i);
+		}
+		MemoryContextSwitchTo(before);
+		SPI_freetuptable(SPI_tuptable);
+	} while (fetched == FETCHED_ROWS && batch->bytes < BATCH_BYTES_MAX);
+	SPI_cursor_close(portal);
+	end_side(&side);
+	return batch->read == transfer->batch_size || fetched == FETCHED_ROWS;
+}
+
+/* ----- writing a batch ----- */
+
+/* Some of a batch's rows */
+typedef struct TransferPart
+{
+	Transfer   *transfer;
+	int			first;
+	int			count;
+	uint64		stored;
+} TransferPart;
+
+/* A column of these rows, as an array. */
+static NullableDatum
+column_of_part(TransferPart *part, int column)
+{
+	TransferBatch *batch = &part->transfer->batch;
+	Datum	   *values = palloc_array(Datum, part->count);
+	bool	   *nulls = palloc_array(bool, part->count);
+	int			lower = 1;
+	Oid			type = batch->types[column];
+	int16		length;
+	bool		by_value;
+	char		align;
+
+	for (int i = 0; i < part->count; i++)
+	{
+		values[i] = batch->rows[part->first + i][column].value;
+		nulls[i] = batch->rows[part->first + i][column].isnull;
+	}
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	return not_null(PointerGetDatum(construct_md_array(values, nulls, 1, &part->count, &lower,
+													   type, length, by_value, align)));
+}
+
+static void
+write_part(void *what)
+{
+	TransferPart *part = what;
+	NullableDatum arrays[PICTRS_COLUMNS];
+
+	/* gone with the subtransaction, should it fail */
+	MemoryContextSwitchTo(CurTransactionContext);
+	for (int i = 0; i < part->transfer->batch.width; i++)
+		arrays[i] = column_of_part(part, i);
+	part->stored = part->transfer->kind->write(part->transfer, arrays);
+}
+
+/* Write rows; where that fails, half of them at a time, down to those that are to blame. */
+static uint64
+write_rows(Transfer *transfer, int first, int count)
+{
+	TransferPart part = {.transfer = transfer, .first = first, .count = count};
+	TransferBatch *batch = &transfer->batch;
+	ErrorData  *error;
+
+	if (count == 0 || try_in_subtransaction(write_part, &part, &error))
+		return part.stored;
+	if (!is_about_row(error))
+		ReThrowError(error);
+	if (count == 1)
+	{
+		note_bad(batch, batch->places[first], batch->keys[first], message_for(error));
+		return 0;
+	}
+	FreeErrorData(error);
+	return write_rows(transfer, first, count / 2) +
+		write_rows(transfer, first + count / 2, count - count / 2);
+}
+
+uint64
+write_batch(Transfer *transfer)
+{
+	MemoryContext before;
+	uint64		stored;
+	TransferSide side;
+
+	begin_side(transfer, &side, !transfer->kind->reads_pictrs);
+	before = MemoryContextSwitchTo(transfer->batch_memory);
+	stored = write_rows(transfer, 0, transfer->batch.count);
+	MemoryContextSwitchTo(before);
+	end_side(&side);
+	return stored;
+}
