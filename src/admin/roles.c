@@ -89,7 +89,7 @@ pictrepo_grant_access(PG_FUNCTION_ARGS)
 	RepoCall	call;
 
 	(void) get_role_oid(role_name, false);
-	repo_call_begin_with_path(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	SPI_execute(psprintf("GRANT USAGE ON SCHEMA pictrepo TO %s", role), false, 0);
 	grant_list("EXECUTE ON ROUTINE", &functions_of_level, level, role);
 	grant_list("SELECT ON TABLE", &relations_of_level, level, role);

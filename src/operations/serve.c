@@ -144,7 +144,7 @@ pictrepo_serve(PG_FUNCTION_ARGS)
 	RepoCall	call;
 
 	rows_begin(fcinfo);
-	repo_call_begin(&call, fcinfo);
+	repo_call_begin_fast(&call, fcinfo);
 	found = give_image(fcinfo, alias);
 	if (found == FOUND_IT && touch)
 		touch_alias(alias);

@@ -122,7 +122,7 @@ pictrepo_push(PG_FUNCTION_ARGS)
 	schedule_arguments(fcinfo, 3, &args[4]);
 	args[8] = fcinfo->args[6];
 	uuid_mint(id);
-	repo_call_begin(&call, fcinfo);
+	repo_call_begin_fast(&call, fcinfo);
 	pushed = push_job(args);
 	INJECT(job_pushed);
 	repo_call_end(&call);

@@ -199,7 +199,7 @@ return_rows(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatu
 	Portal		portal;
 
 	rows_begin(fcinfo);
-	repo_call_begin_with_path(&call, fcinfo);
+	repo_call_begin(&call, fcinfo);
 	portal = statement_open_portal(statement, args);
 	do
 	{

@@ -18,6 +18,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
@@ -25,6 +26,8 @@
 #include "utils/syscache.h"
 
 #include "sqlfunc/statement.h"
+
+#define SAFE_SEARCH_PATH "pg_catalog, pg_temp"
 
 static Oid
 function_owner(Oid function)
@@ -45,9 +48,44 @@ function_owner(Oid function)
 void
 set_safe_search_path(void)
 {
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+	(void) set_config_option("search_path", SAFE_SEARCH_PATH,
 							 PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Set a safe search_path, unless it is one; returns the level to go back to, or 0. */
+static int
+begin_safe_search_path(void)
+{
+	int			guc_level;
+
+	if (strcmp(namespace_search_path, SAFE_SEARCH_PATH) == 0)
+		return 0;
+	guc_level = NewGUCNestLevel();
+	set_safe_search_path();
+	return guc_level;
+}
+
+/* Settings that a trigger made with SET stay. */
+static void
+end_guc_level(int guc_level)
+{
+	if (guc_level > 0)
+		AtEOXact_GUC(true, guc_level);
+}
+
+/*
+ * For a call that takes the fast path in most cases: search_path is safe only
+ * while a statement runs.
+ */
+void
+repo_call_begin_fast(RepoCall *call, FunctionCallInfo fcinfo)
+{
+	GetUserIdAndSecContext(&call->caller, &call->caller_context);
+	SetUserIdAndSecContext(function_owner(fcinfo->flinfo->fn_oid),
+						   call->caller_context | SECURITY_LOCAL_USERID_CHANGE);
+	call->guc_level = 0;
+	SPI_connect();
 }
 
 /*
@@ -57,30 +95,15 @@ set_safe_search_path(void)
 void
 repo_call_begin(RepoCall *call, FunctionCallInfo fcinfo)
 {
-	GetUserIdAndSecContext(&call->caller, &call->caller_context);
-	SetUserIdAndSecContext(function_owner(fcinfo->flinfo->fn_oid),
-						   call->caller_context | SECURITY_LOCAL_USERID_CHANGE);
-	call->guc_level = 0;
-	SPI_connect();
-}
-
-/* For calls that build SQL text or open a portal: search_path stays safe until the end. */
-void
-repo_call_begin_with_path(RepoCall *call, FunctionCallInfo fcinfo)
-{
-	repo_call_begin(call, fcinfo);
-	call->guc_level = NewGUCNestLevel();
-	set_safe_search_path();
+	repo_call_begin_fast(call, fcinfo);
+	call->guc_level = begin_safe_search_path();
 }
 
 void
 repo_call_end(RepoCall *call)
 {
 	SPI_finish();
-
-	/* restores search_path; settings that a trigger made with SET stay */
-	if (call->guc_level > 0)
-		AtEOXact_GUC(true, call->guc_level);
+	end_guc_level(call->guc_level);
 	SetUserIdAndSecContext(call->caller, call->caller_context);
 }
 
@@ -152,13 +175,6 @@ begin_planning(const SqlStatement *statement)
 	return guc_level;
 }
 
-static void
-end_planning(int guc_level)
-{
-	if (guc_level > 0)
-		AtEOXact_GUC(true, guc_level);
-}
-
 /* Make the two arrays that SPI takes. */
 static void
 split_args(const SqlStatement *statement, const NullableDatum *args,
@@ -176,17 +192,16 @@ run_with(SqlStatement *statement, const NullableDatum *args, Snapshot snapshot)
 {
 	Datum		values[STATEMENT_MAX_ARGS];
 	char		nulls[STATEMENT_MAX_ARGS];
-	int			path_level = NewGUCNestLevel();
+	int			path_level = begin_safe_search_path();
 	int			result;
 	int			guc_level;
 
-	set_safe_search_path();
 	split_args(statement, args, values, nulls);
 	guc_level = begin_planning(statement);
 	result = SPI_execute_snapshot(saved_plan(statement), values, nulls, snapshot,
 								  InvalidSnapshot, (statement->flags & STMT_READ_ONLY) != 0, true, 0);
-	end_planning(guc_level);
-	AtEOXact_GUC(true, path_level);
+	end_guc_level(guc_level);
+	end_guc_level(path_level);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_snapshot failed for \"%s\": %s",
 			 statement->sql, SPI_result_code_string(result));
@@ -230,7 +245,7 @@ check_can_retry(void)
 
 /*
  * Open a portal for the statement's rows.  The call must have begun with
- * repo_call_begin_with_path.
+ * repo_call_begin.
  */
 Portal
 statement_open_portal(SqlStatement *statement, const NullableDatum *args)
@@ -243,6 +258,6 @@ statement_open_portal(SqlStatement *statement, const NullableDatum *args)
 	split_args(statement, args, values, nulls);
 	guc_level = begin_planning(statement);
 	portal = SPI_cursor_open(NULL, saved_plan(statement), values, nulls, (statement->flags & STMT_READ_ONLY) != 0);
-	end_planning(guc_level);
+	end_guc_level(guc_level);
 	return portal;
 }

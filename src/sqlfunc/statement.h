@@ -53,7 +53,7 @@ typedef struct RepoCall
 } RepoCall;
 
 extern void repo_call_begin(RepoCall *call, FunctionCallInfo fcinfo);
-extern void repo_call_begin_with_path(RepoCall *call, FunctionCallInfo fcinfo);
+extern void repo_call_begin_fast(RepoCall *call, FunctionCallInfo fcinfo);
 extern void repo_call_end(RepoCall *call);
 extern void statement_forget_plan(SqlStatement *statement);
 extern uint64 statement_run(SqlStatement *statement, const NullableDatum *args);

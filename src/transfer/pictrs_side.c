@@ -52,7 +52,7 @@ begin_side(Transfer *transfer, TransferSide *side, bool is_pictrs)
 	if (is_pictrs)
 		side->guc_level = begin_foreign();
 	else
-		repo_call_begin_with_path(&side->call, transfer->fcinfo);
+		repo_call_begin(&side->call, transfer->fcinfo);
 }
 
 void
