@@ -24,7 +24,7 @@ Waiter	   *waiters = NULL;
 static shmem_request_hook_type next_request_hook = NULL;
 static shmem_startup_hook_type next_startup_hook = NULL;
 
-#define LOCKS (1 + HEARTBEAT_PARTITIONS + DATABASES_MAX * COUNTED_TABLES)
+#define LOCKS (2 + HEARTBEAT_PARTITIONS + DATABASES_MAX * COUNTED_TABLES)
 
 /* ----- laying it out ----- */
 
@@ -72,6 +72,10 @@ clear_shared_state(TransactionId *xip)
 	memset(shmem, 0, sizeof(ShmemState));
 	SpinLockInit(&shmem->mutex);
 	shmem->table_lock = &(locks++)->lock;
+	shmem->maintenance_lock = &(locks++)->lock;
+	SpinLockInit(&shmem->launcher_mutex);
+	for (int i = 0; i < VISITS_MAX; i++)
+		pg_atomic_init_u32(&shmem->visits[i], InvalidOid);
 	for (int i = 0; i < HEARTBEAT_PARTITIONS; i++)
 		shmem->heartbeat_locks[i] = &(locks++)->lock;
 	for (int i = 0; i < DATABASES_MAX; i++)
@@ -83,6 +87,8 @@ clear_shared_state(TransactionId *xip)
 		pg_atomic_init_u32(&database->overflowed, 0);
 		pg_atomic_init_u32(&database->prepared, 0);
 		pg_atomic_init_u32(&database->preparations, 0);
+		SpinLockInit(&database->worker_mutex);
+		ConditionVariableInit(&database->worker_ended);
 		pg_atomic_init_u64(&database->worker_seen, 0);
 		pg_atomic_init_u64(&database->restored, 0);
 		pg_atomic_init_u32(&database->requests, 0);

@@ -32,6 +32,7 @@
 #include "shmem/database_slot.h"
 #include "shmem/restore_guard.h"
 #include "shmem/shmem.h"
+#include "shmem/worker_slot.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
@@ -150,26 +151,6 @@ fail_task(MemoryContext context, char *message, int size)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-static void
-record_run(int number, TimestampTz start, uint64 rows, const char *error)
-{
-	DatabaseSlot *database = my_database_slot();
-	MaintenanceTaskState *state;
-
-	if (database == NULL)
-		return;
-	state = &database->maintenance_tasks[number];
-	SpinLockAcquire(&shmem->mutex);
-	state->last_run = start;
-	state->duration = GetCurrentTimestamp() - start;
-	state->rows += rows;
-	state->runs++;
-	if (error[0] != '\0')
-		state->errors++;
-	strlcpy(state->error, error, sizeof(state->error));
-	SpinLockRelease(&shmem->mutex);
-}
-
 /* A duty without an interval is done when it is told to, and looks now and then. */
 static TimestampTz
 interval_of(const MaintenanceTask *duty)
@@ -241,7 +222,8 @@ run_task(int number)
 	next_run[number] = next;
 	if (error[0] == '\0' && row_batch_error() != NULL)
 		strlcpy(error, row_batch_error(), sizeof(error));
-	record_run(number, start, rows, error);
+	if (my_database_slot() != NULL)
+		worker_slot_record_task(my_database_slot(), number, start, rows, error);
 }
 
 /* ----- what is due ----- */
@@ -269,7 +251,7 @@ maintenance_run_due(void)
 			run_task(i);
 	}
 	if (my_database_slot() != NULL)
-		pg_atomic_write_u64(&my_database_slot()->worker_seen, GetCurrentTimestamp());
+		worker_slot_tasks_done(my_database_slot());
 }
 
 long
@@ -356,11 +338,7 @@ pictrepo_maintenance_status(PG_FUNCTION_ARGS)
 		Interval   *duration = palloc0(sizeof(Interval));
 
 		if (database != NULL)
-		{
-			SpinLockAcquire(&shmem->mutex);
-			state = database->maintenance_tasks[i];
-			SpinLockRelease(&shmem->mutex);
-		}
+			worker_slot_read_task(database, i, &state);
 		every->time = *maintenance_tasks[i].interval * INT64CONST(1000);
 		duration->time = state.duration;
 		values[0] = CStringGetTextDatum(maintenance_tasks[i].name);

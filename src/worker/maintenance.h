@@ -16,7 +16,7 @@ typedef struct MaintenanceTask
 {
 	const char *name;
 	int		   *interval;		/* ms */
-	unsigned	requests;		/* ATTEND_* flags that call for it at once */
+	unsigned	requests;		/* WORKER_REQ_* flags that call for it at once */
 	uint64		(*run) (void);	/* in a transaction with SPI; rows done */
 	TimestampTz (*next) (void); /* after it: when it has to run, at the latest */
 	bool		worker_only;	/* nobody else may run it */

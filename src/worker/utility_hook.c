@@ -19,7 +19,6 @@
 #include "storage/ipc.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
-#include "utils/timestamp.h"
 
 #include "common/compat.h"
 #include "common/injection_points.h"
@@ -30,11 +29,13 @@
 #include "worker/worker.h"
 #include "xact/pending.h"
 
-/* how long a statement keeps the worker away from a database, at most */
-#define HOLD_LASTS (60 * USECS_PER_SEC)
+/* how long a statement waits for the end of a worker, as long as the server for other sessions */
 #define STOP_WAIT_MS 5000
 
 static ProcessUtility_hook_type next_utility_hook = NULL;
+
+/* this transaction has created a database */
+static bool database_created = false;
 
 static const char *
 template_of(const CreatedbStmt *statement)
@@ -81,37 +82,19 @@ database_to_leave(Node *statement)
 	return OidIsValid(oid) && owns_database(oid, GetUserId()) ? oid : InvalidOid;
 }
 
-static void
-hold_worker(DatabaseSlot *database, TimestampTz until)
-{
-	SpinLockAcquire(&shmem->mutex);
-	database->held_until = until;
-	SpinLockRelease(&shmem->mutex);
-}
-
 /* The statement has ended, with its session perhaps. */
 static void
-let_worker_back(int code, Datum datum)
+release_worker(int code, Datum database)
 {
-	DatabaseSlot *database = (DatabaseSlot *) DatumGetPointer(datum);
-
-	hold_worker(database, 0);
-	pg_atomic_fetch_and_u32(&database->requests, ~WORKER_REQ_STOP);
-	launcher_wake();
+	worker_slot_release((DatabaseSlot *) DatumGetPointer(database));
 }
 
+/* A worker that does not end in time is one of the sessions that the server complains of. */
 static void
 send_worker_away(DatabaseSlot *database)
 {
-	hold_worker(database, GetCurrentTimestamp() + HOLD_LASTS);
-	for (int waited = 0; waited < STOP_WAIT_MS; waited += 10)
-	{
-		if (database->worker_state !=WORKER_RUNNING && database->worker_state !=WORKER_STARTING)
-			break;
-		worker_request(database, WORKER_REQ_STOP);
-		pg_usleep(10 * 1000);
-		CHECK_FOR_INTERRUPTS();
-	}
+	worker_slot_hold(database);
+	worker_slot_wait_for_end(database, STOP_WAIT_MS);
 }
 
 /* What a statement means for workers once it has succeeded */
@@ -148,9 +131,9 @@ effect_of_statement(Node *statement)
 }
 
 static void
-apply_effect(StatementEffect meaning)
+apply_effect(StatementEffect effect)
 {
-	switch (meaning)
+	switch (effect)
 	{
 		case EFFECT_NONE:
 			break;
@@ -165,9 +148,19 @@ apply_effect(StatementEffect meaning)
 				pending_worker_request(WORKER_REQ_SESSIONS);
 			break;
 		case EFFECT_DATABASE:
-			launcher_wake();
+			database_created = true;
 			break;
 	}
+}
+
+/* The launcher cannot see a new database before. */
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && database_created)
+		launcher_wake();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+		database_created = false;
 }
 
 static void
@@ -179,39 +172,44 @@ call_next(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
+/* The database that a statement needs without a worker; NULL: none. */
+static DatabaseSlot *
+slot_to_leave(Node *statement)
+{
+	Oid			oid = database_to_leave(statement);
+
+	return OidIsValid(oid) && oid != MyDatabaseId ? database_slot_find(oid) : NULL;
+}
+
 static void
 watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			  ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
 			  DestReceiver *dest, QueryCompletion *qc)
 {
 	Node	   *statement = pstmt->utilityStmt;
-	Oid			oid = shmem_usable() ? database_to_leave(statement) : InvalidOid;
-	DatabaseSlot *database = OidIsValid(oid) && oid != MyDatabaseId ? database_slot_find(oid) : NULL;
-	StatementEffect meaning = effect_of_statement(statement);
+	StatementEffect effect = effect_of_statement(statement);
+	DatabaseSlot *database = shmem_usable() ? slot_to_leave(statement) : NULL;
+	bool		restores = shmem_usable() && restore_guard_recognizes(statement);
 
+	if (restores)
+		restore_guard_enter();
 	if (database == NULL)
-	{
-		bool		restores = shmem_usable() && restore_guard_recognizes(statement);
-
-		if (restores)
-			restore_guard_enter();
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-		if (restores)
-			restore_guard_touch();
-		if (shmem_usable() && IsTransactionState())
-			apply_effect(meaning);
-		return;
-	}
-
-	PG_ENSURE_ERROR_CLEANUP(let_worker_back, PointerGetDatum(database));
+	else
 	{
-		send_worker_away(database);
-		INJECT(worker_sent_away);
-		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		PG_ENSURE_ERROR_CLEANUP(release_worker, PointerGetDatum(database));
+		{
+			send_worker_away(database);
+			INJECT(worker_sent_away);
+			call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		}
+		PG_END_ENSURE_ERROR_CLEANUP(release_worker, PointerGetDatum(database));
+		release_worker(0, PointerGetDatum(database));
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(let_worker_back, PointerGetDatum(database));
-	let_worker_back(0, PointerGetDatum(database));
-	apply_effect(meaning);
+	if (restores)
+		restore_guard_touch();
+	if (shmem_usable() && IsTransactionState())
+		apply_effect(effect);
 }
 
 /* From _PG_init, in the postmaster. */
@@ -220,4 +218,5 @@ utility_hook_install(void)
 {
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = watch_utility;
+	RegisterXactCallback(at_transaction_end, NULL);
 }

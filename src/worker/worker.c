@@ -46,27 +46,21 @@
 /* what no user takes with the pg_advisory_* functions */
 #define WORKER_LOCK_CLASS 0x7069
 
-/* creations of the extension before the last look for it */
+/* creations of the extension before the worker last looked for it */
 static uint32 creations_seen;
+
+static WorkerEvent how_it_ends = WORKER_EV_FAIL;
 
 /* ----- beginning and end ----- */
 
 /*
- * When its transaction and its locks are gone, or the next one would find this
- * one there and go.  Each start in a row that comes to nothing doubles the pause
- * before the next.
+ * When its transaction and its locks are gone: else the next worker would meet
+ * the lock of this one, and leave.
  */
 static void
 worker_end_callback(int code, Datum unused)
 {
-	DatabaseSlot *database = my_database_slot();
-
-	if (database->worker_state !=WORKER_RUNNING || database->worker_pid != MyProcPid)
-		return;
-	database->worker_next_try = GetCurrentTimestamp() +
-		(database->worker_failures > 1 ? USECS_PER_SEC << Min(database->worker_failures, 6) : 0);
-	worker_slot_set(database, WORKER_NONE);
-	launcher_wake();
+	worker_slot_sign_off(my_database_slot(), how_it_ends);
 }
 
 static void
@@ -76,17 +70,15 @@ worker_begin(void)
 
 	if (database == NULL)
 		return;
-	database->worker_failures++;
 	on_shmem_exit(worker_end_callback, (Datum) 0);
-	worker_slot_set(database, WORKER_RUNNING);
+	worker_slot_sign_on(database);
 }
 
 /* An end that is as it should be. */
 pg_noreturn static void
 retire(void)
 {
-	if (my_database_slot() != NULL)
-		my_database_slot()->worker_failures = 0;
+	how_it_ends = WORKER_EV_RETIRE;
 	proc_exit(0);
 }
 
@@ -102,36 +94,20 @@ remember_creations(void)
 {
 	DatabaseSlot *database = known_database();
 
-	creations_seen = 0;
-	if (database == NULL)
-		return;
-	SpinLockAcquire(&shmem->mutex);
-	creations_seen = database->creations;
-	SpinLockRelease(&shmem->mutex);
+	creations_seen = database != NULL ? worker_slot_creations(database) : 0;
 }
 
-/*
- * There is nothing to work on, so nobody need come again before the extension
- * is created or updated: unless it was since we looked, or another worker has
- * found it.
- */
+/* The worker cannot work here, and the launcher need not send another one. */
 static void
-note_unwanted(void)
+report_unwanted(void)
 {
 	DatabaseSlot *database = known_database();
 
 	INJECT(worker_unwanted);
-	if (database == NULL)
-		return;
-	SpinLockAcquire(&shmem->mutex);
-	if (database->creations == creations_seen &&
-		(database->worker_state !=WORKER_RUNNING || database->worker_pid == MyProcPid))
-	{
-		database->worker_state = WORKER_UNWANTED;
-		database->worker_pid = 0;
-		database->worker_latch = NULL;
-	}
-	SpinLockRelease(&shmem->mutex);
+	if (database != NULL)
+		worker_slot_no_extension(database, creations_seen);
+	if (shmem_usable())
+		visit_found_nothing(MyDatabaseId);
 }
 
 /* One worker in a database, whoever starts it. */
@@ -203,23 +179,25 @@ leave_for_want_of_room(void)
 	StartTransactionCommand();
 	report_no_database_slot(WARNING);
 	CommitTransactionCommand();
+	visit_found_nothing(MyDatabaseId);
 	proc_exit(0);
 }
 
 /* ----- the loop ----- */
 
+/* A session that drops or copies the database waits for the end of this worker. */
+static void
+leave_if_held(void)
+{
+	if (my_database_slot() != NULL && worker_slot_held(my_database_slot()))
+		retire();
+}
+
 static void
 take_requests(void)
 {
-	DatabaseSlot *database = my_database_slot();
-	uint32		requests;
-
-	if (database == NULL)
-		return;
-	requests = pg_atomic_exchange_u32(&database->requests, 0);
-	if (requests & WORKER_REQ_STOP)
-		retire();
-	maintenance_request(requests);
+	if (my_database_slot() != NULL)
+		maintenance_request(worker_slot_take_requests(my_database_slot()));
 }
 
 /* New intervals hold from now on. */
@@ -250,13 +228,14 @@ work(void)
 	{
 		if (!schema_is_ours())
 		{
-			note_unwanted();
+			report_unwanted();
 			retire();
 		}
+		leave_if_held();
 		take_requests();
 		maintenance_run_due();
 		if (my_database_slot() != NULL && GetCurrentTimestamp() > start + PROBATION)
-			my_database_slot()->worker_failures = 0;
+			worker_slot_proved(my_database_slot());
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 maintenance_sleep_time(), idle_event());
 		ResetLatch(MyLatch);
@@ -278,13 +257,13 @@ pictrepo_worker_main(Datum arg)
 
 	if (!schema_is_ours())
 	{
-		note_unwanted();
+		report_unwanted();
 		proc_exit(0);
 	}
-	if (database_slots_full())
-		leave_for_want_of_room();
 	if (!is_the_only_one())
 		proc_exit(0);
+	if (database_slots_full())
+		leave_for_want_of_room();
 	worker_begin();
 	INJECT(worker_started);
 	work();
