@@ -189,7 +189,7 @@ visit_was_in_vain(int place)
 
 /* ----- the worker ----- */
 
-/* From here on sessions can wake the worker. */
+/* From here on sessions can wake the worker, and its visit is over. */
 void
 worker_slot_sign_on(DatabaseSlot *database)
 {
@@ -197,6 +197,7 @@ worker_slot_sign_on(DatabaseSlot *database)
 	apply_event(&database->worker, WORKER_EV_SIGN_ON, 0);
 	database->worker_latch = MyLatch;
 	SpinLockRelease(&database->worker_mutex);
+	launcher_wake();
 }
 
 /* Nothing happens where this worker has found no extension and said so. */

@@ -47,7 +47,7 @@
 #include "worker/worker.h"
 #include "xact/heartbeat.h"
 
-/* ms: sees databases that open to connections without a word to the launcher */
+/* ms; the launcher is not woken when a database begins to allow connections */
 #define SCAN_INTERVAL (10 * 1000)
 
 /* between attempts while max_worker_processes is used up by others */
@@ -86,7 +86,7 @@ create_entries(void)
 	entries = hash_create("pictrepo launcher", 64, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
-/* The entry of a database that is there. */
+/* The entry of a database that the scan has found. */
 static LauncherEntry *
 seen_entry(Oid database)
 {
@@ -144,7 +144,7 @@ give_visit_back(LauncherEntry *entry)
 	entry->visit = NO_VISIT;
 }
 
-/* ----- how workers fared ----- */
+/* ----- ends of workers ----- */
 
 static void
 apply_end(LauncherEntry *entry, DatabaseSlot *slot)
@@ -158,7 +158,7 @@ apply_end(LauncherEntry *entry, DatabaseSlot *slot)
 							GetCurrentTimestamp());
 }
 
-/* Learn what has become of the worker that was started last. */
+/* Has the worker that was started last signed on, or ended? */
 static void
 follow_worker(LauncherEntry *entry)
 {
@@ -258,7 +258,7 @@ tend_database(Oid database)
 
 /* ----- the databases ----- */
 
-/* Those that workers may visit, and those that are there at all. */
+/* The databases that workers may visit, and all databases. */
 static void
 list_databases(List **visitable, List **all)
 {
@@ -279,7 +279,7 @@ list_databases(List **visitable, List **all)
 	table_close(relation, AccessShareLock);
 }
 
-/* A slot is free again, perhaps for a database whose visitor found none. */
+/* A slot is free again, and a visitor may have found none for its database. */
 static void
 visit_all_again(void)
 {
@@ -292,8 +292,8 @@ visit_all_again(void)
 }
 
 /*
- * Free the slots of databases that are gone.  The slots were listed before the
- * databases: a slot that came since may be of a database that did, too.
+ * Free the slots of dropped databases.  The slots were listed before the databases,
+ * because a slot that is newer may belong to a database that is newer, too.
  */
 static void
 forget_dropped(const List *slots, const List *all)
@@ -343,7 +343,7 @@ tend_databases(void)
 
 /* ----- the launcher ----- */
 
-/* Workers that the last launcher asked for come, or do not: no handle tells. */
+/* The handles of workers that an earlier launcher asked for are lost. */
 static void
 take_over(void)
 {

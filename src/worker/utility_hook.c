@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * utility_hook.c
- *		Statements that workers are in the way of, or that bring them.
+ *		Statements that need a database without its worker, or a new worker.
  *
- * A worker's session is in the way of DROP DATABASE and the like.  A hook ends
- * the worker first, and keeps it away until the statement has ended.
+ * DROP DATABASE and other statements fail while a session is connected to the
+ * database, and a worker is one.  A hook ends the worker first.  The launcher
+ * starts no other one until the statement or its session has ended.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,7 +30,7 @@
 #include "worker/worker.h"
 #include "xact/pending.h"
 
-/* how long a statement waits for the end of a worker, as long as the server for other sessions */
+/* the server waits as long for the end of other sessions */
 #define STOP_WAIT_MS 5000
 
 static ProcessUtility_hook_type next_utility_hook = NULL;
@@ -52,7 +53,7 @@ template_of(const CreatedbStmt *statement)
 	return "template1";
 }
 
-/* The database that nobody may be connected to while a statement runs; NULL: none. */
+/* The database to which no session may be connected while a statement runs; NULL: none. */
 static const char *
 name_to_leave(Node *statement)
 {
@@ -72,7 +73,7 @@ name_to_leave(Node *statement)
 	}
 }
 
-/* Where the user may run the statement; InvalidOid: none. */
+/* The same, if the user may run the statement; InvalidOid: none. */
 static Oid
 database_to_leave(Node *statement)
 {
@@ -82,14 +83,14 @@ database_to_leave(Node *statement)
 	return OidIsValid(oid) && owns_database(oid, GetUserId()) ? oid : InvalidOid;
 }
 
-/* The statement has ended, with its session perhaps. */
+/* The statement has ended, perhaps because its session does. */
 static void
 release_worker(int code, Datum database)
 {
 	worker_slot_release((DatabaseSlot *) DatumGetPointer(database));
 }
 
-/* A worker that does not end in time is one of the sessions that the server complains of. */
+/* If the worker does not end in time, the statement fails as it does for other sessions. */
 static void
 send_worker_away(DatabaseSlot *database)
 {
@@ -97,18 +98,18 @@ send_worker_away(DatabaseSlot *database)
 	worker_slot_wait_for_end(database, STOP_WAIT_MS);
 }
 
-/* What a statement means for workers once it has succeeded */
+/* What a statement that succeeds does for workers */
 typedef enum StatementEffect
 {
 	EFFECT_NONE,
-	EFFECT_EXTENSION,			/* ours is there, or another version of it */
-	EFFECT_EXTENSION_GONE,		/* if it was ours, the worker has to see that */
-	EFFECT_DATABASE				/* there is one more */
+	EFFECT_EXTENSION,			/* it creates or updates this extension */
+	EFFECT_EXTENSION_GONE,		/* it drops an extension, perhaps this one */
+	EFFECT_DATABASE				/* it creates a database */
 } StatementEffect;
 
-/* Does the statement bring the extension, or another version of it? */
+/* Does the statement create or update this extension? */
 static bool
-brings_extension(Node *statement)
+changes_extension(Node *statement)
 {
 	const char *name = NULL;
 
@@ -119,11 +120,11 @@ brings_extension(Node *statement)
 	return name != NULL && strcmp(name, "pictrepo") == 0;
 }
 
-/* Asked before: what runs the statement may free it. */
+/* Called before the statement runs, which may free its parse tree. */
 static StatementEffect
 effect_of_statement(Node *statement)
 {
-	if (brings_extension(statement))
+	if (changes_extension(statement))
 		return EFFECT_EXTENSION;
 	if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_EXTENSION)
 		return EFFECT_EXTENSION_GONE;
@@ -153,7 +154,7 @@ apply_effect(StatementEffect effect)
 	}
 }
 
-/* The launcher cannot see a new database before. */
+/* The launcher sees a new database after the commit only. */
 static void
 at_transaction_end(XactEvent event, void *arg)
 {

@@ -3,10 +3,10 @@
  * worker.c
  *		The background worker of a database.
  *
- * It does its duties, each at its interval or when shared memory says that
- * there is something to do, each in a transaction of its own: an error is
- * logged and shown in the view maintenance, and stops no other duty.  It ends
- * when the extension is no longer there.
+ * The worker runs its tasks, each at its interval or when a session requests it
+ * through shared memory, and each in a transaction of its own.  The error of a
+ * task goes to the log and to view maintenance, and the other tasks go on.  The
+ * worker ends when the extension has been dropped.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,10 +40,10 @@
 #include "worker/maintenance.h"
 #include "worker/worker.h"
 
-/* A worker that ran this long is well: the next one may start at once. */
+/* after this time, earlier failures no longer delay the next worker */
 #define PROBATION (10 * USECS_PER_SEC)
 
-/* what no user takes with the pg_advisory_* functions */
+/* the pg_advisory_* functions never use this class */
 #define WORKER_LOCK_CLASS 0x7069
 
 /* creations of the extension before the worker last looked for it */
@@ -54,8 +54,8 @@ static WorkerEvent how_it_ends = WORKER_EV_FAIL;
 /* ----- beginning and end ----- */
 
 /*
- * When its transaction and its locks are gone: else the next worker would meet
- * the lock of this one, and leave.
+ * This runs after the worker has released its locks.  Otherwise the next worker
+ * would not get the lock, and would end.
  */
 static void
 worker_end_callback(int code, Datum unused)
@@ -74,7 +74,7 @@ worker_begin(void)
 	worker_slot_sign_on(database);
 }
 
-/* An end that is as it should be. */
+/* End without a failure. */
 pg_noreturn static void
 retire(void)
 {
@@ -82,7 +82,7 @@ retire(void)
 	proc_exit(0);
 }
 
-/* The shared state, where there is one: only the extension makes it. */
+/* The slot of this database, if the extension has made one. */
 static DatabaseSlot *
 known_database(void)
 {
@@ -97,7 +97,7 @@ remember_creations(void)
 	creations_seen = database != NULL ? worker_slot_creations(database) : 0;
 }
 
-/* The worker cannot work here, and the launcher need not send another one. */
+/* The launcher need not start another worker here for now. */
 static void
 report_unwanted(void)
 {
@@ -110,7 +110,7 @@ report_unwanted(void)
 		visit_found_nothing(MyDatabaseId);
 }
 
-/* One worker in a database, whoever starts it. */
+/* A database has one worker, started by the launcher or by start_worker(). */
 static bool
 is_the_only_one(void)
 {
@@ -121,10 +121,10 @@ is_the_only_one(void)
 }
 
 /*
- * Is the extension there, and of this version?  The library may be newer than
- * what CREATE EXTENSION left in the database: then there is nothing to do
- * before ALTER EXTENSION UPDATE, which makes the launcher send another worker.
- * Or it is older, where that came before the restart of the server.
+ * Does the database have the extension, in the version of the library?  The
+ * library is newer between an installation and ALTER EXTENSION UPDATE, after
+ * which the launcher starts another worker.  It is older when ALTER EXTENSION
+ * UPDATE comes before the restart of the server.
  */
 static bool
 schema_is_ours(void)
@@ -185,7 +185,7 @@ leave_for_want_of_room(void)
 
 /* ----- the loop ----- */
 
-/* A session that drops or copies the database waits for the end of this worker. */
+/* A session that wants to drop or copy the database waits for the end of the worker. */
 static void
 leave_if_held(void)
 {
@@ -200,7 +200,7 @@ take_requests(void)
 		maintenance_request(worker_slot_take_requests(my_database_slot()));
 }
 
-/* New intervals hold from now on. */
+/* The intervals may have changed. */
 static void
 reload_settings(void)
 {
