@@ -484,6 +484,14 @@ $since = time;
 works_soon("among many databases, $_", $_, $since, 10) foreach qw(postgres other);
 usleep(500_000);
 is(log_count($no_slot), $warnings, 'the visits to the others take few slots at a time');
+
+# more of them need a worker than are visited at a time
+value("CREATE DATABASE more$_ TEMPLATE other") foreach 1 .. 4;
+$node->append_conf('postgresql.conf', 'max_worker_processes = 16');
+$node->restart;
+$since = time;
+works_soon("among many databases with the extension, $_", $_, $since, 9)
+  foreach qw(postgres other more1 more2 more3 more4);
 $node->stop;
 
 # ----- without preload -----
