@@ -277,6 +277,7 @@ value("SELECT pg_terminate_backend(@{[$copying[0]->pid]})");
 $copying[0]->vanish;
 usleep(500_000);
 is(workers('other'), '0', 'one of them is terminated: the worker stays away');
+is(value('SELECT count(*) FROM pg_locks WHERE NOT granted'), '0', 'and does not wait for the lock of the other one');
 value("SELECT pg_terminate_backend(@{[$copying[1]->pid]})");
 $since = time;
 $copying[1]->vanish;
