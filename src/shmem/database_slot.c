@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * database_slot_lookup.c
+ * database_slot.c
  *		What is kept of each database that has the extension.
  *
  *-------------------------------------------------------------------------
@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "nodes/pg_list.h"
 
 #include "shmem/database_slot.h"
 #include "shmem/shmem.h"
@@ -32,6 +33,20 @@ database_slot_find(Oid database)
 	state = database_slot_lookup(database);
 	LWLockRelease(shmem->table_lock);
 	return state;
+}
+
+/* The databases that have a slot, as a List of OIDs. */
+List *
+database_slots_list(void)
+{
+	List	   *databases = NIL;
+
+	LWLockAcquire(shmem->table_lock, LW_SHARED);
+	for (int i = 0; i < DATABASES_MAX; i++)
+		if (OidIsValid(shmem->databases[i].database))
+			databases = lappend_oid(databases, shmem->databases[i].database);
+	LWLockRelease(shmem->table_lock);
+	return databases;
 }
 
 /*

@@ -11,6 +11,7 @@
 #include "shmem/low_water_mark.h"
 #include "shmem/reset.h"
 #include "shmem/shmem.h"
+#include "shmem/worker_slot.h"
 
 static void
 reset_queues(Oid database, bool gone)
@@ -67,21 +68,14 @@ database_slot_reset(Oid database, bool gone)
 		state->row_counts[t].state = ROW_COUNT_UNKNOWN;
 		LWLockRelease(state->row_counts[t].lock);
 	}
-	SpinLockAcquire(&shmem->mutex);
-	state->worker_failures = 0;
-	state->worker_next_try = 0;
-	state->creations++;
-	if (state->worker_state != WORKER_RUNNING)
-		state->worker_state = WORKER_NONE;
-	SpinLockRelease(&shmem->mutex);
+	worker_slot_extension_changed(state);
+	if (gone)
+		worker_slot_clear(state);
 	LWLockAcquire(shmem->table_lock, LW_EXCLUSIVE);
 	reset_queues(database, gone);
 	if (gone)
 	{
 		free_notifications_of_database(database);
-		state->held_until = 0;
-		pg_atomic_write_u32(&state->requests, 0);
-		memset(state->maintenance_tasks, 0, sizeof(state->maintenance_tasks));
 		state->database = InvalidOid;
 	}
 	LWLockRelease(shmem->table_lock);

@@ -24,8 +24,8 @@ Waiter	   *waiters = NULL;
 static shmem_request_hook_type next_request_hook = NULL;
 static shmem_startup_hook_type next_startup_hook = NULL;
 
-/* table_lock, waiter_lock, notification_lock, and those of heartbeats and row counts */
-#define LOCKS (3 + HEARTBEAT_PARTITIONS + DATABASES_MAX * COUNTED_TABLES)
+/* the four single locks, and those of heartbeats and row counts */
+#define LOCKS (4 + HEARTBEAT_PARTITIONS + DATABASES_MAX * COUNTED_TABLES)
 
 /* ----- laying it out ----- */
 
@@ -71,10 +71,13 @@ clear_shared_state(TransactionId *xip)
 	LWLockPadded *locks = GetNamedLWLockTranche("pictrepo");
 
 	memset(shmem, 0, sizeof(ShmemState));
-	SpinLockInit(&shmem->mutex);
 	shmem->table_lock = &(locks++)->lock;
 	shmem->waiter_lock = &(locks++)->lock;
 	shmem->notification_lock = &(locks++)->lock;
+	shmem->maintenance_lock = &(locks++)->lock;
+	SpinLockInit(&shmem->launcher_mutex);
+	for (int i = 0; i < VISITS_MAX; i++)
+		pg_atomic_init_u32(&shmem->visits[i], InvalidOid);
 	for (int i = 0; i < HEARTBEAT_PARTITIONS; i++)
 		shmem->heartbeat_locks[i] = &(locks++)->lock;
 	for (int i = 0; i < DATABASES_MAX; i++)
@@ -86,6 +89,8 @@ clear_shared_state(TransactionId *xip)
 		pg_atomic_init_u32(&database->overflowed, 0);
 		pg_atomic_init_u32(&database->prepared, 0);
 		pg_atomic_init_u32(&database->preparations, 0);
+		SpinLockInit(&database->worker_mutex);
+		ConditionVariableInit(&database->worker_ended);
 		pg_atomic_init_u64(&database->worker_seen, 0);
 		pg_atomic_init_u64(&database->restored, 0);
 		pg_atomic_init_u32(&database->requests, 0);

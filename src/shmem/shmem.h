@@ -20,8 +20,8 @@
  *
  * Sessions take locks in this order: the lock of a row count, table_lock, a
  * partition of the heartbeats, the lock of a queue slot or of a keyed wait
- * queue, waiter_lock, notification_lock, a spinlock.  A spinlock is held for
- * a few assignments, without a call or a loop.
+ * queue, waiter_lock, notification_lock, a spinlock.  maintenance_lock is taken
+ * alone.  A spinlock is held for a few assignments, without a call or a loop.
  *
  * Each field says what guards it.  "Owner" is the session that waits, or the
  * transaction that has allocated the place.
@@ -35,6 +35,7 @@
 #include "datatype/timestamp.h"
 #include "lib/ilist.h"
 #include "port/atomics.h"
+#include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/spin.h"
@@ -53,6 +54,7 @@
 #endif
 #define KEYED_WAIT_QUEUES 256
 #define HEARTBEAT_PARTITIONS 16
+#define VISITS_MAX 3
 #define NOTIFICATION_LEN 1280
 #define LOW_WATER_MARK_LEVELS 8
 #define LATE_JOBS_KEPT 16
@@ -99,13 +101,22 @@ typedef struct MaintenanceTaskState
 	char		error[200];		/* of the last run; empty: none */
 } MaintenanceTaskState;
 
+/* See worker_slot.c for the events that lead from one to another */
 typedef enum WorkerState
 {
-	WORKER_NONE,				/* none runs; the launcher may look */
-	WORKER_STARTING,
-	WORKER_RUNNING,
-	WORKER_UNWANTED,			/* looked, and there is no extension */
+	WORKER_NONE,				/* no worker runs; the launcher starts one */
+	WORKER_STARTING,			/* the launcher has asked for one */
+	WORKER_RUNNING,				/* one has signed on */
+	WORKER_UNWANTED,			/* the last one did not find the extension */
+	WORKER_STATES
 } WorkerState;
+
+typedef struct WorkerStatus
+{
+	WorkerState state;
+	TimestampTz next_try;		/* no worker starts before */
+	int			failures;		/* in a row */
+} WorkerStatus;
 
 typedef struct DatabaseSlot
 {
@@ -117,25 +128,26 @@ typedef struct DatabaseSlot
 	pg_atomic_uint32 prepared;
 	pg_atomic_uint32 preparations;
 
-	/* the worker; under ShmemState.mutex */
-	WorkerState worker_state;
-	int			worker_pid;
-	Latch	   *worker_latch;
-	TimestampTz worker_next_try;
-	int			worker_failures;
-	uint32		creations;		/* of the extension, and updates */
-	TimestampTz held_until;		/* no worker before: the database is being
-								 * dropped or copied */
-	pg_atomic_uint64 worker_seen;	/* when the worker last reaped */
 	pg_atomic_uint64 restored;	/* when rows of a dump last came */
+
+	/* the worker; only worker_slot.c writes these fields */
+	slock_t		worker_mutex;
+	WorkerStatus worker;		/* worker_mutex; the state alone is read
+								 * without it, too */
+	Latch	   *worker_latch;	/* worker_mutex; NULL: none has signed on */
+	int			worker_holds;	/* worker_mutex: statements that need the
+								 * database without a worker */
+	uint32		creations;		/* worker_mutex: CREATE EXTENSION and ALTER
+								 * EXTENSION UPDATE that committed */
+	ConditionVariable worker_ended; /* no worker starts or runs */
+	pg_atomic_uint64 worker_seen;	/* when the worker last did its tasks */
 	pg_atomic_uint32 requests;	/* WORKER_REQ_* flags for the worker */
-	MaintenanceTaskState maintenance_tasks[MAINTENANCE_TASKS];
+	MaintenanceTaskState maintenance_tasks[MAINTENANCE_TASKS];	/* maintenance_lock */
 } DatabaseSlot;
 
 #define WORKER_REQ_NOTIFY	0x01	/* there is something to notify */
 #define WORKER_REQ_SESSIONS	0x02	/* a session with bound jobs has ended */
 #define WORKER_REQ_SCHEDULES	0x04	/* a schedule has changed */
-#define WORKER_REQ_STOP		0x08	/* the extension or the database goes */
 
 /* ----- queues ----- */
 
@@ -292,13 +304,17 @@ typedef struct ShmemState
 	LWLock	   *table_lock;		/* the table of queue slots, and which
 								 * database has which slot */
 	LWLock	   *heartbeat_locks[HEARTBEAT_PARTITIONS];
-	slock_t		mutex;			/* for the lists below and the workers' fields */
 	LWLock	   *waiter_lock;
 	dlist_head	free_waiters;	/* waiter_lock */
 	LWLock	   *notification_lock;
 	uint64		notifications;	/* notification_lock: numbers given */
 	int			notifications_taken;	/* notification_lock */
-	Latch	   *launcher_latch;
+	LWLock	   *maintenance_lock;
+	slock_t		launcher_mutex;
+	Latch	   *launcher_latch; /* launcher_mutex; NULL: no launcher runs */
+	pg_atomic_uint32 visits[VISITS_MAX];	/* databases that a new worker
+											 * visits; InvalidOid: it found no
+											 * extension */
 	KeyedWaitQueue keyed_wait_queues[KEYED_WAIT_QUEUES];
 	DatabaseSlot databases[DATABASES_MAX];
 	Notification notification_slots[NOTIFICATIONS_MAX];

@@ -3,19 +3,19 @@
  * launcher.c
  *		Keeping one worker in each database that has the extension.
  *
- * The launcher knows the databases but cannot look into them.  Into each one
- * that is new it sends a worker, which stays where it finds the extension.
- * What happens afterwards is known:
+ * The launcher knows the databases but cannot look into them.  It sends a worker
+ * into each new database, and the worker stays where it finds the extension.
+ * Such a worker makes a slot in shared memory for its database.  Without a slot,
+ * the launcher keeps the state in its own memory.  The table in
+ * shmem/worker_slot.c says how states change.
  *
- * 	state		event								next
- * 	(unseen)	the database appears				STARTING
- * 	NONE		next_try has come					STARTING
- * 	STARTING	the worker signs on					RUNNING
- * 	STARTING	it finds no extension				UNWANTED
- * 	RUNNING		it ends								NONE
- * 	RUNNING		it no longer finds the extension	UNWANTED
- * 	UNWANTED	CREATE EXTENSION commits			NONE
- * 	STARTING	CREATE EXTENSION commits			NONE, as it may have come too early
+ * The server signals the launcher when a worker starts or ends, and sessions wake
+ * it when a database needs a worker.  A database has its next worker when the
+ * process of the last one has ended, so that a worker never takes two places of
+ * max_worker_processes.
+ *
+ * At most VISITS_MAX workers at a time are in databases without a slot:
+ * hundreds of databases would leave no process for others.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,6 +33,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -42,118 +43,222 @@
 #include "shmem/reset.h"
 #include "shmem/shmem.h"
 #include "shmem/worker_slot.h"
+#include "worker/start_worker.h"
 #include "worker/worker.h"
 #include "xact/heartbeat.h"
 
-/* databases that come by other ways than CREATE DATABASE here are seen then */
+/* ms; the launcher is not woken when a database begins to allow connections */
 #define SCAN_INTERVAL (10 * 1000)
 
-/* a worker that did not sign on after this time was lost */
-#define STARTING_LASTS (30 * USECS_PER_SEC)
+/* between attempts while max_worker_processes is used up by others */
+#define NO_PLACE_PAUSE USECS_PER_SEC
 
-/* Databases into which a worker was sent already, by this launcher */
-static List *seen = NIL;
+#define NO_VISIT (-1)
+
+typedef struct LauncherEntry
+{
+	Oid			database;		/* hash key */
+	uint64		round;			/* when the launcher last saw the database */
+	WorkerStatus status;		/* while the database has no slot */
+	BackgroundWorkerHandle *handle; /* NULL: no worker that was started here
+									 * runs */
+	int			visit;			/* its place among the visits, or NO_VISIT */
+} LauncherEntry;
+
+static HTAB *entries;
+static bool visit_taken[VISITS_MAX];
+static uint64 round_number = 0;
+static TimestampTz next_look;
+
+/* no worker is asked for before, as max_worker_processes was used up; 0: any time */
+static TimestampTz place_expected = 0;
 static bool complained = false;
+
+/* ----- the entries ----- */
+
+static void
+create_entries(void)
+{
+	HASHCTL		info = {
+		.keysize = sizeof(Oid), .entrysize = sizeof(LauncherEntry), .hcxt = TopMemoryContext
+	};
+
+	entries = hash_create("pictrepo launcher", 64, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* The entry of a database that the scan has found. */
+static LauncherEntry *
+seen_entry(Oid database)
+{
+	bool		found;
+	LauncherEntry *entry = hash_search(entries, &database, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		memset(&entry->status, 0, sizeof(entry->status));
+		entry->handle = NULL;
+		entry->visit = NO_VISIT;
+	}
+	entry->round = round_number;
+	return entry;
+}
+
+/* A database that comes back is visited again. */
+static void
+forget_unseen_entries(void)
+{
+	HASH_SEQ_STATUS scan;
+	LauncherEntry *entry;
+
+	hash_seq_init(&scan, entries);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (entry->round != round_number && entry->handle == NULL)
+			hash_search(entries, &entry->database, HASH_REMOVE, NULL);
+}
+
+/* ----- visits ----- */
+
+/* NO_VISIT: all places are taken. */
+static int
+free_visit(void)
+{
+	for (int i = 0; i < VISITS_MAX; i++)
+		if (!visit_taken[i])
+			return i;
+	return NO_VISIT;
+}
+
+static void
+take_visit(LauncherEntry *entry, int visit)
+{
+	visit_taken[visit] = true;
+	entry->visit = visit;
+	visit_begin(visit, entry->database);
+}
+
+static void
+give_visit_back(LauncherEntry *entry)
+{
+	if (entry->visit != NO_VISIT)
+		visit_taken[entry->visit] = false;
+	entry->visit = NO_VISIT;
+}
+
+/* ----- ends of workers ----- */
+
+static void
+apply_end(LauncherEntry *entry, DatabaseSlot *slot)
+{
+	bool		in_vain = entry->visit != NO_VISIT && visit_was_in_vain(entry->visit);
+
+	if (slot != NULL)
+		worker_slot_apply(slot, WORKER_EV_LOST);
+	else
+		worker_status_apply(&entry->status, in_vain ? WORKER_EV_NO_EXTENSION : WORKER_EV_LOST,
+							GetCurrentTimestamp());
+}
+
+/* Has the worker that was started last signed on, or ended? */
+static void
+follow_worker(LauncherEntry *entry)
+{
+	DatabaseSlot *slot = database_slot_find(entry->database);
+	bool		ended;
+	pid_t		pid;
+
+	if (entry->handle == NULL)
+		return;
+	ended = GetBackgroundWorkerPid(entry->handle, &pid) == BGWH_STOPPED;
+	if (ended)
+	{
+		apply_end(entry, slot);
+		pfree(entry->handle);
+		entry->handle = NULL;
+		place_expected = 0;
+	}
+	if (ended || slot != NULL)
+		give_visit_back(entry);
+}
+
+static void
+follow_workers(void)
+{
+	HASH_SEQ_STATUS scan;
+	LauncherEntry *entry;
+
+	hash_seq_init(&scan, entries);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		follow_worker(entry);
+}
 
 /* ----- starting workers ----- */
 
-/* Ask for a worker in a database; false: all slots for workers are taken. */
+/* False: not yet, and the launcher looks again when it may be time. */
 static bool
-start_worker(Oid database)
+begin_start(LauncherEntry *entry, DatabaseSlot *slot, TimestampTz now)
 {
-	BackgroundWorker worker = {
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_RecoveryFinished,
-		.bgw_restart_time = BGW_NEVER_RESTART,
-		.bgw_main_arg = ObjectIdGetDatum(database)
-	};
+	WorkerStatus status = entry->status;
 
-	strlcpy(worker.bgw_library_name, "pictrepo", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "pictrepo_worker_main", sizeof(worker.bgw_function_name));
-	snprintf(worker.bgw_name, BGW_MAXLEN, "pictrepo worker for database %u", database);
-	strlcpy(worker.bgw_type, "pictrepo worker", sizeof(worker.bgw_type));
-	return RegisterDynamicBackgroundWorker(&worker, NULL);
+	if (slot != NULL ? worker_slot_start(slot, now) : worker_status_start(&entry->status, now))
+		return true;
+	if (slot != NULL)
+		worker_slot_read_status(slot, &status);
+	if (status.state == WORKER_NONE && status.next_try > now)
+		next_look = Min(next_look, status.next_try);
+	return false;
 }
 
 static void
-complain_once(void)
+undo_start(LauncherEntry *entry, DatabaseSlot *slot, TimestampTz now)
 {
+	if (slot != NULL)
+		worker_slot_apply(slot, WORKER_EV_NO_PLACE);
+	else
+		worker_status_apply(&entry->status, WORKER_EV_NO_PLACE, now);
+	give_visit_back(entry);
+	place_expected = now + NO_PLACE_PAUSE;
 	if (!complained)
-		ereport(WARNING,
-				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				errmsg("no slot is free for a pictrepo worker"),
-				errhint("Consider increasing the configuration parameter \"max_worker_processes\"."));
+		report_no_worker_place(WARNING);
 	complained = true;
 }
 
-/* Is it time for a worker in a database whose state is known? */
-static bool
-wants_worker(DatabaseSlot *database, TimestampTz now)
+/* The handle lives as long as the launcher. */
+static BackgroundWorkerHandle *
+register_worker(Oid database)
 {
-	bool		wants;
+	MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
+	BackgroundWorkerHandle *handle = worker_register(database);
 
-	SpinLockAcquire(&shmem->mutex);
-	if (database->worker_state == WORKER_STARTING &&
-		database->worker_next_try + STARTING_LASTS < now)
-		database->worker_state = WORKER_NONE;
-	wants = database->worker_state == WORKER_NONE &&
-		database->worker_next_try <= now && database->held_until <= now;
-	SpinLockRelease(&shmem->mutex);
-	return wants;
+	MemoryContextSwitchTo(context);
+	return handle;
 }
 
 static void
-change_state(DatabaseSlot *database, WorkerState from, WorkerState to, TimestampTz next_try)
-{
-	SpinLockAcquire(&shmem->mutex);
-	if (database->worker_state == from)
-	{
-		database->worker_state = to;
-		database->worker_next_try = next_try;
-	}
-	SpinLockRelease(&shmem->mutex);
-}
-
-/* The worker may have come and gone before the launcher goes on. */
-static bool
-start_known_worker(DatabaseSlot *database, TimestampTz now)
-{
-	bool		starts;
-
-	change_state(database, WORKER_NONE, WORKER_STARTING, now);
-	starts = start_worker(database->database);
-	if (!starts)
-		change_state(database, WORKER_STARTING, WORKER_NONE, now + USECS_PER_SEC);
-	return starts;
-}
-
-static void
-tend_database(Oid oid)
+tend_database(Oid database)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	DatabaseSlot *database = database_slot_find(oid);
-	MemoryContext context;
-	bool		starts;
+	LauncherEntry *entry = seen_entry(database);
+	DatabaseSlot *slot = database_slot_find(database);
+	int			visit = slot == NULL ? free_visit() : NO_VISIT;
 
-	if (database != NULL ? !wants_worker(database, now) : list_member_oid(seen, oid))
+	if (entry->handle != NULL || place_expected > now || (slot == NULL && visit == NO_VISIT))
 		return;
+	if (!begin_start(entry, slot, now))
+		return;
+	if (slot == NULL)
+		take_visit(entry, visit);
 	INJECT(worker_wanted);
-	starts = database != NULL ? start_known_worker(database, now) : start_worker(oid);
+	entry->handle = register_worker(database);
 	INJECT(worker_requested);
-	if (!starts)
-	{
-		complain_once();
-		return;
-	}
-	complained = false;
-	context = MemoryContextSwitchTo(TopMemoryContext);
-	seen = list_append_unique_oid(seen, oid);
-	MemoryContextSwitchTo(context);
+	if (entry->handle != NULL)
+		complained = false;
+	else
+		undo_start(entry, slot, now);
 }
 
 /* ----- the databases ----- */
 
-/* Those that workers may visit, and those that are there at all. */
+/* The databases that workers may visit, and all databases. */
 static void
 list_databases(List **visitable, List **all)
 {
@@ -174,36 +279,36 @@ list_databases(List **visitable, List **all)
 	table_close(relation, AccessShareLock);
 }
 
-static List *
-known_databases(void)
+/* A slot is free again, and a visitor may have found none for its database. */
+static void
+visit_all_again(void)
 {
-	List	   *known = NIL;
+	HASH_SEQ_STATUS scan;
+	LauncherEntry *entry;
 
-	for (int i = 0; i < DATABASES_MAX; i++)
-		if (OidIsValid(shmem->databases[i].database))
-			known = lappend_oid(known, shmem->databases[i].database);
-	return known;
+	hash_seq_init(&scan, entries);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		worker_status_apply(&entry->status, WORKER_EV_EXTENSION, 0);
 }
 
 /*
- * Those that were known before all were listed: another one may be new.  Where
- * there was no room for a state, there is now.
+ * Free the slots of dropped databases.  The slots were listed before the databases,
+ * because a slot that is newer may belong to a database that is newer, too.
  */
 static void
-forget_dropped(const List *known, const List *all)
+forget_dropped(const List *slots, const List *all)
 {
 	ListCell   *cell;
 
-	foreach(cell, known)
+	foreach(cell, slots)
 	{
-		Oid			oid = lfirst_oid(cell);
+		Oid			database = lfirst_oid(cell);
 
-		if (list_member_oid(all, oid))
+		if (list_member_oid(all, database))
 			continue;
-		heartbeat_remove_all(oid);
-		database_slot_reset(oid, true);
-		list_free(seen);
-		seen = NIL;
+		heartbeat_remove_all(database);
+		database_slot_reset(database, true);
+		visit_all_again();
 	}
 }
 
@@ -212,47 +317,44 @@ tend_databases(void)
 {
 	List	   *visitable = NIL;
 	List	   *all = NIL;
-	List	   *known;
+	List	   *slots;
 	ListCell   *cell;
+	TimestampTz now = GetCurrentTimestamp();
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, "pictrepo: looking for databases");
-	known = known_databases();
+	round_number++;
+	next_look = TimestampTzPlusMilliseconds(now, SCAN_INTERVAL);
+	if (place_expected <= now)
+		place_expected = 0;
+	slots = database_slots_list();
 	list_databases(&visitable, &all);
-	forget_dropped(known, all);
+	forget_dropped(slots, all);
+	follow_workers();
 	foreach(cell, visitable)
 		tend_database(lfirst_oid(cell));
+	forget_unseen_entries();
+	if (place_expected != 0)
+		next_look = Min(next_look, place_expected);
 	CommitTransactionCommand();
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* When the first database may have its worker. */
-static long
-milliseconds_to_next_try(void)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	long		pause = SCAN_INTERVAL;
-
-	for (int i = 0; i < DATABASES_MAX; i++)
-	{
-		DatabaseSlot *database = &shmem->databases[i];
-
-		if (OidIsValid(database->database) && database->worker_state == WORKER_NONE)
-			pause = Min(pause, 100 + TimestampDifferenceMilliseconds(now,
-																	 Max(database->worker_next_try, database->held_until)));
-	}
-	return pause;
-}
-
 /* ----- the launcher ----- */
+
+/* The handles of workers that an earlier launcher asked for are lost. */
+static void
+take_over(void)
+{
+	for (int i = 0; i < DATABASES_MAX; i++)
+		worker_slot_apply(&shmem->databases[i], WORKER_EV_NEW_LAUNCHER);
+}
 
 static void
 leave(int code, Datum unused)
 {
-	SpinLockAcquire(&shmem->mutex);
-	shmem->launcher_latch = NULL;
-	SpinLockRelease(&shmem->mutex);
+	launcher_sign_off();
 }
 
 static uint32
@@ -275,16 +377,16 @@ pictrepo_launcher_main(Datum arg)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("pictrepo launcher");
 
+	create_entries();
 	before_shmem_exit(leave, (Datum) 0);
-	SpinLockAcquire(&shmem->mutex);
-	shmem->launcher_latch = MyLatch;
-	SpinLockRelease(&shmem->mutex);
+	launcher_sign_on();
+	take_over();
 
 	for (;;)
 	{
 		tend_databases();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 milliseconds_to_next_try(), idle_event());
+						 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_look), idle_event());
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
@@ -312,31 +414,4 @@ launcher_register(void)
 	strlcpy(worker.bgw_name, "pictrepo launcher", sizeof(worker.bgw_name));
 	strlcpy(worker.bgw_type, "pictrepo launcher", sizeof(worker.bgw_type));
 	RegisterBackgroundWorker(&worker);
-}
-
-PG_FUNCTION_INFO_V1(pictrepo_start_worker);
-
-/*
- * start_worker() -> bool
- *
- * Start a background worker for this database, where none is started by the
- * server itself; false: one runs.  53400 when no slot is free or the server has
- * too many databases with pictrepo, 25006 on a standby.
- */
-Datum
-pictrepo_start_worker(PG_FUNCTION_ARGS)
-{
-	DatabaseSlot *database = my_database_slot();
-
-	PreventCommandDuringRecovery("pictrepo.start_worker()");
-	if (database != NULL && worker_running(database))
-		PG_RETURN_BOOL(false);
-	if (database_slots_full())
-		report_no_database_slot(ERROR);
-	if (!start_worker(MyDatabaseId))
-		ereport(ERROR,
-				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				errmsg("no slot is free for a pictrepo worker"),
-				errhint("Consider increasing the configuration parameter \"max_worker_processes\"."));
-	PG_RETURN_BOOL(true);
 }

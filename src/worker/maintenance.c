@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * maintenance.c
- *		What the background worker does, how often, and one run of it.
+ *		The tasks of the background worker: their table, and running them.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,6 +32,7 @@
 #include "shmem/database_slot.h"
 #include "shmem/restore_guard.h"
 #include "shmem/shmem.h"
+#include "shmem/worker_slot.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
@@ -71,8 +72,8 @@ const MaintenanceTask maintenance_tasks[MAINTENANCE_TASKS] = {
 };
 
 /*
- * A duty waits no longer for a lock, because others have to go on; and where it
- * is in a deadlock with a user's statement, it finds that out first and gives way.
+ * A task does not wait long for a lock, so that the other tasks go on.  In a
+ * deadlock with a user's statement, the task notices first, and fails.
  */
 #define WORKER_LOCK_TIMEOUT "500ms"
 #define WORKER_DEADLOCK_TIMEOUT "10ms"
@@ -83,8 +84,8 @@ static TimestampTz last_run[MAINTENANCE_TASKS];
 /* ----- one run ----- */
 
 /*
- * Keep the extension there until the transaction ends; false: it is being
- * dropped, or updated, or is gone.
+ * Lock the extension until the transaction ends.  False: another session drops or
+ * updates it, or has dropped it.
  */
 static bool
 hold_extension(void)
@@ -104,9 +105,9 @@ set_for_task(const char *setting, const char *value)
 							 false);
 }
 
-/* False: there is nothing to work on, for now at least. */
+/* False: the task cannot run now, as the extension is locked or a restore runs. */
 static bool
-begin_task(const MaintenanceTask *duty)
+begin_task(const MaintenanceTask *task)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -120,7 +121,7 @@ begin_task(const MaintenanceTask *duty)
 	set_for_task("deadlock_timeout", WORKER_DEADLOCK_TIMEOUT);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	pgstat_report_activity(STATE_RUNNING, psprintf("pictrepo: %s", duty->name));
+	pgstat_report_activity(STATE_RUNNING, psprintf("pictrepo: %s", task->name));
 	return true;
 }
 
@@ -134,7 +135,7 @@ end_task(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* The error goes to the log and into text. */
+/* Log the error, and copy its message. */
 static void
 fail_task(MemoryContext context, char *message, int size)
 {
@@ -150,42 +151,22 @@ fail_task(MemoryContext context, char *message, int size)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-static void
-record_run(int number, TimestampTz start, uint64 rows, const char *error)
-{
-	DatabaseSlot *database = my_database_slot();
-	MaintenanceTaskState *state;
-
-	if (database == NULL)
-		return;
-	state = &database->maintenance_tasks[number];
-	SpinLockAcquire(&shmem->mutex);
-	state->last_run = start;
-	state->duration = GetCurrentTimestamp() - start;
-	state->rows += rows;
-	state->runs++;
-	if (error[0] != '\0')
-		state->errors++;
-	strlcpy(state->error, error, sizeof(state->error));
-	SpinLockRelease(&shmem->mutex);
-}
-
-/* A duty without an interval is done when it is told to, and looks now and then. */
+/* A task without an interval runs on request, and once an hour. */
 static TimestampTz
-interval_of(const MaintenanceTask *duty)
+interval_of(const MaintenanceTask *task)
 {
-	return *duty->interval > 0 ? *duty->interval * INT64CONST(1000) : USECS_PER_HOUR;
+	return *task->interval > 0 ? *task->interval * INT64CONST(1000) : USECS_PER_HOUR;
 }
 
 static bool
-has_more_to_do(const MaintenanceTask *duty, uint64 rows)
+has_more_to_do(const MaintenanceTask *task, uint64 rows)
 {
-	return rows >= (duty->batch != 0 ? duty->batch : TASK_BATCH);
+	return rows >= (task->batch != 0 ? task->batch : TASK_BATCH);
 }
 
 /*
- * A look at a table is slow while some snapshot keeps what is deleted: then it
- * is taken less often.
+ * While an old snapshot keeps deleted rows, a scan of a table is slow.  The task
+ * runs less often then.
  */
 static TimestampTz
 end_of_pause(TimestampTz start)
@@ -198,25 +179,25 @@ end_of_pause(TimestampTz start)
 static void
 run_task(int number)
 {
-	const MaintenanceTask *duty = &maintenance_tasks[number];
+	const MaintenanceTask *task = &maintenance_tasks[number];
 	MemoryContext context = CurrentMemoryContext;
 	TimestampTz start = GetCurrentTimestamp();
-	volatile TimestampTz next = start + interval_of(duty);
+	volatile TimestampTz next = start + interval_of(task);
 	volatile uint64 rows = 0;
 	volatile bool ran = false;
 	char		error[sizeof(((MaintenanceTaskState *) NULL)->error)] = "";
 
 	PG_TRY();
 	{
-		if (begin_task(duty))
+		if (begin_task(task))
 		{
 			row_batch_clear_error();
-			rows = duty->run();
+			rows = task->run();
 			INJECT_AFTER_TASK(number);
-			if (has_more_to_do(duty, rows))
+			if (has_more_to_do(task, rows))
 				next = start;
-			if (duty->next)
-				next = Min(next, duty->next());
+			if (task->next)
+				next = Min(next, task->next());
 			end_task();
 			ran = true;
 			INJECT(worker_committed);
@@ -231,22 +212,23 @@ run_task(int number)
 	MemoryContextSwitchTo(context);
 	last_run[number] = start;
 
-	/* what it was called for is still to be done */
-	if (!ran && duty->requests != 0)
+	/* the request still holds */
+	if (!ran && task->requests != 0)
 		next = start + USECS_PER_SEC;
 	else if (error[0] != '\0')
 		next = Max(next, start + USECS_PER_SEC);
-	else if (duty->next == NULL && !has_more_to_do(duty, rows))
+	else if (task->next == NULL && !has_more_to_do(task, rows))
 		next = Max(next, end_of_pause(start));
 	next_run[number] = next;
 	if (error[0] == '\0' && row_batch_error() != NULL)
 		strlcpy(error, row_batch_error(), sizeof(error));
-	record_run(number, start, rows, error);
+	if (my_database_slot() != NULL)
+		worker_slot_record_task(my_database_slot(), number, start, rows, error);
 }
 
 /* ----- what is due ----- */
 
-/* What was asked for is due now. */
+/* Requested tasks are due now. */
 void
 maintenance_request(uint32 requests)
 {
@@ -254,7 +236,7 @@ maintenance_request(uint32 requests)
 		if (maintenance_tasks[i].requests & requests)
 			next_run[i] = 0;
 
-	/* rounds of notifications keep their distance */
+	/* notifications are sent at most once in their interval */
 	if (next_run[TASK_NOTIFY] == 0)
 		next_run[TASK_NOTIFY] = last_run[TASK_NOTIFY] + guc_notify_interval * INT64CONST(1000);
 }
@@ -269,7 +251,7 @@ maintenance_run_due(void)
 			run_task(i);
 	}
 	if (my_database_slot() != NULL)
-		pg_atomic_write_u64(&my_database_slot()->worker_seen, GetCurrentTimestamp());
+		worker_slot_tasks_done(my_database_slot());
 }
 
 long
@@ -282,7 +264,7 @@ maintenance_sleep_time(void)
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
 }
 
-/* New intervals hold from now on. */
+/* The intervals have changed. */
 void
 maintenance_new_intervals(void)
 {
@@ -292,11 +274,11 @@ maintenance_new_intervals(void)
 
 /* ----- SQL ----- */
 
-/* NULL is all of them that are not for the worker alone. */
+/* name NULL: each task that sessions may run. */
 static bool
-task_is_wanted(const MaintenanceTask *duty, const char *name)
+task_is_wanted(const MaintenanceTask *task, const char *name)
 {
-	return !duty->worker_only && (name == NULL || strcmp(name, duty->name) == 0);
+	return !task->worker_only && (name == NULL || strcmp(name, task->name) == 0);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_run_maintenance);
@@ -304,8 +286,8 @@ PG_FUNCTION_INFO_V1(pictrepo_run_maintenance);
 /*
  * run_maintenance(duty text) -> bigint
  *
- * Do a duty of the worker now, or, NULL, all but sending notifications; how
- * many rows were done.  22023, 22001.
+ * Run a task of the worker now; NULL: each task but sending notifications.
+ * Returns the number of rows that the tasks processed.  22023, 22001.
  */
 Datum
 pictrepo_run_maintenance(PG_FUNCTION_ARGS)
@@ -326,8 +308,8 @@ pictrepo_run_maintenance(PG_FUNCTION_ARGS)
 	repo_call_end(&call);
 	progress_end();
 	if (wanted == 0)
-		bad_argument(fcinfo, 0, psprintf("\"%s\" is not a duty that can be called for.", name),
-					 "View pictrepo.maintenance lists the duties.");
+		bad_argument(fcinfo, 0, psprintf("\"%s\" is not a task that a session can run.", name),
+					 "View pictrepo.maintenance lists the tasks, of which only the worker runs \"notify\".");
 	PG_RETURN_INT64(rows);
 }
 
@@ -338,7 +320,7 @@ PG_FUNCTION_INFO_V1(pictrepo_maintenance_status);
  *		-> setof (duty text, every interval, last_run timestamptz, duration interval,
  *				  rows bigint, runs bigint, errors bigint, error text)
  *
- * What the worker of this database did since the server started.
+ * The tasks of this database's worker, and their runs since the server started.
  */
 Datum
 pictrepo_maintenance_status(PG_FUNCTION_ARGS)
@@ -356,11 +338,7 @@ pictrepo_maintenance_status(PG_FUNCTION_ARGS)
 		Interval   *duration = palloc0(sizeof(Interval));
 
 		if (database != NULL)
-		{
-			SpinLockAcquire(&shmem->mutex);
-			state = database->maintenance_tasks[i];
-			SpinLockRelease(&shmem->mutex);
-		}
+			worker_slot_read_task(database, i, &state);
 		every->time = *maintenance_tasks[i].interval * INT64CONST(1000);
 		duration->time = state.duration;
 		values[0] = CStringGetTextDatum(maintenance_tasks[i].name);

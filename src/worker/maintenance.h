@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * maintenance.h
- *		What the background worker does, how often, and one run of it.
+ *		The tasks of the background worker: their table, and running them.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,11 +16,13 @@ typedef struct MaintenanceTask
 {
 	const char *name;
 	int		   *interval;		/* ms */
-	unsigned	requests;		/* ATTEND_* flags that call for it at once */
-	uint64		(*run) (void);	/* in a transaction with SPI; rows done */
-	TimestampTz (*next) (void); /* after it: when it has to run, at the latest */
-	bool		worker_only;	/* nobody else may run it */
-	int			batch;			/* not 0: in place of TASK_BATCH */
+	unsigned	requests;		/* WORKER_REQ_* flags on which it runs at once */
+	uint64		(*run) (void);	/* in a transaction with SPI; returns the
+								 * number of rows that it processed */
+	TimestampTz (*next) (void); /* when it must run next, at the latest */
+	bool		worker_only;	/* run_maintenance() does not run it */
+	int			batch;			/* rows after which it runs again at once; 0:
+								 * TASK_BATCH */
 } MaintenanceTask;
 
 extern const MaintenanceTask maintenance_tasks[MAINTENANCE_TASKS];

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * utility_hook.c
- *		Statements that workers are in the way of, or that bring them.
+ *		Statements that need a database without its worker, or a new worker.
  *
- * A worker's session is in the way of DROP DATABASE and the like.  A hook ends
- * the worker first, and keeps it away until the statement has ended.
+ * DROP DATABASE and other statements fail while a session is connected to the
+ * database, and a worker is one.  A hook ends the worker first.  The launcher
+ * starts no other one until the statement or its session has ended.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,7 +20,6 @@
 #include "storage/ipc.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
-#include "utils/timestamp.h"
 
 #include "common/compat.h"
 #include "common/injection_points.h"
@@ -30,11 +30,13 @@
 #include "worker/worker.h"
 #include "xact/pending.h"
 
-/* how long a statement keeps the worker away from a database, at most */
-#define HOLD_LASTS (60 * USECS_PER_SEC)
+/* the server waits as long for the end of other sessions */
 #define STOP_WAIT_MS 5000
 
 static ProcessUtility_hook_type next_utility_hook = NULL;
+
+/* this transaction has created a database */
+static bool database_created = false;
 
 static const char *
 template_of(const CreatedbStmt *statement)
@@ -51,7 +53,7 @@ template_of(const CreatedbStmt *statement)
 	return "template1";
 }
 
-/* The database that nobody may be connected to while a statement runs; NULL: none. */
+/* The database to which no session may be connected while a statement runs; NULL: none. */
 static const char *
 name_to_leave(Node *statement)
 {
@@ -71,7 +73,7 @@ name_to_leave(Node *statement)
 	}
 }
 
-/* Where the user may run the statement; InvalidOid: none. */
+/* The same, if the user may run the statement; InvalidOid: none. */
 static Oid
 database_to_leave(Node *statement)
 {
@@ -81,51 +83,33 @@ database_to_leave(Node *statement)
 	return OidIsValid(oid) && owns_database(oid, GetUserId()) ? oid : InvalidOid;
 }
 
+/* The statement has ended, perhaps because its session does. */
 static void
-hold_worker(DatabaseSlot *database, TimestampTz until)
+release_worker(int code, Datum database)
 {
-	SpinLockAcquire(&shmem->mutex);
-	database->held_until = until;
-	SpinLockRelease(&shmem->mutex);
+	worker_slot_release((DatabaseSlot *) DatumGetPointer(database));
 }
 
-/* The statement has ended, with its session perhaps. */
-static void
-let_worker_back(int code, Datum datum)
-{
-	DatabaseSlot *database = (DatabaseSlot *) DatumGetPointer(datum);
-
-	hold_worker(database, 0);
-	pg_atomic_fetch_and_u32(&database->requests, ~WORKER_REQ_STOP);
-	launcher_wake();
-}
-
+/* If the worker does not end in time, the statement fails as it does for other sessions. */
 static void
 send_worker_away(DatabaseSlot *database)
 {
-	hold_worker(database, GetCurrentTimestamp() + HOLD_LASTS);
-	for (int waited = 0; waited < STOP_WAIT_MS; waited += 10)
-	{
-		if (database->worker_state != WORKER_RUNNING && database->worker_state != WORKER_STARTING)
-			break;
-		worker_request(database, WORKER_REQ_STOP);
-		pg_usleep(10 * 1000);
-		CHECK_FOR_INTERRUPTS();
-	}
+	worker_slot_hold(database);
+	worker_slot_wait_for_end(database, STOP_WAIT_MS);
 }
 
-/* What a statement means for workers once it has succeeded */
+/* What a statement that succeeds does for workers */
 typedef enum StatementEffect
 {
 	EFFECT_NONE,
-	EFFECT_EXTENSION,			/* ours is there, or another version of it */
-	EFFECT_EXTENSION_GONE,		/* if it was ours, the worker has to see that */
-	EFFECT_DATABASE				/* there is one more */
+	EFFECT_EXTENSION,			/* it creates or updates this extension */
+	EFFECT_EXTENSION_GONE,		/* it drops an extension, perhaps this one */
+	EFFECT_DATABASE				/* it creates a database */
 } StatementEffect;
 
-/* Does the statement bring the extension, or another version of it? */
+/* Does the statement create or update this extension? */
 static bool
-brings_extension(Node *statement)
+changes_extension(Node *statement)
 {
 	const char *name = NULL;
 
@@ -136,11 +120,11 @@ brings_extension(Node *statement)
 	return name != NULL && strcmp(name, "pictrepo") == 0;
 }
 
-/* Asked before: what runs the statement may free it. */
+/* Called before the statement runs, which may free its parse tree. */
 static StatementEffect
 effect_of_statement(Node *statement)
 {
-	if (brings_extension(statement))
+	if (changes_extension(statement))
 		return EFFECT_EXTENSION;
 	if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_EXTENSION)
 		return EFFECT_EXTENSION_GONE;
@@ -148,9 +132,9 @@ effect_of_statement(Node *statement)
 }
 
 static void
-apply_effect(StatementEffect meaning)
+apply_effect(StatementEffect effect)
 {
-	switch (meaning)
+	switch (effect)
 	{
 		case EFFECT_NONE:
 			break;
@@ -165,9 +149,19 @@ apply_effect(StatementEffect meaning)
 				pending_worker_request(WORKER_REQ_SESSIONS);
 			break;
 		case EFFECT_DATABASE:
-			launcher_wake();
+			database_created = true;
 			break;
 	}
+}
+
+/* The launcher sees a new database after the commit only. */
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && database_created)
+		launcher_wake();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+		database_created = false;
 }
 
 static void
@@ -179,39 +173,44 @@ call_next(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
+/* The database that a statement needs without a worker; NULL: none. */
+static DatabaseSlot *
+slot_to_leave(Node *statement)
+{
+	Oid			oid = database_to_leave(statement);
+
+	return OidIsValid(oid) && oid != MyDatabaseId ? database_slot_find(oid) : NULL;
+}
+
 static void
 watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			  ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
 			  DestReceiver *dest, QueryCompletion *qc)
 {
 	Node	   *statement = pstmt->utilityStmt;
-	Oid			oid = shmem_usable() ? database_to_leave(statement) : InvalidOid;
-	DatabaseSlot *database = OidIsValid(oid) && oid != MyDatabaseId ? database_slot_find(oid) : NULL;
-	StatementEffect meaning = effect_of_statement(statement);
+	StatementEffect effect = effect_of_statement(statement);
+	DatabaseSlot *database = shmem_usable() ? slot_to_leave(statement) : NULL;
+	bool		restores = shmem_usable() && restore_guard_recognizes(statement);
 
+	if (restores)
+		restore_guard_enter();
 	if (database == NULL)
-	{
-		bool		restores = shmem_usable() && restore_guard_recognizes(statement);
-
-		if (restores)
-			restore_guard_enter();
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-		if (restores)
-			restore_guard_touch();
-		if (shmem_usable() && IsTransactionState())
-			apply_effect(meaning);
-		return;
-	}
-
-	PG_ENSURE_ERROR_CLEANUP(let_worker_back, PointerGetDatum(database));
+	else
 	{
-		send_worker_away(database);
-		INJECT(worker_sent_away);
-		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		PG_ENSURE_ERROR_CLEANUP(release_worker, PointerGetDatum(database));
+		{
+			send_worker_away(database);
+			INJECT(worker_sent_away);
+			call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		}
+		PG_END_ENSURE_ERROR_CLEANUP(release_worker, PointerGetDatum(database));
+		release_worker(0, PointerGetDatum(database));
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(let_worker_back, PointerGetDatum(database));
-	let_worker_back(0, PointerGetDatum(database));
-	apply_effect(meaning);
+	if (restores)
+		restore_guard_touch();
+	if (shmem_usable() && IsTransactionState())
+		apply_effect(effect);
 }
 
 /* From _PG_init, in the postmaster. */
@@ -220,4 +219,5 @@ utility_hook_install(void)
 {
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = watch_utility;
+	RegisterXactCallback(at_transaction_end, NULL);
 }

@@ -3,10 +3,10 @@
  * worker.c
  *		The background worker of a database.
  *
- * It does its duties, each at its interval or when shared memory says that
- * there is something to do, each in a transaction of its own: an error is
- * logged and shown in the view maintenance, and stops no other duty.  It ends
- * when the extension is no longer there.
+ * The worker runs its tasks, each at its interval or when a session requests it
+ * through shared memory, and each in a transaction of its own.  The error of a
+ * task goes to the log and to view maintenance, and the other tasks go on.  The
+ * worker ends when the extension has been dropped.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,30 +40,24 @@
 #include "worker/maintenance.h"
 #include "worker/worker.h"
 
-/* A worker that ran this long is well: the next one may start at once. */
+/* after this time, earlier failures no longer delay the next worker */
 #define PROBATION (10 * USECS_PER_SEC)
 
-/* creations of the extension before the last look for it */
+/* creations of the extension before the worker last looked for it */
 static uint32 creations_seen;
+
+static WorkerEvent how_it_ends = WORKER_EV_FAIL;
 
 /* ----- beginning and end ----- */
 
 /*
- * When its transaction and its locks are gone, or the next one would find this
- * one there and go.  Each start in a row that comes to nothing doubles the pause
- * before the next.
+ * This runs after the worker has released its locks.  Otherwise the next worker
+ * would not get the lock, and would end.
  */
 static void
 worker_end_callback(int code, Datum unused)
 {
-	DatabaseSlot *database = my_database_slot();
-
-	if (database->worker_state != WORKER_RUNNING || database->worker_pid != MyProcPid)
-		return;
-	database->worker_next_try = GetCurrentTimestamp() +
-		(database->worker_failures > 1 ? USECS_PER_SEC << Min(database->worker_failures, 6) : 0);
-	worker_slot_set(database, WORKER_NONE);
-	launcher_wake();
+	worker_slot_sign_off(my_database_slot(), how_it_ends);
 }
 
 static void
@@ -73,21 +67,19 @@ worker_begin(void)
 
 	if (database == NULL)
 		return;
-	database->worker_failures++;
 	on_shmem_exit(worker_end_callback, (Datum) 0);
-	worker_slot_set(database, WORKER_RUNNING);
+	worker_slot_sign_on(database);
 }
 
-/* An end that is as it should be. */
+/* End without a failure. */
 pg_noreturn static void
 retire(void)
 {
-	if (my_database_slot() != NULL)
-		my_database_slot()->worker_failures = 0;
+	how_it_ends = WORKER_EV_RETIRE;
 	proc_exit(0);
 }
 
-/* The shared state, where there is one: only the extension makes it. */
+/* The slot of this database, if the extension has made one. */
 static DatabaseSlot *
 known_database(void)
 {
@@ -99,39 +91,23 @@ remember_creations(void)
 {
 	DatabaseSlot *database = known_database();
 
-	creations_seen = 0;
-	if (database == NULL)
-		return;
-	SpinLockAcquire(&shmem->mutex);
-	creations_seen = database->creations;
-	SpinLockRelease(&shmem->mutex);
+	creations_seen = database != NULL ? worker_slot_creations(database) : 0;
 }
 
-/*
- * There is nothing to work on, so nobody need come again before the extension
- * is created or updated: unless it was since we looked, or another worker has
- * found it.
- */
+/* The launcher need not start another worker here for now. */
 static void
-note_unwanted(void)
+report_unwanted(void)
 {
 	DatabaseSlot *database = known_database();
 
 	INJECT(worker_unwanted);
-	if (database == NULL)
-		return;
-	SpinLockAcquire(&shmem->mutex);
-	if (database->creations == creations_seen &&
-		(database->worker_state != WORKER_RUNNING || database->worker_pid == MyProcPid))
-	{
-		database->worker_state = WORKER_UNWANTED;
-		database->worker_pid = 0;
-		database->worker_latch = NULL;
-	}
-	SpinLockRelease(&shmem->mutex);
+	if (database != NULL)
+		worker_slot_no_extension(database, creations_seen);
+	if (shmem_usable())
+		visit_found_nothing(MyDatabaseId);
 }
 
-/* One worker in a database, whoever starts it. */
+/* A database has one worker, started by the launcher or by start_worker(). */
 static bool
 is_the_only_one(void)
 {
@@ -142,10 +118,10 @@ is_the_only_one(void)
 }
 
 /*
- * Is the extension there, and of this version?  The library may be newer than
- * what CREATE EXTENSION left in the database: then there is nothing to do
- * before ALTER EXTENSION UPDATE, which makes the launcher send another worker.
- * Or it is older, where that came before the restart of the server.
+ * Does the database have the extension, in the version of the library?  The
+ * library is newer between an installation and ALTER EXTENSION UPDATE, after
+ * which the launcher starts another worker.  It is older when ALTER EXTENSION
+ * UPDATE comes before the restart of the server.
  */
 static bool
 schema_is_ours(void)
@@ -200,26 +176,28 @@ leave_for_want_of_room(void)
 	StartTransactionCommand();
 	report_no_database_slot(WARNING);
 	CommitTransactionCommand();
+	visit_found_nothing(MyDatabaseId);
 	proc_exit(0);
 }
 
 /* ----- the loop ----- */
 
+/* A session that wants to drop or copy the database waits for the end of the worker. */
+static void
+leave_if_held(void)
+{
+	if (my_database_slot() != NULL && worker_slot_held(my_database_slot()))
+		retire();
+}
+
 static void
 take_requests(void)
 {
-	DatabaseSlot *database = my_database_slot();
-	uint32		requests;
-
-	if (database == NULL)
-		return;
-	requests = pg_atomic_exchange_u32(&database->requests, 0);
-	if (requests & WORKER_REQ_STOP)
-		retire();
-	maintenance_request(requests);
+	if (my_database_slot() != NULL)
+		maintenance_request(worker_slot_take_requests(my_database_slot()));
 }
 
-/* New intervals hold from now on. */
+/* The intervals may have changed. */
 static void
 reload_settings(void)
 {
@@ -247,13 +225,14 @@ work(void)
 	{
 		if (!schema_is_ours())
 		{
-			note_unwanted();
+			report_unwanted();
 			retire();
 		}
+		leave_if_held();
 		take_requests();
 		maintenance_run_due();
 		if (my_database_slot() != NULL && GetCurrentTimestamp() > start + PROBATION)
-			my_database_slot()->worker_failures = 0;
+			worker_slot_proved(my_database_slot());
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 maintenance_sleep_time(), idle_event());
 		ResetLatch(MyLatch);
@@ -275,13 +254,13 @@ pictrepo_worker_main(Datum arg)
 
 	if (!schema_is_ours())
 	{
-		note_unwanted();
+		report_unwanted();
 		proc_exit(0);
 	}
-	if (database_slots_full())
-		leave_for_want_of_room();
 	if (!is_the_only_one())
 		proc_exit(0);
+	if (database_slots_full())
+		leave_for_want_of_room();
 	worker_begin();
 	INJECT(worker_started);
 	work();

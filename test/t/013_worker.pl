@@ -65,6 +65,36 @@ sub no_worker
 	return;
 }
 
+sub workers
+{
+	my ($database) = @_;
+
+	return value(qq{SELECT count(*) FROM pg_stat_activity
+		WHERE backend_type = 'pictrepo worker' AND datname = '$database'});
+}
+
+sub wait_for_log_count
+{
+	my ($pattern, $count) = @_;
+
+	foreach (1 .. 400)
+	{
+		last if log_count($pattern) >= $count;
+		usleep(25_000);
+	}
+	return;
+}
+
+# The worker works again, and long before the launcher looks without being woken.
+sub works_soon
+{
+	my ($name, $database, $since, $limit) = @_;
+
+	worker_works($name, $database);
+	cmp_ok(time - $since, '<', $limit, "$name: soon");
+	return;
+}
+
 sub log_count
 {
 	my ($pattern, $on) = @_;
@@ -178,6 +208,25 @@ value(q{UPDATE pg_extension SET extversion = (SELECT default_version FROM pg_ava
 	WHERE extname = 'pictrepo'; ALTER EXTENSION pictrepo UPDATE}, 'other');
 worker_works('ALTER EXTENSION UPDATE: the worker comes', 'other');
 
+# ----- a worker that ends before it signs on -----
+
+# It looks for the extension, which it cannot, and this is an error for it.
+value(q{ALTER DATABASE other SET lock_timeout = '10ms'});
+my $lock = Session->new($node, 'other');
+my $gave_up = qr/ERROR:  canceling statement due to lock timeout/;
+$lock->ask('BEGIN; LOCK TABLE pg_extension');
+value(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pictrepo worker' AND datname = 'other'});
+wait_for_log_count($gave_up, 1);
+usleep(1_500_000);
+is(log_count($gave_up), 1, 'a worker that failed at its start is not started again and again');
+wait_for_log_count($gave_up, 2);
+is(log_count($gave_up), 2, 'but again after a while');
+$lock->ask('COMMIT');
+my $since = time;
+$lock->leave;
+works_soon('and when it can start', 'other', $since, 15);
+value('ALTER DATABASE other RESET lock_timeout');
+
 # ----- statements that want the database to themselves -----
 
 # Nobody but the worker is there.
@@ -195,7 +244,7 @@ sub alone
 }
 
 alone('template', 'CREATE DATABASE copy TEMPLATE other');
-worker_works('the copy has its worker', 'copy');
+works_soon('the copy has its worker', 'copy', time, 5);
 worker_works('the template has it again', 'other');
 alone('rename', 'ALTER DATABASE copy RENAME TO renamed');
 worker_works('the renamed one has it again', 'renamed');
@@ -217,6 +266,23 @@ is(value(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'pictrepo worke
 ($status) = $node->psql('postgres', 'SET ROLE nobody; DROP DATABASE other');
 isnt($status, 0, 'who may not drop a database does not');
 worker_works('and does not stop its worker', 'other');
+
+# Two sessions hold the database, while they wait for the end of a third one in
+# it, and die.
+my $guest = Session->new($node, 'other');
+my @copying = map { Session->new($node) } 1 .. 2;
+$copying[$_]->send("CREATE DATABASE copied$_ TEMPLATE other") foreach 0 .. 1;
+no_worker('two sessions hold the database: the worker goes', 'other');
+value("SELECT pg_terminate_backend(@{[$copying[0]->pid]})");
+$copying[0]->vanish;
+usleep(500_000);
+is(workers('other'), '0', 'one of them is terminated: the worker stays away');
+is(value('SELECT count(*) FROM pg_locks WHERE NOT granted'), '0', 'and does not wait for the lock of the other one');
+value("SELECT pg_terminate_backend(@{[$copying[1]->pid]})");
+$since = time;
+$copying[1]->vanish;
+works_soon('both are terminated: the worker comes back', 'other', $since, 5);
+$guest->leave;
 
 # DDL meets the worker, which is busy all the time
 value(q{ALTER SYSTEM SET pictrepo.reap_interval = '1ms'});
@@ -404,9 +470,29 @@ $waiter->send(q{SELECT job FROM pictrepo.pop('q2', wait => '10 min')});
 value(q{SELECT pictrepo.push('q2', '1')});
 is($waiter->answer, '1', 'waiters are called');
 $waiter->leave;
+like(($node->psql('postgres', qq{\\set VERBOSITY sqlstate\nSELECT pictrepo.start_worker()}))[2],
+	qr/53400/, 'no slot for a worker: start_worker() says so');
 $node->append_conf('postgresql.conf', 'max_worker_processes = 8');
 $node->restart;
 worker_works('slots again: the worker comes');
+
+# ----- more databases than slots -----
+
+value("CREATE DATABASE empty$_") foreach 1 .. 24;
+my $warnings = log_count($no_slot);
+$node->restart;
+$since = time;
+works_soon("among many databases, $_", $_, $since, 10) foreach qw(postgres other);
+usleep(500_000);
+is(log_count($no_slot), $warnings, 'the visits to the others take few slots at a time');
+
+# more of them need a worker than are visited at a time
+value("CREATE DATABASE more$_ TEMPLATE other") foreach 1 .. 4;
+$node->append_conf('postgresql.conf', 'max_worker_processes = 16');
+$node->restart;
+$since = time;
+works_soon("among many databases with the extension, $_", $_, $since, 9)
+  foreach qw(postgres other more1 more2 more3 more4);
 $node->stop;
 
 # ----- without preload -----
