@@ -69,9 +69,10 @@ TRUNCATE pictrepo.job_queue;
 CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$
 BEGIN
 	RAISE NOTICE '% under %', current_user = 'regress_pictrepo_evil', current_setting('search_path');
-	PERFORM set_config('regress.noted', 'yes', false);
+	PERFORM set_config('regress.noted', said, false) FROM notes;
 	RETURN NEW;
 END $$;
+CREATE TABLE public.notes AS SELECT 'yes' AS said;
 CREATE TRIGGER note AFTER INSERT ON pictrepo.hashes FOR EACH ROW EXECUTE FUNCTION public.note();
 SET ROLE regress_pictrepo_evil;
 SELECT pictrepo.create_hash('\xaa', 'a.png');
@@ -79,6 +80,7 @@ RESET ROLE;
 SELECT current_setting('regress.noted', true) AS noted, current_setting('search_path');
 DROP TRIGGER note ON pictrepo.hashes;
 DROP FUNCTION public.note;
+DROP TABLE public.notes;
 SELECT pictrepo.cleanup_hash('\xaa');
 
 -- in code without schema names, names refer to pg_catalog, whatever search_path and

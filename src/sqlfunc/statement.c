@@ -18,16 +18,14 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "sqlfunc/search_path.h"
 #include "sqlfunc/statement.h"
-
-#define SAFE_SEARCH_PATH "pg_catalog, pg_temp"
 
 static Oid
 function_owner(Oid function)
@@ -45,35 +43,6 @@ function_owner(Oid function)
 	return owner;
 }
 
-void
-set_safe_search_path(void)
-{
-	(void) set_config_option("search_path", SAFE_SEARCH_PATH,
-							 PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
-/* Set a safe search_path, unless it is one; returns the level to go back to, or 0. */
-static int
-begin_safe_search_path(void)
-{
-	int			guc_level;
-
-	if (strcmp(namespace_search_path, SAFE_SEARCH_PATH) == 0)
-		return 0;
-	guc_level = NewGUCNestLevel();
-	set_safe_search_path();
-	return guc_level;
-}
-
-/* Settings that a trigger made with SET stay. */
-static void
-end_guc_level(int guc_level)
-{
-	if (guc_level > 0)
-		AtEOXact_GUC(true, guc_level);
-}
-
 /*
  * For a call that takes the fast path in most cases: search_path is safe only
  * while a statement runs.
@@ -84,7 +53,7 @@ repo_call_begin_fast(RepoCall *call, FunctionCallInfo fcinfo)
 	GetUserIdAndSecContext(&call->caller, &call->caller_context);
 	SetUserIdAndSecContext(function_owner(fcinfo->flinfo->fn_oid),
 						   call->caller_context | SECURITY_LOCAL_USERID_CHANGE);
-	call->guc_level = 0;
+	call->search_path = SEARCH_PATH_KEPT;
 	SPI_connect();
 }
 
@@ -96,14 +65,14 @@ void
 repo_call_begin(RepoCall *call, FunctionCallInfo fcinfo)
 {
 	repo_call_begin_fast(call, fcinfo);
-	call->guc_level = begin_safe_search_path();
+	call->search_path = search_path_make_safe();
 }
 
 void
 repo_call_end(RepoCall *call)
 {
 	SPI_finish();
-	end_guc_level(call->guc_level);
+	search_path_restore(call->search_path);
 	SetUserIdAndSecContext(call->caller, call->caller_context);
 }
 
@@ -175,6 +144,13 @@ begin_planning(const SqlStatement *statement)
 	return guc_level;
 }
 
+static void
+end_planning(int guc_level)
+{
+	if (guc_level > 0)
+		AtEOXact_GUC(true, guc_level);
+}
+
 /* Make the two arrays that SPI takes. */
 static void
 split_args(const SqlStatement *statement, const NullableDatum *args,
@@ -192,7 +168,7 @@ run_with(SqlStatement *statement, const NullableDatum *args, Snapshot snapshot)
 {
 	Datum		values[STATEMENT_MAX_ARGS];
 	char		nulls[STATEMENT_MAX_ARGS];
-	int			path_level = begin_safe_search_path();
+	int			search_path = search_path_make_safe();
 	int			result;
 	int			guc_level;
 
@@ -200,8 +176,8 @@ run_with(SqlStatement *statement, const NullableDatum *args, Snapshot snapshot)
 	guc_level = begin_planning(statement);
 	result = SPI_execute_snapshot(saved_plan(statement), values, nulls, snapshot,
 								  InvalidSnapshot, (statement->flags & STMT_READ_ONLY) != 0, true, 0);
-	end_guc_level(guc_level);
-	end_guc_level(path_level);
+	end_planning(guc_level);
+	search_path_restore(search_path);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_snapshot failed for \"%s\": %s",
 			 statement->sql, SPI_result_code_string(result));
@@ -258,6 +234,6 @@ statement_open_portal(SqlStatement *statement, const NullableDatum *args)
 	split_args(statement, args, values, nulls);
 	guc_level = begin_planning(statement);
 	portal = SPI_cursor_open(NULL, saved_plan(statement), values, nulls, (statement->flags & STMT_READ_ONLY) != 0);
-	end_guc_level(guc_level);
+	end_planning(guc_level);
 	return portal;
 }

@@ -49,7 +49,7 @@ typedef struct RepoCall
 {
 	Oid			caller;
 	int			caller_context;
-	int			guc_level;		/* 0: search_path is not changed */
+	int			search_path;	/* see search_path.h */
 } RepoCall;
 
 extern void repo_call_begin(RepoCall *call, FunctionCallInfo fcinfo);
@@ -61,7 +61,5 @@ extern uint64 statement_run_latest(SqlStatement *statement, const NullableDatum 
 extern Portal statement_open_portal(SqlStatement *statement, const NullableDatum *args);
 extern void check_can_retry(void);
 
-/* until the innermost GUC nest level ends */
-extern void set_safe_search_path(void);
 
 #endif

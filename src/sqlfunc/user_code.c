@@ -7,7 +7,8 @@
  * and these can call functions of users.  Such a function runs with the
  * extension owner's privileges.  It must not run with the caller's
  * search_path, which would decide what its names without a schema mean.  The
- * fast path, which does not set search_path, avoids such tables.
+ * fast path, which does not set search_path, avoids such tables; and where one
+ * exists, statements set search_path in a way that such functions can change.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,6 +17,7 @@
 #include "access/amapi.h"
 #include "access/genam.h"
 #include "access/table.h"
+#include "access/stratnum.h"
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -210,12 +212,26 @@ inspect_table(Oid oid)
 
 /* ----- remembered results ----- */
 
-/* The relcache entry of a relation is invalid; InvalidOid means every entry. */
+/*
+ * Relations that changed and are not known: one of them may be a new table of
+ * the repo.  A callback cannot look them up, so that the next call does.
+ */
+#define CHANGED_MAX 32
+static Oid	changed[CHANGED_MAX];
+static int	nchanged = 0;
+
+/* A relation was altered; InvalidOid: any relation may have been. */
 static void
 relation_changed(Datum unused, Oid relation)
 {
-	if (!OidIsValid(relation) || hash_search(known_tables, &relation, HASH_FIND, NULL) != NULL)
+	if (!OidIsValid(relation) || nchanged == CHANGED_MAX ||
+		hash_search(known_tables, &relation, HASH_FIND, NULL) != NULL)
+	{
 		version++;
+		nchanged = 0;
+	}
+	else
+		changed[nchanged++] = relation;
 }
 
 static void
@@ -261,4 +277,72 @@ uint64
 user_code_version(void)
 {
 	return version;
+}
+
+/* The tables and views of a schema. */
+static List *
+relations_of_schema(Oid schema)
+{
+	Relation	classes = table_open(RelationRelationId, AccessShareLock);
+	List	   *oids = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_class_relnamespace, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(schema));
+	scan = systable_beginscan(classes, InvalidOid, false, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+
+		if (form->relkind != RELKIND_INDEX && form->relkind != RELKIND_COMPOSITE_TYPE)
+			oids = lappend_oid(oids, form->oid);
+	}
+	systable_endscan(scan);
+	table_close(classes, AccessShareLock);
+	return oids;
+}
+
+static bool
+any_has_user_code(List *tables)
+{
+	ListCell   *cell;
+
+	foreach(cell, tables)
+		if (table_has_user_code(lfirst_oid(cell)))
+		return true;
+	return false;
+}
+
+/* A new table of the repo changes what is known. */
+static void
+look_for_new_tables(Oid schema)
+{
+	while (nchanged > 0)
+		if (get_rel_namespace(changed[--nchanged]) == schema)
+			version++;
+}
+
+/* Can any table of the repo call a user's function? */
+bool
+repo_has_user_code(void)
+{
+	static uint64 checked = 0;
+	static bool found = true;
+	Oid			schema = InvalidOid;
+
+	if (nchanged > 0 || checked != version)
+		schema = get_namespace_oid("pictrepo", true);
+	if (nchanged > 0)
+		look_for_new_tables(schema);
+	if (checked != version && OidIsValid(schema))
+	{
+		uint64		before = version;
+		List	   *tables = relations_of_schema(schema);
+
+		found = any_has_user_code(tables);
+		checked = before;
+		list_free(tables);
+	}
+	return found;
 }

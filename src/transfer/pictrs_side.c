@@ -16,6 +16,7 @@
 #include "executor/spi.h"
 #include "utils/guc.h"
 
+#include "sqlfunc/search_path.h"
 #include "sqlfunc/statement.h"
 #include "transfer/pictrs_side.h"
 
@@ -29,7 +30,7 @@ begin_foreign(void)
 {
 	int			guc_level = NewGUCNestLevel();
 
-	set_safe_search_path();
+	search_path_set_safe();
 	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION,

@@ -18,38 +18,38 @@
 
 const PictrsTable pictrs_tables[PICTRS_TABLES] = {
 	[PICTRS_HASHES] = {"hashes", "hashes", {
-		{"hash", TEXTOID}, {"identifier", TEXTOID}, {"motion_identifier", TEXTOID},
-		{"created_at", TIMESTAMPOID}, {"blurhash", TEXTOID}
+			{"hash", TEXTOID}, {"identifier", TEXTOID}, {"motion_identifier", TEXTOID},
+			{"created_at", TIMESTAMPOID}, {"blurhash", TEXTOID}
 	}},
 	[PICTRS_VARIANTS] = {"variants", "variants", {
-		{"id", UUIDOID}, {"hash", TEXTOID}, {"variant", TEXTOID}, {"identifier", TEXTOID},
-		{"accessed", TIMESTAMPOID}
+			{"id", UUIDOID}, {"hash", TEXTOID}, {"variant", TEXTOID}, {"identifier", TEXTOID},
+			{"accessed", TIMESTAMPOID}
 	}},
 	[PICTRS_ALIASES] = {"aliases", "aliases", {
-		{"alias", TEXTOID}, {"hash", TEXTOID}, {"token", TEXTOID}
+			{"alias", TEXTOID}, {"hash", TEXTOID}, {"token", TEXTOID}
 	}},
 	[PICTRS_PROXIES] = {"proxies", "proxies", {
-		{"url", TEXTOID}, {"alias", TEXTOID}, {"accessed", TIMESTAMPOID}
+			{"url", TEXTOID}, {"alias", TEXTOID}, {"accessed", TIMESTAMPOID}
 	}},
 	[PICTRS_DETAILS] = {"details", "details", {
-		{"identifier", TEXTOID}, {"json", JSONBOID}
+			{"identifier", TEXTOID}, {"json", JSONBOID}
 	}},
 	[PICTRS_SETTINGS] = {"settings", "settings", {
-		{"key", TEXTOID}, {"value", TEXTOID}
+			{"key", TEXTOID}, {"value", TEXTOID}
 	}},
 	[PICTRS_STORE_MIGRATIONS] = {"store_migrations", "store_migrations", {
-		{"old_identifier", TEXTOID}, {"new_identifier", TEXTOID}
+			{"old_identifier", TEXTOID}, {"new_identifier", TEXTOID}
 	}},
 	[PICTRS_UPLOADS] = {"uploads", "uploads", {
-		{"id", UUIDOID}, {"result", JSONBOID}, {"created_at", TIMESTAMPOID}
+			{"id", UUIDOID}, {"result", JSONBOID}, {"created_at", TIMESTAMPOID}
 	}},
 	[PICTRS_JOB_QUEUE] = {"job_queue", "job_queue", {
-		{"id", UUIDOID}, {"queue", TEXTOID}, {"job", JSONBOID}, {"worker", UUIDOID},
-		{"status", ANYENUMOID}, {"queue_time", TIMESTAMPOID}, {"heartbeat", TIMESTAMPOID},
-		{"unique_key", TEXTOID}, {"retry", INT4OID}
+			{"id", UUIDOID}, {"queue", TEXTOID}, {"job", JSONBOID}, {"worker", UUIDOID},
+			{"status", ANYENUMOID}, {"queue_time", TIMESTAMPOID}, {"heartbeat", TIMESTAMPOID},
+			{"unique_key", TEXTOID}, {"retry", INT4OID}
 	}},
 	[PICTRS_KEYED_NOTIFICATIONS] = {"keyed_notifications", "variant_claims", {
-		{"key", TEXTOID}, {"heartbeat", TIMESTAMPOID}
+			{"key", TEXTOID}, {"heartbeat", TIMESTAMPOID}
 	}},
 };
 
@@ -68,7 +68,7 @@ listed_columns(const PictrsTable *table)
 /* ----- are these pict-rs's tables? ----- */
 
 static const char upgrade_hint[] =
-	"Start the latest pict-rs 0.5 once on this database; it upgrades its tables.";
+"Start the latest pict-rs 0.5 once on this database; it upgrades its tables.";
 
 static bool
 is_of_type(Oid given_type, Oid type)
