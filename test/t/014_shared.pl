@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+use Load;
 use Pictrepo;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -37,38 +38,6 @@ sub value
 	my ($query) = @_;
 
 	return $node->safe_psql('postgres', $query);
-}
-
-# pgbench, with scripts and their weights; what it says of errors.
-my $scripts = 0;
-
-sub load
-{
-	my ($clients, $duration, %weights) = @_;
-	my @command = (
-		'pgbench', '--no-vacuum', '-c', $clients, '-j', 2, @$duration);
-
-	while (my ($script, $weight) = each %weights)
-	{
-		my $file = "$PostgreSQL::Test::Utils::tmp_check/load$scripts.sql";
-
-		$scripts++;
-		append_to_file($file, $script);
-		push @command, '-f', "$file\@$weight";
-	}
-	my $run = { stdout => '', stderr => '' };
-
-	$run->{handle} = IPC::Run::start([ @command, $node->connstr('postgres') ],
-		'<', \undef, '>', \$run->{stdout}, '2>', \$run->{stderr},
-		IPC::Run::timer($PostgreSQL::Test::Utils::timeout_default));
-	return $run;
-}
-
-sub finish
-{
-	my ($run) = @_;
-
-	return $run->{handle}->finish ? '' : $run->{stderr};
 }
 
 # ----- counts -----
@@ -145,10 +114,10 @@ sub counts_are_right
 sub compare_under_load
 {
 	my ($name, $seconds) = @_;
-	my $run = load(8, [ '-T', $seconds ], %actions);
+	my $run = Load->start($node, 8, [ '-T', $seconds ], %actions);
 
 	value("CALL compare_counts('@{[$seconds - 0.3]} s')");
-	is(finish($run), '', "$name: all clients came through");
+	is($run->finish, '', "$name: all clients came through");
 	is(value('SELECT count(*), min(what) FROM odd'), '0|', "$name: counts were right at any time");
 	counts_are_right($name) foreach 1 .. 2;
 	value('TRUNCATE odd');
@@ -177,16 +146,16 @@ sub roll_back_prepared
 	return;
 }
 
-my $run = load(8, [ '-T', 60 ], %actions);
+my $run = Load->start($node, 8, [ '-T', 60 ], %actions);
 usleep(500_000);
 crash();
-isnt(finish($run), '', 'a crash ends the clients');
+isnt($run->finish, '', 'a crash ends the clients');
 roll_back_prepared();
 counts_are_right('crash');
 compare_under_load('after a crash', 2);
 
 # a prepared transaction would keep TRUNCATE waiting, and that everybody else
-$run = load(8, [ '-T', 60 ], map { $_ => $actions{$_} } grep { !/TRUNCATE/ } keys %actions);
+$run = Load->start($node, 8, [ '-T', 60 ], map { $_ => $actions{$_} } grep { !/TRUNCATE/ } keys %actions);
 usleep(300_000);
 my $prepared = Session->new($node);
 $prepared->ask(q{BEGIN; SELECT pictrepo.push_many('a', '{1,2,3}'); SELECT pictrepo.create_hash('new', 'i');
@@ -196,19 +165,19 @@ $prepared->ask(q{BEGIN; SELECT pictrepo.push('b', '1'); DELETE FROM pictrepo.job
 $prepared->ask('SELECT pictrepo.queue_length(), pictrepo.size()');
 $node->stop('immediate');
 $prepared->leave;
-isnt(finish($run), '', 'so does a shutdown');
+isnt($run->finish, '', 'so does a shutdown');
 $node->start;
 
 roll_back_prepared();
-$run = load(4, [ '-t', 100 ],
+$run = Load->start($node, 4, [ '-t', 100 ],
 	q{SELECT pictrepo.push('a', '1'); SELECT pictrepo.create_hash(sha256(random()::text::bytea), 'i');} => 1);
-is(finish($run), '', 'load goes on at once');
+is($run->finish, '', 'load goes on at once');
 counts_are_right('prepared transactions');
-$run = load(4, [ '-t', 100 ],
+$run = Load->start($node, 4, [ '-t', 100 ],
 	q{SELECT pictrepo.push('a', '1'); SELECT pictrepo.create_hash(sha256(random()::text::bytea), 'i');} => 1);
 value(q{COMMIT PREPARED 'committed'; ROLLBACK PREPARED 'rolled back'});
 value('SELECT pictrepo.queue_length(), pictrepo.size()');
-is(finish($run), '', 'load goes on beside');
+is($run->finish, '', 'load goes on beside');
 counts_are_right('prepared transactions ended') foreach 1 .. 2;
 compare_under_load('after prepared transactions', 2);
 

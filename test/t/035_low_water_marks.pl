@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+use Load;
 use Pictrepo;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -32,38 +33,6 @@ sub value
 	my ($query) = @_;
 
 	return $node->safe_psql('postgres', $query);
-}
-
-# pgbench, with scripts and their weights; what it says of errors.
-my $scripts = 0;
-
-sub load
-{
-	my ($clients, $duration, %weights) = @_;
-	my @command = (
-		'pgbench', '--no-vacuum', '-c', $clients, '-j', 2, @$duration);
-
-	while (my ($script, $weight) = each %weights)
-	{
-		my $file = "$PostgreSQL::Test::Utils::tmp_check/marks$scripts.sql";
-
-		$scripts++;
-		append_to_file($file, $script);
-		push @command, '-f', "$file\@$weight";
-	}
-	my $run = { stdout => '', stderr => '' };
-
-	$run->{handle} = IPC::Run::start([ @command, $node->connstr('postgres') ],
-		'<', \undef, '>', \$run->{stdout}, '2>', \$run->{stderr},
-		IPC::Run::timer($PostgreSQL::Test::Utils::timeout_default));
-	return $run;
-}
-
-sub finish
-{
-	my ($run) = @_;
-
-	return $run->{handle}->finish ? '' : $run->{stderr};
 }
 
 my $debug = $node->psql('postgres', "LOAD 'pictrepo'; SET pictrepo.cursor = 'corrupt'") == 0;
@@ -179,12 +148,12 @@ value(q{
 	END $$});
 foreach my $mode (@modes)
 {
-	$run = load(8, [ '-t', 150 ],
+	$run = Load->start($node, 8, [ '-t', 150 ],
 		qq{SELECT pictrepo.push('$mode', '1', priority => (random() * 3)::int, run_at => clock_timestamp() - random() * interval '1 s');} => 4,
 		qq{SELECT pictrepo.push_many('$mode', '{1,2,3}', run_at => clock_timestamp() + random() * interval '200 ms');} => 1,
 		qq{SELECT take('$mode');} => 4,
 		qq{BEGIN; SELECT take('$mode'); ROLLBACK;} => 1);
-	is(finish($run), '', "cursor $mode, many clients: no job is given out twice");
+	is($run->finish, '', "cursor $mode, many clients: no job is given out twice");
 	my $pushed = value(qq{SELECT pushed FROM pictrepo.queue_stats WHERE queue = '$mode'});
 	usleep(250_000);
 	value(qq{DO \$\$ BEGIN WHILE EXISTS (SELECT FROM pictrepo.job_queue WHERE queue = '$mode') LOOP
