@@ -53,8 +53,8 @@ level_argument(FunctionCallInfo fcinfo, int n)
 	for (int i = 0; i < (int) lengthof(levels); i++)
 		if (strcmp(name, levels[i]) == 0)
 			return i;
-	bad_argument(fcinfo, n, psprintf("\"%s\" is not a level.", name),
-				 "Levels are reader, writer and admin.");
+	bad_argument(fcinfo, n,
+				 psprintf("The value is \"%s\"; it must be reader, writer or admin.", name), NULL);
 }
 
 /* Run GRANT privilege ON objects TO role; the statement lists the objects. */

@@ -33,9 +33,6 @@ static const char *const formats[] = {
 	"mp4", "webm",
 };
 
-static const char format_hint[] =
-"Formats are apng, animated-avif, gif, animated-webp, avif, jpeg, jxl, png, webp, mp4 and webm.";
-
 static int
 format_argument(FunctionCallInfo fcinfo, int n)
 {
@@ -44,7 +41,9 @@ format_argument(FunctionCallInfo fcinfo, int n)
 	for (int i = 0; i < (int) lengthof(formats); i++)
 		if (strcmp(name, formats[i]) == 0)
 			return i;
-	bad_argument(fcinfo, n, psprintf("Format \"%s\" does not exist.", name), format_hint);
+	bad_argument(fcinfo, n,
+				 psprintf("The value is \"%s\"; it must be apng, animated-avif, gif, animated-webp, avif,"
+						  " jpeg, jxl, png, webp, mp4 or webm.", name), NULL);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_make_hash);
