@@ -65,10 +65,7 @@ lock_image(NullableDatum alias)
 			return hash;
 		}
 
-		/*
-		 * another session deleted the alias, and may have stored it for
-		 * another hash
-		 */
+		/* another session deleted the alias, or stored it for another hash */
 		check_can_retry();
 	}
 }

@@ -82,7 +82,7 @@ queue_removals(Datum files)
 	push_jobs("cleanup", jobs, count);
 }
 
-/* Until this transaction ends, no other release gets beyond lock_files with these files. */
+/* Lock files until this transaction ends: other releases of them wait here. */
 static void
 lock_files(Datum files)
 {

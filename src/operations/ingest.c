@@ -148,8 +148,9 @@ store_details(NullableDatum identifier, NullableDatum details)
 }
 
 /*
- * Store the image and its alias.  If the content is blocked, exists already or the
- * alias exists, release the uploaded file.  The caller is in a repo call.
+ * Store the image and its alias, and set the outcome.  If the uploaded file is not
+ * needed, because the content exists, the content is blocked or the alias exists,
+ * release it.  The caller is in a repo call.
  */
 static void
 run_ingestion(Ingestion *ingestion)
