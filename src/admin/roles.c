@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * roles.c
- *		Who may call what.
+ *		grant_access(): privileges of roles on the functions and relations.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,11 +18,13 @@
 static const char *const levels[] = {"reader", "writer", "admin"};
 
 /*
- * The functions up to a level, in one string for GRANT.  Readers may call what
- * only reads.  There are exceptions.  Delete tokens are secrets: delete_token
- * and wait give one to writers only.  variant_waiter reads, but is volatile, so
- * that it sees new rows.  serve reads, and may record that a reader looked.
- * Nobody may call grant_access and the trigger functions.
+ * The functions up to a level, in one string for GRANT.  A reader may call the
+ * functions that are not volatile.  These are exceptions:
+ *
+ * - delete_token and wait return secret delete tokens, and need level writer.
+ * - variant_waiter only reads.  It is volatile because it must see new rows.
+ * - serve, serve_url and serve_variant are volatile because they set access times.
+ * - grant_access and the trigger functions are granted to no one.
  */
 STATEMENT(functions_of_level, STMT_READ_ONLY,
 		  "SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p"
@@ -37,7 +39,7 @@ STATEMENT(functions_of_level, STMT_READ_ONLY,
 		  " ELSE 0 END",
 		  INT4OID);
 
-/* Views and samples for everybody, tables for admins. */
+/* The relations up to a level: views and samples for every level, tables for admin. */
 STATEMENT(relations_of_level, STMT_READ_ONLY,
 		  "SELECT string_agg(c.oid::regclass::text, ', ') FROM pg_class c"
 		  " WHERE c.relnamespace = 'pictrepo'::regnamespace"
@@ -53,8 +55,8 @@ level_argument(FunctionCallInfo fcinfo, int n)
 	for (int i = 0; i < (int) lengthof(levels); i++)
 		if (strcmp(name, levels[i]) == 0)
 			return i;
-	bad_argument(fcinfo, n, psprintf("\"%s\" is not a level.", name),
-				 "Levels are reader, writer and admin.");
+	bad_argument(fcinfo, n,
+				 psprintf("The value is \"%s\"; it must be reader, writer or admin.", name), NULL);
 }
 
 /* Run GRANT privilege ON objects TO role; the statement lists the objects. */
@@ -77,8 +79,9 @@ PG_FUNCTION_INFO_V1(pictrepo_grant_access);
 /*
  * grant_access(role name, level text) -> void
  *
- * Grant what the level needs: 'reader', 'writer' or 'admin'.  22004, 22023,
- * 42704 for an unknown role.
+ * Grant a role the privileges of a level and of the levels before it: 'reader',
+ * 'writer' or 'admin'.  Error 42704 if the role does not exist, 22023 for another
+ * level.
  */
 Datum
 pictrepo_grant_access(PG_FUNCTION_ARGS)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * samples.c
- *		How things went, for graphs.
+ *		Samples of the queues and the counts, for graphs.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,7 +19,7 @@
 #include "sqlfunc/row_batch.h"
 #include "sqlfunc/statement.h"
 
-/* Twice at one time is once: whoever calls run_maintenance may do so in a loop. */
+/* A second call of run_maintenance in the same microsecond must not be an error. */
 STATEMENT(insert_sample, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.samples (at, images, uploads)"
 		  " VALUES ($1, $2, (SELECT count(*) FROM pictrepo.uploads)) ON CONFLICT DO NOTHING",
@@ -44,9 +44,9 @@ STATEMENT(delete_queue_samples, STMT_READ_WRITE,
 		  " FOR UPDATE SKIP LOCKED))",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
-/* The ring: what is older than pictrepo.sample_retention goes. */
+/* Delete samples that are older than pictrepo.sample_retention. */
 static void
-forget_old_samples(TimestampTz now)
+delete_old_samples(TimestampTz now)
 {
 	NullableDatum oldest = not_null(TimestampTzGetDatum(now - guc_sample_retention * USECS_PER_SEC));
 
@@ -54,9 +54,9 @@ forget_old_samples(TimestampTz now)
 	row_batch_run(&delete_queue_samples, &oldest, TASK_BATCH, NULL);
 }
 
-/* The count includes what earlier tasks of the same call changed. */
+/* The number of images.  The new snapshot sees what earlier tasks of this call have changed. */
 static NullableDatum
-images_by_now(void)
+count_images(void)
 {
 	int64		count;
 
@@ -66,18 +66,21 @@ images_by_now(void)
 	return not_null(Int64GetDatum(count));
 }
 
-/* The answer is never as many rows as would ask for the next run at once. */
+/*
+ * Returns the number of inserted rows, but less than TASK_BATCH: a full batch means
+ * that the task must run again at once.
+ */
 uint64
 take_sample(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	NullableDatum at = not_null(TimestampTzGetDatum(now));
-	uint64		taken;
+	uint64		inserted;
 
 	if (guc_sample_interval == 0)
 		return 0;
-	taken = statement_run(&insert_sample, ARGS(at, images_by_now())) +
+	inserted = statement_run(&insert_sample, ARGS(at, count_images())) +
 		statement_run(&insert_queue_samples, &at);
-	forget_old_samples(now);
-	return Min(taken, TASK_BATCH - 1);
+	delete_old_samples(now);
+	return Min(inserted, TASK_BATCH - 1);
 }

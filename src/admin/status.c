@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * status.c
- *		What runs, and how it is doing.
+ *		Functions that report the state of the repo: health_check, and those
+ *		below status() and the view waiting.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,15 +40,16 @@ STATEMENT(read_health, STMT_READ_WRITE,
 /*
  * health_check() -> text
  *
- * Write a value, read it back, and say what runs.  58030 when something else
- * comes back.
+ * Write a value, read it back, and return the versions of the library and the
+ * schema, and whether the library is preloaded and a worker runs.  Error 58030 if
+ * the value was not read back.
  */
 Datum
 pictrepo_health_check(PG_FUNCTION_ARGS)
 {
 	RepoCall	call;
 	MemoryContext answer = CurrentMemoryContext;
-	text	   *said;
+	text	   *result;
 	NullableDatum now = not_null(PointerGetDatum(cstring_to_text(timestamptz_to_str(GetCurrentTimestamp()))));
 
 	repo_call_begin(&call, fcinfo);
@@ -56,15 +58,15 @@ pictrepo_health_check(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				errcode(ERRCODE_IO_ERROR),
 				errmsg("health check failed"),
-				errdetail("What was written did not come back."));
+				errdetail("The value that was written could not be read back."));
 	MemoryContextSwitchTo(answer);
-	said = cstring_to_text(psprintf("ok; library %s; schema %s; preload %s; worker %s",
+	result = cstring_to_text(psprintf("ok; library %s; schema %s; preload %s; worker %s",
 									PICTREPO_VERSION,
 									TextDatumGetCString(result_value(0, 2).value),
 									preloaded ? "on" : "off",
 									DatumGetBool(result_value(0, 3).value) ? "on" : "off"));
 	repo_call_end(&call);
-	PG_RETURN_TEXT_P(said);
+	PG_RETURN_TEXT_P(result);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_server_state);
@@ -72,8 +74,9 @@ PG_FUNCTION_INFO_V1(pictrepo_server_state);
 /*
  * server_state() -> (library text, preload bool, room bool, restore_lock int, transfer_lock int)
  *
- * What status() cannot see in SQL.  room: shared memory has room for this
- * database.  The locks are numbers as pg_locks.objsubid shows them.
+ * The state that status() cannot query with SQL.  preload: shared_preload_libraries
+ * contains the library.  room: shared memory has a slot for this database.  The
+ * locks are the values of pg_locks.objsubid.
  */
 Datum
 pictrepo_server_state(PG_FUNCTION_ARGS)
@@ -85,14 +88,14 @@ pictrepo_server_state(PG_FUNCTION_ARGS)
 								 not_null(Int32GetDatum(TRANSFER_LOCK_CLASS))));
 }
 
-/* As it is at this moment: places are taken and given back all the time. */
+/* Copy the entry of a waiter, which other sessions change at any time. */
 static WaitInfo
-awaited_at(int place)
+copy_wait_info(int n)
 {
 	WaitInfo	awaited;
 
 	LWLockAcquire(shmem->waiter_lock, LW_SHARED);
-	awaited = waiters[place].info;
+	awaited = waiters[n].info;
 	LWLockRelease(shmem->waiter_lock);
 	return awaited;
 }
@@ -111,7 +114,7 @@ name_of_awaited(const WaitInfo *awaited)
 }
 
 static void
-give_awaited(FunctionCallInfo fcinfo, const WaitInfo *awaited)
+add_waiting_session(FunctionCallInfo fcinfo, const WaitInfo *awaited)
 {
 	static const char *const kinds[] = {
 		[WAIT_FOR_JOB] = "job",
@@ -133,8 +136,9 @@ PG_FUNCTION_INFO_V1(pictrepo_waiting_sessions);
  * waiting_sessions()
  *		-> setof (pid int, waits_for text, name text, hash bytea, since timestamptz)
  *
- * Who waits in this database and has a place in a line; no row without shared
- * memory.  hash NULL: it waits for no variant.
+ * The sessions of this database that are in a wait queue.  waits_for: 'job',
+ * 'upload' or 'variant'.  name: of the queue, the upload or the variant.  hash NULL:
+ * the session does not wait for a variant.  No rows without shared memory.
  */
 Datum
 pictrepo_waiting_sessions(PG_FUNCTION_ARGS)
@@ -142,11 +146,11 @@ pictrepo_waiting_sessions(PG_FUNCTION_ARGS)
 	rows_begin(fcinfo);
 	for (int i = 0; shmem != NULL && i < guc_max_waiters; i++)
 	{
-		WaitInfo	awaited = awaited_at(i);
+		WaitInfo	awaited = copy_wait_info(i);
 
 		CHECK_FOR_INTERRUPTS();
 		if (awaited.pid != 0 && awaited.database == MyDatabaseId)
-			give_awaited(fcinfo, &awaited);
+			add_waiting_session(fcinfo, &awaited);
 	}
 	PG_RETURN_NULL();
 }

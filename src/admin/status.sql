@@ -1,17 +1,21 @@
--- How the repo is doing.
+-- The state of the repo: health_check(), and status() for a person to read.
 
 CREATE FUNCTION pictrepo.health_check() RETURNS text
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_health_check';
 COMMENT ON FUNCTION pictrepo.health_check() IS
-	'write, read back and say what runs: library and schema version, preload, worker. '
-	'Error 58030: what was written did not come back';
+	'write a value and read it back. Returns the versions of library and schema, and whether preload and the '
+	'worker are on. Error 58030: the value was not read back';
 
 CREATE FUNCTION pictrepo.server_state(OUT library text, OUT preload bool, OUT room bool,
 	OUT restore_lock int, OUT transfer_lock int)
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_server_state';
 COMMENT ON FUNCTION pictrepo.server_state() IS
-	'what status() asks the library: its version; whether shared_preload_libraries has it; '
-	'whether shared memory has room for this database; pg_locks.objsubid of the lock that a restore holds, and of that of an import or export';
+	'state that status() gets from the library. '
+	'library: version of the library; '
+	'preload: whether shared_preload_libraries contains it; '
+	'room: whether shared memory has room for this database; '
+	'restore_lock: pg_locks.objsubid of the lock that a restore holds; '
+	'transfer_lock: that of the lock that an import or export holds';
 
 CREATE FUNCTION pictrepo.status(OUT item text, OUT value text, OUT advice text) RETURNS SETOF record
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 16
@@ -19,13 +23,13 @@ CREATE FUNCTION pictrepo.status(OUT item text, OUT value text, OUT advice text) 
 	SET jit = off
 AS $$
 WITH
-	-- The library in memory and the schema in this database
+	-- The versions of the library in memory and of the schema in this database
 	server AS (
 		SELECT state.*, extversion AS schema, pg_is_in_recovery() AS standby,
 			CASE
 				WHEN extversion = library THEN NULL
 				WHEN extversion = (SELECT default_version FROM pg_available_extensions WHERE name = 'pictrepo')
-					THEN 'restart the server: it has another library in memory than is installed'
+					THEN 'restart the server: the library in memory is not the installed version'
 				ELSE 'ALTER EXTENSION pictrepo UPDATE'
 			END AS change
 		FROM pg_extension, pictrepo.server_state() state
@@ -44,14 +48,14 @@ WITH
 		FROM pg_stat_activity
 		WHERE datname = current_database() AND backend_type = 'pictrepo worker'
 	),
-	-- A session that restores a dump, for whose end the worker waits
+	-- A session that restores a dump; the worker waits until it ends
 	restore AS (
 		SELECT min(pid) AS pid
 		FROM server, pg_locks l JOIN pg_database d ON d.oid = l.database
 		WHERE datname = current_database()
 			AND locktype = 'advisory' AND mode = 'ShareLock' AND objsubid = restore_lock
 	),
-	-- What the worker did, or another session with run_maintenance()
+	-- The last runs of maintenance, by the worker or by run_maintenance()
 	maintenance AS (
 		SELECT max(last_run) AS last_run, string_agg(duty || ': ' || last_error, '; ' ORDER BY duty) AS error
 		FROM pictrepo.maintenance
@@ -60,7 +64,7 @@ WITH
 		SELECT count(*) AS number, string_agg(name || ': ' || error, '; ' ORDER BY name) AS error
 		FROM pictrepo.schedules
 	),
-	-- What is configured and needs the worker
+	-- Configured features that need the worker
 	wanted AS (
 		SELECT nullif(concat_ws(', ', CASE WHEN number > 0 THEN 'schedules' END, (
 			SELECT string_agg(name, ', ' ORDER BY name)
@@ -69,7 +73,7 @@ WITH
 				'pictrepo.proxy_retention', 'pictrepo.sample_interval'))), '') AS names
 		FROM schedules
 	),
-	-- All queues together; queue_stats reads every job
+	-- Sums of all queues.  queue_stats reads every job.
 	queues AS (
 		SELECT coalesce(sum(ready), 0) AS ready, coalesce(sum(scheduled), 0) AS scheduled,
 			coalesce(sum(running), 0) AS running, coalesce(sum(dead), 0) AS dead,
@@ -80,7 +84,7 @@ WITH
 	uploads AS (
 		SELECT count(*) AS number FROM pictrepo.uploads
 	),
-	-- Imports and exports that have not ended; one that no session works on needs another call
+	-- Imports and exports that are not finished.  If no session runs one, it must be called again.
 	unfinished AS (
 		SELECT direction, schema, sum(rows_read) AS done, sum(source_rows) AS all
 		FROM pictrepo.transfers
@@ -96,7 +100,7 @@ WITH
 	),
 	transfers AS (
 		SELECT string_agg(format('%s %s: %s of %s rows', direction, schema, done, u.all), '; ') AS progress,
-			string_agg(format('CALL pictrepo.%s_pictrs(%L) goes on where it stopped', direction, schema), '; ')
+			string_agg(format('CALL pictrepo.%s_pictrs(%L) continues where it stopped', direction, schema), '; ')
 				FILTER (WHERE schema NOT IN (SELECT l.schema FROM transfer_locks l)) AS resume
 		FROM unfinished u
 	)
@@ -110,28 +114,28 @@ FROM server, sizes, worker, restore, maintenance, schedules, wanted, queues, upl
 
 	('preload', CASE WHEN preload THEN 'on' ELSE 'off' END,
 		CASE WHEN NOT preload THEN
-			'shared_preload_libraries = ''pictrepo'' and a restart: workers wake at once, heartbeats write nothing,'
-			' counts and pops stay fast, and upkeep runs by itself'
-			|| coalesce('; until then nothing comes of ' || sizes.names, '')
+			'set shared_preload_libraries = ''pictrepo'' and restart the server: then workers wake at once,'
+			' heartbeats write no rows, counts and pops stay fast, and a background worker does the upkeep'
+			|| coalesce('; until then these settings have no effect: ' || sizes.names, '')
 		END),
 
-	('worker', coalesce('since ' || worker.since, CASE WHEN standby THEN 'after promotion' ELSE 'none' END),
+	('worker', coalesce('since ' || worker.since, CASE WHEN standby THEN 'none until promotion' ELSE 'none' END),
 		CASE
 			WHEN restore.pid IS NOT NULL
-				THEN format('it waits for the restore by process %s, until that session ends', restore.pid)
+				THEN format('the worker waits until the restore by process %s has ended', restore.pid)
 			WHEN worker.since IS NOT NULL OR standby OR NOT preload THEN NULL
-			WHEN NOT room THEN 'the server has no room for one more: all works as without preload'
-			WHEN change IS NOT NULL THEN 'comes when library and schema are of one version'
+			WHEN NOT room THEN 'shared memory has no room for this database: the functions work as without preload'
+			WHEN change IS NOT NULL THEN 'starts when the library and the schema have the same version'
 			ELSE 'see the server log; max_worker_processes may be used up'
 		END),
 
 	('upkeep', coalesce(maintenance.error, 'last ' || last_run,
-			CASE WHEN worker.since IS NOT NULL THEN 'by the worker' ELSE 'by those who call run_maintenance' END),
+			CASE WHEN worker.since IS NOT NULL THEN 'by the worker' ELSE 'by sessions that call run_maintenance' END),
 		CASE
 			WHEN maintenance.error IS NOT NULL THEN 'see pictrepo.maintenance and the server log'
 			WHEN worker.since IS NULL AND NOT standby AND NOT preload
-				THEN 'without preload nothing happens by itself for ' || wanted.names ||
-				': preload, start_worker() after each start of the server, or run_maintenance() from time to time'
+				THEN 'no worker runs for ' || wanted.names || ': set shared_preload_libraries,'
+				' call start_worker() after each start of the server, or call run_maintenance() regularly'
 		END),
 
 	('images', pictrepo.size()::text, NULL),
@@ -140,10 +144,10 @@ FROM server, sizes, worker, restore, maintenance, schedules, wanted, queues, upl
 
 	('oldest ready job', coalesce('due for ' || date_trunc('second', oldest), 'none'),
 		CASE WHEN oldest > '5 minutes' AND coalesce(waiting, 0) = 0
-			THEN 'nobody waits for jobs: are there enough workers? see pictrepo.queue_stats' END),
+			THEN 'no session waits for jobs: run more workers; see pictrepo.queue_stats' END),
 
 	('waiting sessions',
-		coalesce(waiting::text, CASE WHEN preload THEN '0' ELSE 'not known without preload' END), NULL),
+		coalesce(waiting::text, CASE WHEN preload THEN '0' ELSE 'unknown without preload' END), NULL),
 
 	('dead jobs', dead::text,
 		CASE WHEN dead > 0 THEN 'see pictrepo.dead_jobs; requeue_dead(id) tries one again' END),
@@ -162,4 +166,5 @@ FROM server, sizes, worker, restore, maintenance, schedules, wanted, queues, upl
 ) AS items (item, value, advice)
 $$;
 COMMENT ON FUNCTION pictrepo.status() IS
-	'how this repo is doing, for a person to read: what runs, what is stored, what waits; advice where something wants looking after';
+	'the state of the repo for a person to read, one item in each row. '
+	'advice: what to do about the item; NULL: nothing';

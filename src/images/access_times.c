@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * access_times.c
- *		AliasAccessRepo and VariantAccessRepo: when things were last served.
+ *		AliasAccessRepo and VariantAccessRepo: when aliases and variants were
+ *		last served.
  *
- * A variant's access time is in its row.  So is an alias's, but for an alias
- * that stands for a proxied url: its time is in proxies, where an index finds
- * the oldest.  So what users uploaded can never come up for expiry, and their
- * access times cost no index.
+ * A variant has its access time in its row.  An alias of a proxied URL has it in
+ * the rows of its URLs in proxies, where an index finds the oldest.  Any other
+ * alias was uploaded by a user, and has it in its own row, without an index.  So
+ * uploaded images never expire, and their access times are cheap to write.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,27 +24,29 @@
 #include "sqlfunc/statement.h"
 #include "xact/async_commit.h"
 
-/* rows that a max of NULL stands for: all */
+/* The number of rows to return; NULL: all of them. */
 static NullableDatum
 max_argument(FunctionCallInfo fcinfo, int n)
 {
 	if (!PG_ARGISNULL(n) && PG_GETARG_INT64(n) < 0)
-		bad_argument(fcinfo, n, psprintf("It is " INT64_FORMAT ".", PG_GETARG_INT64(n)),
-					 "NULL stands for all.");
+		bad_argument(fcinfo, n, psprintf("The value is " INT64_FORMAT "; it must not be negative.",
+										 PG_GETARG_INT64(n)),
+					 "Pass NULL to get all rows.");
 	return fcinfo->args[n];
 }
 
 /*
- * Something was served now: write that unless a time is on record that is near
- * enough.  args are the key, with room for the time behind it.  Where the time
- * may be in one of two tables, read says so, too: elsewhere is for the other.
+ * Set an access time to now, unless the stored one is at most
+ * pictrepo.access_resolution old.  args is the key, with one free element after
+ * it.  If url_write is not NULL, read also returns whether the alias has URLs,
+ * and url_write replaces write for such an alias.
  *
- * Where somebody is at the row, nothing is written: another one notes an access
- * just now, or it goes.  So serving waits for nobody, and whoever removes an
- * image does not meet a request that has one of its rows and wants another.
+ * The writing statements skip a locked row: another session either sets the
+ * access time, too, or removes the row.  So serving never waits for a row lock,
+ * and cannot cause a deadlock with a session that removes the image.
  */
 static bool
-touch(SqlStatement *read, SqlStatement *write, SqlStatement *elsewhere, NullableDatum *args)
+touch(SqlStatement *read, SqlStatement *write, SqlStatement *url_write, NullableDatum *args)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	NullableDatum accessed;
@@ -55,8 +58,8 @@ touch(SqlStatement *read, SqlStatement *write, SqlStatement *elsewhere, Nullable
 	if (accessed.isnull ||
 		DatumGetTimestampTz(accessed.value) + (int64) guc_access_resolution * 1000 <= now)
 	{
-		if (elsewhere != NULL && DatumGetBool(result_value(0, 2).value))
-			write = elsewhere;
+		if (url_write != NULL && DatumGetBool(result_value(0, 2).value))
+			write = url_write;
 		async_commit_begin_write();
 		statement_run(write, args);
 		async_commit_end_write();
@@ -78,22 +81,26 @@ STATEMENT(access_of_alias_now, STMT_READ_WRITE,
 
 STATEMENT(set_alias_access, STMT_READ_WRITE,
 		  "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = $2 WHERE alias = $1 RETURNING 1),"
-		  " plain AS (UPDATE pictrepo.aliases a SET accessed = $2 WHERE alias = $1"
+		  " uploaded AS (UPDATE pictrepo.aliases a SET accessed = $2 WHERE alias = $1"
 		  " AND NOT EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias) RETURNING 1)"
-		  " SELECT FROM proxied UNION ALL SELECT FROM plain",
+		  " SELECT FROM proxied UNION ALL SELECT FROM uploaded",
 		  TEXTOID, TIMESTAMPTZOID);
 
-/* bool: is there such an alias?  It is locked first, as by who removes it. */
+/*
+ * Run a statement that changes the rows of an alias and of its URLs.  Returns
+ * bool: did it change a row?  It locks the alias first, as a removal does.
+ */
 static Datum
-change_urls(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
+change_alias_and_urls(FunctionCallInfo fcinfo, SqlStatement *statement, const NullableDatum *args)
 {
 	return BoolGetDatum(DatumGetInt64(return_count_with_alias_locked(fcinfo, statement, args)) > 0);
 }
 
 /*
- * Of several urls the one served last, whose time counts.  More would be locked
- * one after the other, and SKIP LOCKED does wait where the row has been updated
- * since: for who has the next one and wants this one.
+ * Of several URLs, set the one with the latest access time, because only the
+ * latest counts.  Setting them all could cause a deadlock: SKIP LOCKED waits if
+ * the row has a newer version, which the other session may hold while it waits
+ * for the next row.
  */
 STATEMENT(touch_url, STMT_READ_WRITE,
 		  "UPDATE pictrepo.proxies SET accessed = $2 WHERE digest = ("
@@ -103,7 +110,7 @@ STATEMENT(touch_url, STMT_READ_WRITE,
 		  " FOR NO KEY UPDATE SKIP LOCKED)",
 		  TEXTOID, TIMESTAMPTZOID);
 
-STATEMENT(touch_plain_alias, STMT_READ_WRITE,
+STATEMENT(touch_alias_row, STMT_READ_WRITE,
 		  "UPDATE pictrepo.aliases SET accessed = $2 WHERE alias = ("
 		  "SELECT a.alias FROM pictrepo.aliases a WHERE a.alias = $1"
 		  " AND NOT EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias)"
@@ -115,7 +122,7 @@ touch_alias(NullableDatum alias)
 {
 	NullableDatum args[2] = {alias};
 
-	return touch(&access_of_alias_now, &touch_plain_alias, &touch_url, args);
+	return touch(&access_of_alias_now, &touch_alias_row, &touch_url, args);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_accessed_alias);
@@ -123,7 +130,7 @@ PG_FUNCTION_INFO_V1(pictrepo_accessed_alias);
 /*
  * accessed_alias(alias text) -> bool
  *
- * The alias was served now.  False: no such alias.  22004, 22023, 22001.
+ * Set the alias's access time to now.  False: the alias does not exist.
  */
 Datum
 pictrepo_accessed_alias(PG_FUNCTION_ARGS)
@@ -143,13 +150,13 @@ PG_FUNCTION_INFO_V1(pictrepo_set_accessed_alias);
 /*
  * set_accessed_alias(alias text, at timestamptz) -> bool
  *
- * Exactly this time, finite.  False: no such alias.  22004, 22023, 22001.
+ * Set the alias's access time.  False: the alias does not exist.
  */
 Datum
 pictrepo_set_accessed_alias(PG_FUNCTION_ARGS)
 {
-	return change_urls(fcinfo, &set_alias_access,
-					   ARGS(alias_argument(fcinfo, 0), time_argument(fcinfo, 1)));
+	return change_alias_and_urls(fcinfo, &set_alias_access,
+								 ARGS(alias_argument(fcinfo, 0), time_argument(fcinfo, 1)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_alias_accessed_at);
@@ -157,7 +164,7 @@ PG_FUNCTION_INFO_V1(pictrepo_alias_accessed_at);
 /*
  * alias_accessed_at(alias text) -> timestamptz
  *
- * NULL: never served, or no such alias.  22004, 22023, 22001.
+ * When the alias was last served.  NULL: never, or the alias does not exist.
  */
 Datum
 pictrepo_alias_accessed_at(PG_FUNCTION_ARGS)
@@ -174,8 +181,8 @@ STATEMENT(older_aliases, STMT_READ_ONLY,
 /*
  * older_aliases(before timestamptz, max bigint) -> setof (alias text, accessed timestamptz)
  *
- * Aliases of proxied urls last served before the time, oldest first, by
- * (accessed, alias).  22004, 22023.
+ * The aliases of proxied URLs that were last served before a time, ordered by
+ * (accessed, alias).  max NULL: all of them.  Error 22023 for a negative max.
  */
 Datum
 pictrepo_older_aliases(PG_FUNCTION_ARGS)
@@ -189,20 +196,21 @@ PG_FUNCTION_INFO_V1(pictrepo_remove_alias_access);
 STATEMENT(clear_alias_access, STMT_READ_WRITE,
 		  "WITH proxied AS (UPDATE pictrepo.proxies SET accessed = NULL"
 		  " WHERE alias = $1 AND accessed IS NOT NULL RETURNING 1),"
-		  " plain AS (UPDATE pictrepo.aliases SET accessed = NULL"
+		  " uploaded AS (UPDATE pictrepo.aliases SET accessed = NULL"
 		  " WHERE alias = $1 AND accessed IS NOT NULL RETURNING 1)"
-		  " SELECT FROM plain UNION ALL SELECT FROM proxied",
+		  " SELECT FROM uploaded UNION ALL SELECT FROM proxied",
 		  TEXTOID);
 
 /*
  * remove_alias_access(alias text) -> bool
  *
- * Forget the access time; false: there was none.  22004, 22023, 22001.
+ * Clear the alias's access time.  False: it has none, or the alias does not
+ * exist.
  */
 Datum
 pictrepo_remove_alias_access(PG_FUNCTION_ARGS)
 {
-	return change_urls(fcinfo, &clear_alias_access, ARGS(alias_argument(fcinfo, 0)));
+	return change_alias_and_urls(fcinfo, &clear_alias_access, ARGS(alias_argument(fcinfo, 0)));
 }
 
 /* ----- variants ----- */
@@ -219,7 +227,7 @@ STATEMENT(set_variant_access, STMT_READ_WRITE,
 		  "UPDATE pictrepo.variants SET accessed = $3 WHERE hash = $1 AND variant = $2",
 		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
 
-STATEMENT(set_variant_accessed, STMT_READ_WRITE,
+STATEMENT(touch_variant_row, STMT_READ_WRITE,
 		  "UPDATE pictrepo.variants SET accessed = $3 WHERE hash = $1 AND variant = ("
 		  "SELECT variant FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
 		  " FOR NO KEY UPDATE SKIP LOCKED)",
@@ -230,7 +238,7 @@ touch_variant(NullableDatum hash, NullableDatum variant)
 {
 	NullableDatum args[3] = {hash, variant};
 
-	return touch(&access_of_variant_now, &set_variant_accessed, NULL, args);
+	return touch(&access_of_variant_now, &touch_variant_row, NULL, args);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_accessed_variant);
@@ -238,7 +246,7 @@ PG_FUNCTION_INFO_V1(pictrepo_accessed_variant);
 /*
  * accessed_variant(hash bytea, variant text) -> bool
  *
- * The variant was served now.  False: no such variant.  22004, 22023, 22001.
+ * Set the variant's access time to now.  False: the variant does not exist.
  */
 Datum
 pictrepo_accessed_variant(PG_FUNCTION_ARGS)
@@ -259,7 +267,7 @@ PG_FUNCTION_INFO_V1(pictrepo_set_accessed_variant);
 /*
  * set_accessed_variant(hash bytea, variant text, at timestamptz) -> bool
  *
- * Exactly this time, finite.  False: no such variant.  22004, 22023, 22001.
+ * Set the variant's access time.  False: the variant does not exist.
  */
 Datum
 pictrepo_set_accessed_variant(PG_FUNCTION_ARGS)
@@ -274,7 +282,8 @@ PG_FUNCTION_INFO_V1(pictrepo_variant_accessed_at);
 /*
  * variant_accessed_at(hash bytea, variant text) -> timestamptz
  *
- * NULL: not known, or no such variant.  22004, 22023, 22001.
+ * When the variant was last served.  NULL: the access time was removed, or the
+ * variant does not exist.
  */
 Datum
 pictrepo_variant_accessed_at(PG_FUNCTION_ARGS)
@@ -293,8 +302,8 @@ STATEMENT(older_variants, STMT_READ_ONLY,
 /*
  * older_variants(before timestamptz, max bigint) -> setof (hash, variant, accessed)
  *
- * Variants last served before the time, oldest first, by (accessed, hash,
- * variant).  22004, 22023.
+ * The variants that were last served before a time, ordered by (accessed, hash,
+ * variant).  max NULL: all of them.  Error 22023 for a negative max.
  */
 Datum
 pictrepo_older_variants(PG_FUNCTION_ARGS)
@@ -313,7 +322,8 @@ STATEMENT(clear_variant_access, STMT_READ_WRITE,
 /*
  * remove_variant_access(hash bytea, variant text) -> bool
  *
- * Forget the access time; false: there was none.  22004, 22023, 22001.
+ * Clear the variant's access time.  False: it has none, or the variant does not
+ * exist.
  */
 Datum
 pictrepo_remove_variant_access(PG_FUNCTION_ARGS)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * access_times.h
- *		When things were last served, for other files.
+ *		Access times of aliases and variants, for other files.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,13 +10,13 @@
 
 #include "fmgr.h"
 
-/* When an alias was last served; a: its row's name in the query */
+/* SQL: when an alias was last served.  a is its row in the query. */
 #define ALIAS_ACCESSED(a) \
 	"coalesce((SELECT max(p.accessed) FROM pictrepo.proxies p WHERE p.alias = " a ".alias), " a ".accessed)"
 
 /*
- * Aliases of proxied urls last served before $1, oldest first.  An alias with
- * several urls comes once, at its latest time.
+ * Query: the aliases of proxied URLs that were last served before $1, oldest
+ * first.  An alias with several URLs has one row, with its latest access time.
  */
 #define OLDER_ALIASES \
 	"SELECT DISTINCT p.alias, p.accessed FROM pictrepo.proxies p WHERE p.accessed < $1" \
@@ -24,7 +24,10 @@
 	" WHERE q.alias = p.alias AND q.accessed > p.accessed)" \
 	" ORDER BY p.accessed, p.alias"
 
-/* Served now; within a call.  False: no such alias or variant. */
+/*
+ * Set the access time to now.  The caller is in a repo call.  False: the alias or
+ * the variant does not exist.
+ */
 extern bool touch_alias(NullableDatum alias);
 extern bool touch_variant(NullableDatum hash, NullableDatum variant);
 

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * aliases.c
- *		AliasRepo: the names under which content is served, and who may delete
- *		them.
+ *		AliasRepo: aliases, under which the image host serves its images, and
+ *		their delete tokens.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,8 +30,8 @@ STATEMENT(insert_alias, STMT_READ_WRITE,
 /*
  * create_alias(alias text, delete_token text, hash bytea) -> bool
  *
- * Store an alias; false: it exists and stays.  22004, 22023, 22001, 23503 for
- * an unknown hash.
+ * Store an alias.  False: the alias exists, and stays as it is.  Error 23503 if
+ * the hash does not exist.
  */
 Datum
 pictrepo_create_alias(PG_FUNCTION_ARGS)
@@ -55,7 +55,7 @@ STATEMENT(token_of_alias_now, STMT_READ_WRITE,
 /*
  * delete_token(alias text) -> text
  *
- * NULL: no such alias.  22004, 22023, 22001.
+ * The alias's delete token.  NULL: the alias does not exist.
  */
 Datum
 pictrepo_delete_token(PG_FUNCTION_ARGS)
@@ -63,7 +63,7 @@ pictrepo_delete_token(PG_FUNCTION_ARGS)
 	return return_value(fcinfo, &token_of_alias, ARGS(alias_argument(fcinfo, 0)));
 }
 
-/* A token in a buffer of fixed size, UUIDs in their normal form. */
+/* A token in a buffer of fixed size.  A UUID is in its normal form. */
 typedef struct TokenBuffer
 {
 	int			length;
@@ -86,7 +86,7 @@ fill_token(TokenBuffer *buffer, text *token)
 	}
 }
 
-/* Takes the same time wherever the tokens differ, whatever their lengths. */
+/* Its running time does not depend on where the tokens differ, nor on their lengths. */
 static bool
 same_token(text *left, text *right)
 {
@@ -102,7 +102,7 @@ PG_FUNCTION_INFO_V1(pictrepo_check_delete_token);
 /*
  * check_delete_token(alias text, delete_token text) -> bool
  *
- * Is this the alias's token?  NULL: no such alias.  22004, 22023, 22001.
+ * Is this the alias's delete token?  NULL: the alias does not exist.
  */
 Datum
 pictrepo_check_delete_token(PG_FUNCTION_ARGS)
@@ -131,7 +131,7 @@ STATEMENT(hash_of_alias, STMT_READ_ONLY,
 /*
  * hash(alias text) -> bytea
  *
- * NULL: no such alias.  22004, 22023, 22001.
+ * The hash of the alias's image.  NULL: the alias does not exist.
  */
 Datum
 pictrepo_hash(PG_FUNCTION_ARGS)
@@ -147,7 +147,7 @@ STATEMENT(aliases_of_hash, STMT_READ_ONLY,
 /*
  * aliases_for_hash(hash bytea) -> setof text
  *
- * In byte order.  22004, 22023, 22001.
+ * The aliases of an image, in byte order.
  */
 Datum
 pictrepo_aliases_for_hash(PG_FUNCTION_ARGS)
@@ -163,8 +163,8 @@ STATEMENT(delete_alias, STMT_READ_WRITE,
 /*
  * cleanup_alias(alias text) -> bool
  *
- * Remove the alias; its proxies go by foreign key.  False: no such alias.
- * 22004, 22023, 22001.
+ * Remove the alias.  A foreign key removes its proxies.  False: the alias does
+ * not exist.
  */
 Datum
 pictrepo_cleanup_alias(PG_FUNCTION_ARGS)
@@ -204,7 +204,8 @@ STATEMENT(identifier_from_alias, STMT_READ_ONLY,
 /*
  * identifier_from_alias(alias text) -> text
  *
- * NULL: no such alias.  22004, 22023, 22001.
+ * The identifier of the file that the alias serves.  NULL: the alias does not
+ * exist.
  */
 Datum
 pictrepo_identifier_from_alias(PG_FUNCTION_ARGS)
@@ -222,7 +223,8 @@ STATEMENT(aliases_from_alias, STMT_READ_ONLY,
 /*
  * aliases_from_alias(alias text) -> setof text
  *
- * In byte order; no row: no such alias.  22004, 22023, 22001.
+ * The aliases of the alias's image, itself included, in byte order.  No rows: the
+ * alias does not exist.
  */
 Datum
 pictrepo_aliases_from_alias(PG_FUNCTION_ARGS)

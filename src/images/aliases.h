@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * aliases.h
- *		What other files do with aliases; within a call.
+ *		Aliases, for other files.  Callers are in a repo call.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,17 +12,18 @@
 
 #include "sqlfunc/statement.h"
 
-/* False: no such alias. */
+/* False: the alias does not exist. */
 extern bool alias_delete(NullableDatum alias);
 
-/* False: no such alias, or another token. */
+/* False: the alias does not exist, or has another token. */
 extern bool delete_token_matches(NullableDatum alias, NullableDatum token);
 
 /*
- * For statements on several rows below an alias, the first argument: the count,
- * with the alias locked.  That prevents deadlocks between two such calls.  The
- * lock is a statement of its own, so the next one sees the changes of whoever
- * held the alias before.
+ * Make a repo call of its own: lock the alias in args[0], run a statement on
+ * several rows that belong to it, and return how many rows it changed, as
+ * bigint.  The lock prevents deadlocks between two such calls.  It is a statement
+ * of its own.  So the snapshot of the next statement is taken after the lock, and
+ * sees what the previous holder of the lock has committed.
  */
 extern Datum return_count_with_alias_locked(FunctionCallInfo fcinfo, SqlStatement *statement,
 											const NullableDatum *args);

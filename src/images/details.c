@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * details.c
- *		DetailsRepo: what is known of a stored file.
+ *		DetailsRepo: details of stored files, such as width, height and format.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,8 +30,8 @@ details_insert(NullableDatum identifier, NullableDatum details)
 /*
  * relate_details(identifier text, details jsonb) -> bool
  *
- * Store the details; false: there are some, they stay.  22004, 22023 for a
- * member that is not what pict-rs knows it as, 22001.
+ * Store the details of a file.  False: the file has details, and they stay.
+ * Error 22023 if a member does not have the type that pict-rs expects.
  */
 Datum
 pictrepo_relate_details(PG_FUNCTION_ARGS)
@@ -49,7 +49,7 @@ STATEMENT(details_of_identifier, STMT_READ_ONLY,
 /*
  * details(identifier text) -> jsonb
  *
- * NULL: none.  22004, 22023, 22001.
+ * The details of a file.  NULL: it has none.
  */
 Datum
 pictrepo_details(PG_FUNCTION_ARGS)
@@ -71,7 +71,7 @@ details_delete(NullableDatum identifier)
 /*
  * cleanup_details(identifier text) -> bool
  *
- * False: there were none.  22004, 22023, 22001.
+ * Remove the details of a file.  False: it has none.
  */
 Datum
 pictrepo_cleanup_details(PG_FUNCTION_ARGS)

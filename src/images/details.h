@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * details.h
- *		Details of files, for other files; within a call.
+ *		Details of stored files, for other source files.  Callers are in a repo
+ *		call.
  *
  *-------------------------------------------------------------------------
  */

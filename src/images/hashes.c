@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * hashes.c
- *		HashRepo: what is stored, by content, and paging through it.
+ *		HashRepo: images by the hash of their content, and pages of them.
  *
- * Pages run from the newest hash to the oldest, by (created_at, hash).
+ * Pages go from the newest hash to the oldest, in the order of (created_at,
+ * hash).
  *
  *-------------------------------------------------------------------------
  */
@@ -65,7 +66,7 @@ STATEMENT(all_hashes, STMT_READ_ONLY,
 /*
  * hashes() -> setof bytea
  *
- * Every hash, newest first, as of the calling query's snapshot.
+ * All hashes in the calling query's snapshot, newest first.
  */
 Datum
 pictrepo_hashes(PG_FUNCTION_ARGS)
@@ -81,8 +82,7 @@ STATEMENT(bound_of_hash, STMT_READ_ONLY,
 /*
  * bound(hash bytea) -> (created_at timestamptz, hash bytea)
  *
- * The position of a hash in the pages; NULL: no such hash.  22004, 22023,
- * 22001.
+ * The position of a hash in the pages.  NULL: the hash does not exist.
  */
 Datum
 pictrepo_bound(PG_FUNCTION_ARGS)
@@ -90,19 +90,19 @@ pictrepo_bound(PG_FUNCTION_ARGS)
 	return return_row(fcinfo, &bound_of_hash, ARGS(hash_argument(fcinfo, 0)));
 }
 
-/* One hash more than the page holds: the start of the next. */
+/* The hashes of a page, and one more, which starts the next page. */
 STATEMENT(page_from, STMT_READ_ONLY,
 		  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) <= ($1, $2)"
 		  " ORDER BY created_at DESC, hash DESC LIMIT $3 + 1",
 		  TIMESTAMPTZOID, BYTEAOID, INT4OID);
 
-/* As many before it as a page holds: the start of the page before. */
+/* The start of the previous page: as many hashes before a position as a page has. */
 STATEMENT(page_before, STMT_READ_ONLY,
 		  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) > ($1, $2)"
 		  " ORDER BY created_at, hash OFFSET $3 - 1 LIMIT 1",
 		  TIMESTAMPTZOID, BYTEAOID, INT4OID);
 
-/* Where there are fewer, the page before starts with the newest. */
+/* If there are fewer, the previous page starts with the newest hash. */
 STATEMENT(newest_after, STMT_READ_ONLY,
 		  "SELECT created_at, hash FROM pictrepo.hashes WHERE (created_at, hash) > ($1, $2)"
 		  " ORDER BY created_at DESC, hash DESC LIMIT 1",
@@ -126,7 +126,7 @@ result_slug(uint64 row)
 	return not_null(PointerGetDatum(page_slug_encode(&position)));
 }
 
-/* The first rows' hashes as an array. */
+/* The hashes of the first rows, as an array. */
 static NullableDatum
 result_hashes(uint64 rows)
 {
@@ -137,7 +137,10 @@ result_hashes(uint64 rows)
 	return array_of(hashes, rows, BYTEAOID);
 }
 
-/* Nothing lies between a position and the first hash from there on. */
+/*
+ * Find the start of the previous page.  start need not be the position of a hash:
+ * no hash lies between it and the first hash of the page.
+ */
 static bool
 find_page_before(const PagePosition *start, const NullableDatum *args)
 {
@@ -145,7 +148,10 @@ find_page_before(const PagePosition *start, const NullableDatum *args)
 		(!TIMESTAMP_IS_NOEND(start->created_at) && statement_run(&newest_after, args) > 0);
 }
 
-/* Before every hash: no hash is that new, and none is empty. */
+/*
+ * A position before all hashes: no hash was created at infinity.  With another
+ * time, it is after the hashes of that time, because no hash is empty.
+ */
 static PagePosition
 newest_position(void)
 {
@@ -155,7 +161,7 @@ newest_position(void)
 	return position;
 }
 
-/* pict-rs's slug names a hash alone; one of a hash that is gone means the first page. */
+/* A slug of pict-rs has only a hash.  If the hash does not exist, it is the first page's. */
 static PagePosition
 position_of_hash(bytea *hash)
 {
@@ -164,7 +170,7 @@ position_of_hash(bytea *hash)
 	return statement_run(&bound_of_hash, &arg) > 0 ? result_position(0) : newest_position();
 }
 
-/* The page that starts at a position, inclusive. */
+/* The page that starts at a position, which it includes.  The caller is in a repo call. */
 HashPage
 read_page(PagePosition start, int limit)
 {
@@ -185,14 +191,14 @@ read_page(PagePosition start, int limit)
 	return page;
 }
 
-/* A slug; NULL: the newest page. */
+/* The position that a slug encodes; NULL: the newest page. */
 PagePosition
 page_slug_argument(FunctionCallInfo fcinfo, int n)
 {
 	return PG_ARGISNULL(n) ? newest_position() : slug_argument(fcinfo, n);
 }
 
-/* The newest hash strictly older than a time. */
+/* The position of the newest hash that is older than a time. */
 PagePosition
 page_date_argument(FunctionCallInfo fcinfo, int n)
 {
@@ -223,8 +229,9 @@ PG_FUNCTION_INFO_V1(pictrepo_hashes_ordered);
 /*
  * hashes_ordered(created_at timestamptz, hash bytea, page_limit int) -> hash_page
  *
- * The page that starts at a position, inclusive; both NULL: the newest.
- * page_limit 1 to 10000.  22004 for one NULL alone, 22023, 22001.
+ * The page that starts at a position, which it includes.  created_at and hash
+ * NULL: the newest page.  page_limit: 1 to 10000 hashes.  Error 22004 if only one
+ * of created_at and hash is NULL.
  */
 Datum
 pictrepo_hashes_ordered(PG_FUNCTION_ARGS)
@@ -244,8 +251,8 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_page);
 /*
  * hash_page(slug text, page_limit int) -> hash_page
  *
- * The page that starts at a slug; NULL: the newest.  page_limit 1 to 10000.
- * 22004, 22023.
+ * The page that starts at a slug; NULL: the newest page.  page_limit: 1 to 10000
+ * hashes.
  */
 Datum
 pictrepo_hash_page(PG_FUNCTION_ARGS)
@@ -260,9 +267,9 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_page_by_date);
 /*
  * hash_page_by_date(before timestamptz, page_limit int) -> hash_page
  *
- * The page that starts at the newest hash strictly older than the time; where
- * nothing is, an empty page whose prev leads back.  page_limit 1 to 10000.
- * 22004, 22023.
+ * The page that starts at the newest hash that is older than a time.  If no hash
+ * is older, the page is empty, and its prev is the slug of the last page.
+ * page_limit: 1 to 10000 hashes.
  */
 Datum
 pictrepo_hash_page_by_date(PG_FUNCTION_ARGS)
@@ -297,8 +304,7 @@ hash_exists(NullableDatum hash)
 /*
  * create_hash(hash bytea, identifier text) -> bool
  *
- * Store a hash, created now; false: it exists, its first identifier stays.
- * 22004, 22023, 22001.
+ * Store a hash, created now.  False: the hash exists, and keeps its identifier.
  */
 Datum
 pictrepo_create_hash(PG_FUNCTION_ARGS)
@@ -312,7 +318,7 @@ PG_FUNCTION_INFO_V1(pictrepo_create_hash_with_timestamp);
 /*
  * create_hash_with_timestamp(hash bytea, identifier text, created_at timestamptz) -> bool
  *
- * The same with a given, finite time.  22004, 22023, 22001.
+ * Store a hash, as create_hash does, created at a given time.
  */
 Datum
 pictrepo_create_hash_with_timestamp(PG_FUNCTION_ARGS)
@@ -331,7 +337,7 @@ STATEMENT(set_identifier, STMT_READ_WRITE,
 /*
  * update_identifier(hash bytea, identifier text) -> bool
  *
- * Set the identifier; false: no such hash.  22004, 22023, 22001.
+ * Set the identifier of the image's file.  False: the hash does not exist.
  */
 Datum
 pictrepo_update_identifier(PG_FUNCTION_ARGS)
@@ -348,7 +354,7 @@ STATEMENT(identifier_of_hash, STMT_READ_ONLY,
 /*
  * identifier(hash bytea) -> text
  *
- * NULL: no such hash.  22004, 22023, 22001.
+ * The identifier of the image's file.  NULL: the hash does not exist.
  */
 Datum
 pictrepo_identifier(PG_FUNCTION_ARGS)
@@ -365,7 +371,7 @@ STATEMENT(set_blurhash, STMT_READ_WRITE,
 /*
  * relate_blurhash(hash bytea, blurhash text) -> bool
  *
- * Set the blurhash, 1 to 1024 bytes; false: no such hash.  22004, 22023, 22001.
+ * Set the blurhash of an image: 1 to 1,024 bytes.  False: the hash does not exist.
  */
 Datum
 pictrepo_relate_blurhash(PG_FUNCTION_ARGS)
@@ -382,7 +388,7 @@ STATEMENT(blurhash_of_hash, STMT_READ_ONLY,
 /*
  * blurhash(hash bytea) -> text
  *
- * NULL: none, or no such hash.  22004, 22023, 22001.
+ * The blurhash of an image.  NULL: it has none, or the hash does not exist.
  */
 Datum
 pictrepo_blurhash(PG_FUNCTION_ARGS)
@@ -399,7 +405,7 @@ STATEMENT(set_motion_identifier, STMT_READ_WRITE,
 /*
  * relate_motion_identifier(hash bytea, identifier text) -> bool
  *
- * Set the motion identifier; false: no such hash.  22004, 22023, 22001.
+ * Set the identifier of the image's motion file.  False: the hash does not exist.
  */
 Datum
 pictrepo_relate_motion_identifier(PG_FUNCTION_ARGS)
@@ -416,7 +422,8 @@ STATEMENT(motion_identifier_of_hash, STMT_READ_ONLY,
 /*
  * motion_identifier(hash bytea) -> text
  *
- * NULL: none, or no such hash.  22004, 22023, 22001.
+ * The identifier of the image's motion file.  NULL: it has none, or the hash does
+ * not exist.
  */
 Datum
 pictrepo_motion_identifier(PG_FUNCTION_ARGS)
@@ -438,8 +445,8 @@ hash_delete(NullableDatum hash)
 /*
  * cleanup_hash(hash bytea) -> bool
  *
- * Remove the hash; what hangs on it goes by foreign key.  False: no such hash.
- * 22004, 22023, 22001.
+ * Remove the hash.  Foreign keys remove its aliases, proxies, variants and claims.
+ * False: the hash does not exist.
  */
 Datum
 pictrepo_cleanup_hash(PG_FUNCTION_ARGS)

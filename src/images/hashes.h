@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * hashes.h
- *		Hashes and their pages, for other files; within a call.
+ *		Hashes and pages of them, for other files.  Callers are in a repo call.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,17 +15,17 @@
 /* created_at NULL: now.  False: the hash exists and stays as it is. */
 extern bool hash_insert(NullableDatum hash, NullableDatum identifier, NullableDatum created_at);
 
-/* False: no such hash. */
+/* False: the hash does not exist. */
 extern bool hash_delete(NullableDatum hash);
 extern bool hash_exists(NullableDatum hash);
 
 /* How many hashes are stored */
 extern int64 hash_count(void);
 
-/* A page; its values live until the call ends */
+/* A page of hashes.  Its values live until the repo call ends. */
 typedef struct HashPage
 {
-	NullableDatum current;		/* slug; NULL: no such page */
+	NullableDatum current;		/* slugs; NULL: the page does not exist */
 	NullableDatum prev;
 	NullableDatum next;
 	NullableDatum hashes;		/* bytea[] */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * host_settings.c
- *		SettingsRepo: what the image host keeps for itself.
+ *		SettingsRepo: keys and values that the image host stores for itself.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +24,7 @@ STATEMENT(upsert_setting, STMT_READ_WRITE,
 /*
  * set(key text, value bytea) -> void
  *
- * Store the value, at most 64 KiB, over an older one.  22004, 22023, 22001.
+ * Store a value of at most 64 kB under a key.  It replaces an older value.
  */
 Datum
 pictrepo_set(PG_FUNCTION_ARGS)
@@ -42,7 +42,7 @@ STATEMENT(value_of_key, STMT_READ_ONLY,
 /*
  * get(key text) -> bytea
  *
- * NULL: no such key.  22004, 22023, 22001.
+ * The value of a key.  NULL: the key does not exist.
  */
 Datum
 pictrepo_get(PG_FUNCTION_ARGS)
@@ -58,7 +58,7 @@ STATEMENT(delete_setting, STMT_READ_WRITE,
 /*
  * remove(key text) -> bool
  *
- * False: no such key.  22004, 22023, 22001.
+ * Remove a key and its value.  False: the key does not exist.
  */
 Datum
 pictrepo_remove(PG_FUNCTION_ARGS)

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * proxies.c
- *		ProxyRepo: urls of other hosts whose content is kept here.
+ *		ProxyRepo: proxied URLs, whose content other hosts have and this host
+ *		caches.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,8 +37,8 @@ alias_exists(NullableDatum alias)
 /*
  * relate_url(url text, alias text) -> bool
  *
- * Store that the alias stands for the url, accessed now; false: the url has an
- * alias and keeps it.  22004, 22023, 22001, 23503 for an unknown alias.
+ * Relate a URL to an alias, with access time now.  False: the URL has an alias,
+ * and keeps it.  Error 23503 if the alias does not exist.
  */
 Datum
 pictrepo_relate_url(PG_FUNCTION_ARGS)
@@ -56,7 +57,7 @@ STATEMENT(alias_of_url, STMT_READ_ONLY,
 /*
  * related(url text) -> text
  *
- * The alias of the url; NULL: none.  22004, 22023, 22001.
+ * The alias of a URL.  NULL: it has none.
  */
 Datum
 pictrepo_related(PG_FUNCTION_ARGS)
@@ -72,7 +73,7 @@ STATEMENT(delete_urls, STMT_READ_WRITE,
 /*
  * remove_relation(alias text) -> bigint
  *
- * Remove all urls of the alias; how many.  22004, 22023, 22001.
+ * Remove all URLs of an alias.  Returns how many.
  */
 Datum
 pictrepo_remove_relation(PG_FUNCTION_ARGS)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_migrations.c
- *		StoreMigrationRepo: which files have moved from one store to another.
+ *		StoreMigrationRepo: marks of the files that a store migration has moved.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,7 +22,7 @@ STATEMENT(any_migrated, STMT_READ_ONLY,
 /*
  * is_continuing_migration() -> bool
  *
- * Is any mark there?
+ * Is any file marked?
  */
 Datum
 pictrepo_is_continuing_migration(PG_FUNCTION_ARGS)
@@ -46,7 +46,7 @@ mark_migrated(NullableDatum old_identifier, NullableDatum new_identifier)
 /*
  * mark_migrated(old_identifier text, new_identifier text) -> bool
  *
- * False: the old one is marked already.  22004, 22023, 22001.
+ * Mark a file as moved.  False: old_identifier is marked already.
  */
 Datum
 pictrepo_mark_migrated(PG_FUNCTION_ARGS)
@@ -63,7 +63,7 @@ STATEMENT(mark_exists, STMT_READ_ONLY,
 /*
  * is_migrated(old_identifier text) -> bool
  *
- * 22004, 22023, 22001.
+ * Is the file marked as moved?
  */
 Datum
 pictrepo_is_migrated(PG_FUNCTION_ARGS)
@@ -79,7 +79,7 @@ STATEMENT(delete_marks, STMT_READ_WRITE,
 /*
  * clear() -> bigint
  *
- * Remove all marks; how many.
+ * Remove all marks.  Returns how many.
  */
 Datum
 pictrepo_clear(PG_FUNCTION_ARGS)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_migrations.h
- *		Marks of files that have moved, for other files.
+ *		Marks of moved files, for other source files.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,7 @@
 
 #include "fmgr.h"
 
-/* Within a call.  False: the old one is marked already. */
+/* The caller is in a repo call.  False: old_identifier is marked already. */
 extern bool mark_migrated(NullableDatum old_identifier, NullableDatum new_identifier);
 
 #endif

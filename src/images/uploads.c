@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * uploads.c
- *		UploadRepo: uploads that are processed in the background.
+ *		UploadRepo: results of uploads, which clients wait for while workers
+ *		process them.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,20 +33,20 @@ STATEMENT(insert_upload, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.uploads (id, created_at) VALUES ($1, $2)",
 		  UUIDOID, TIMESTAMPTZOID);
 
-/* A few at a time: never a long pause. */
+/* Uploads that are older than $1. */
 STATEMENT(expire_uploads, STMT_READ_WRITE,
 		  "DELETE FROM pictrepo.uploads WHERE id IN (SELECT id FROM pictrepo.uploads"
 		  " WHERE created_at < $1 ORDER BY created_at LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED)",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
-/* how many a call sweeps up, which is more than it brings */
+/* expired uploads that a call of create_upload removes: more than it adds */
 #define SWEPT_UPLOADS 10
 
 /*
  * create_upload() -> uuid
  *
- * Begin an upload.  Also sweeps up a few that nobody claimed in time, so that
- * without a background worker the table does not grow for ever.
+ * Begin an upload, and return its id.  Also removes a few expired uploads.  So
+ * the table stays small even without the background worker.
  */
 Datum
 pictrepo_create_upload(PG_FUNCTION_ARGS)
@@ -76,7 +77,7 @@ typedef struct AwaitedUpload
 } AwaitedUpload;
 
 static bool
-look_for_result(void *what, TimestampTz *again)
+check_result(void *what, TimestampTz *again)
 {
 	AwaitedUpload *result = what;
 
@@ -85,7 +86,7 @@ look_for_result(void *what, TimestampTz *again)
 				errcode(ERRCODE_NO_DATA_FOUND),
 				errmsg("upload %s does not exist",
 					   DatumGetCString(DirectFunctionCall1(uuid_out, result->upload.value))),
-				errdetail("It was never created, or it was claimed or has expired."));
+				errdetail("The upload was never created, or was claimed, or has expired."));
 	result->value = result_value_copy(0, 1);
 	return !result->value.isnull;
 }
@@ -93,8 +94,8 @@ look_for_result(void *what, TimestampTz *again)
 /*
  * wait(upload uuid, timeout interval) -> jsonb
  *
- * Block until the result is there; NULL: the time is up.  The upload stays.
- * 22004, 22023, P0002 when there is no such upload (any more).
+ * Wait until the upload has a result, and return it.  NULL: the time is up.  The
+ * upload stays.  Error P0002 if the upload does not exist, or no longer exists.
  */
 Datum
 pictrepo_wait(PG_FUNCTION_ARGS)
@@ -110,7 +111,7 @@ pictrepo_wait(PG_FUNCTION_ARGS)
 	bool		found;
 
 	repo_call_begin(&call, fcinfo);
-	found = wait_until(&spec, look_for_result, &result);
+	found = wait_until(&spec, check_result, &result);
 	repo_call_end(&call);
 	if (!found)
 		PG_RETURN_NULL();
@@ -125,8 +126,8 @@ STATEMENT(delete_upload, STMT_READ_WRITE,
 /*
  * claim(upload uuid) -> bool
  *
- * Remove the upload; false: no such upload, or another caller was first.
- * 22004.
+ * Remove the upload.  False: the upload does not exist, or another session has
+ * claimed it.
  */
 Datum
 pictrepo_claim(PG_FUNCTION_ARGS)
@@ -149,8 +150,8 @@ upload_set_result(NullableDatum upload, NullableDatum result)
 /*
  * complete_upload(upload uuid, result jsonb) -> bool
  *
- * Store the result, anything but JSON null; false: no such upload, or claimed.
- * 22004, 22023, 22001.
+ * Store the result of an upload, which wakes its waiters.  False: the upload does
+ * not exist, or was claimed.  Error 22023 for JSON null.
  */
 Datum
 pictrepo_complete_upload(PG_FUNCTION_ARGS)
@@ -162,7 +163,10 @@ pictrepo_complete_upload(PG_FUNCTION_ARGS)
 
 /* ----- for the background worker ----- */
 
-/* Whoever buried the job did so without us. */
+/*
+ * Uploads whose job is in dead_jobs, but which have no result: the job was moved
+ * there without the functions of the queue.
+ */
 STATEMENT(fail_orphaned_uploads, STMT_READ_WRITE,
 		  "WITH orphaned AS MATERIALIZED (SELECT u.id, d.error"
 		  " FROM pictrepo.uploads u JOIN pictrepo.dead_jobs d ON d.upload = u.id"
@@ -171,7 +175,7 @@ STATEMENT(fail_orphaned_uploads, STMT_READ_WRITE,
 		  " FROM orphaned o WHERE u.id = o.id",
 		  INT4OID, INT4OID);
 
-/* Uploads that nobody claimed in time go, and those whose job died get a Failure. */
+/* Remove expired uploads, and store a Failure for uploads whose job is dead. */
 uint64
 end_uploads(void)
 {

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * uploads.h
- *		Results of uploads, for other files; and what the background worker does for
- *		uploads.
+ *		Results of uploads, for other files, and the maintenance of uploads.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,7 +10,7 @@
 
 #include "fmgr.h"
 
-/* Within a call.  False: no such upload, or claimed. */
+/* The caller is in a repo call.  False: the upload does not exist, or was claimed. */
 extern bool upload_set_result(NullableDatum upload, NullableDatum result);
 
 /* For the background worker */

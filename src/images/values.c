@@ -3,8 +3,8 @@
  * values.c
  *		Helpers for the values that the repo stores.
  *
- * pict-rs names a file by 39 bytes: its SHA-256 (32), its size in bytes (6,
- * big-endian) and its format (1).
+ * A hash of pict-rs has 39 bytes: the SHA-256 of the content (32), its size in
+ * bytes (6, big-endian) and its format (1).
  *
  *-------------------------------------------------------------------------
  */
@@ -26,15 +26,12 @@
 
 StaticAssertDecl(SHA256_LEN + SIZE_LEN + 1 == PICTRS_HASH_LEN, "parts of pict-rs's hash");
 
-/* By format byte.  The two formats that also come animated have two names. */
+/* By format byte.  A format that can be animated has two names. */
 static const char *const formats[] = {
 	"apng", "animated-avif", "gif", "animated-webp",
 	"avif", "jpeg", "jxl", "png", "webp",
 	"mp4", "webm",
 };
-
-static const char format_hint[] =
-"Formats are apng, animated-avif, gif, animated-webp, avif, jpeg, jxl, png, webp, mp4 and webm.";
 
 static int
 format_argument(FunctionCallInfo fcinfo, int n)
@@ -44,7 +41,9 @@ format_argument(FunctionCallInfo fcinfo, int n)
 	for (int i = 0; i < (int) lengthof(formats); i++)
 		if (strcmp(name, formats[i]) == 0)
 			return i;
-	bad_argument(fcinfo, n, psprintf("\"%s\" is not a format.", name), format_hint);
+	bad_argument(fcinfo, n,
+				 psprintf("The value is \"%s\"; it must be apng, animated-avif, gif, animated-webp, avif,"
+						  " jpeg, jxl, png, webp, mp4 or webm.", name), NULL);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_make_hash);
@@ -52,8 +51,9 @@ PG_FUNCTION_INFO_V1(pictrepo_make_hash);
 /*
  * make_hash(sha256 bytea, size bigint, format text) -> bytea
  *
- * The 39-byte hash of a file.  sha256 is 32 bytes, size 0 to 2^48 - 1 bytes,
- * format a name from the list above.  22004, 22023.
+ * The hash that pict-rs computes for a content.  sha256: 32 bytes.  size: 0 to
+ * 2^48 - 1 bytes.  format: a name from the list above.  Error 22023 for any other
+ * value.
  */
 Datum
 pictrepo_make_hash(PG_FUNCTION_ARGS)
@@ -65,11 +65,17 @@ pictrepo_make_hash(PG_FUNCTION_ARGS)
 	unsigned char *byte = (unsigned char *) VARDATA(hash);
 
 	if (VARSIZE_ANY_EXHDR(sha256) != SHA256_LEN)
-		bad_argument(fcinfo, 0, psprintf("It has %d bytes.", (int) VARSIZE_ANY_EXHDR(sha256)),
-					 "A SHA-256 has 32 bytes.");
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("invalid value for argument \"%s\"", argument_name(fcinfo, 0)),
+				errdetail_plural("The value has %d byte; a SHA-256 has %d bytes.",
+								 "The value has %d bytes; a SHA-256 has %d bytes.",
+								 (int) VARSIZE_ANY_EXHDR(sha256),
+								 (int) VARSIZE_ANY_EXHDR(sha256), SHA256_LEN));
 	if (size < 0 || size >> (8 * SIZE_LEN) != 0)
-		bad_argument(fcinfo, 1, psprintf("It is " INT64_FORMAT ".", size),
-					 "A size is 0 to 281474976710655 bytes.");
+		bad_argument(fcinfo, 1,
+					 psprintf("The value is " INT64_FORMAT "; it must be between 0 and 281474976710655.", size),
+					 NULL);
 
 	SET_VARSIZE(hash, VARHDRSZ + PICTRS_HASH_LEN);
 	memcpy(byte, VARDATA_ANY(sha256), SHA256_LEN);
@@ -79,7 +85,7 @@ pictrepo_make_hash(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(hash);
 }
 
-/* The bytes of a hash of pict-rs's form, or NULL when it has another. */
+/* The bytes of a hash of pict-rs; NULL: the hash has another form. */
 static const unsigned char *
 pictrs_hash(FunctionCallInfo fcinfo)
 {
@@ -95,8 +101,7 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_sha256);
 /*
  * hash_sha256(hash bytea) -> bytea
  *
- * Its SHA-256; NULL when the hash is not of pict-rs's form.  22004, 22023,
- * 22001.
+ * The SHA-256 in a hash of pict-rs.  NULL: the hash has another form.
  */
 Datum
 pictrepo_hash_sha256(PG_FUNCTION_ARGS)
@@ -113,8 +118,7 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_size);
 /*
  * hash_size(hash bytea) -> bigint
  *
- * Its size in bytes; NULL when the hash is not of pict-rs's form.  22004,
- * 22023, 22001.
+ * The size, in bytes, in a hash of pict-rs.  NULL: the hash has another form.
  */
 Datum
 pictrepo_hash_size(PG_FUNCTION_ARGS)
@@ -134,8 +138,7 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_format);
 /*
  * hash_format(hash bytea) -> text
  *
- * The name of its format; NULL when the hash is not of pict-rs's form.  22004,
- * 22023, 22001.
+ * The name of the format in a hash of pict-rs.  NULL: the hash has another form.
  */
 Datum
 pictrepo_hash_format(PG_FUNCTION_ARGS)
@@ -152,7 +155,7 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_to_slug);
 /*
  * hash_to_slug(hash bytea) -> text
  *
- * A slug for the page that starts at the hash.  22004, 22023, 22001.
+ * The slug of the page that starts at a hash.
  */
 Datum
 pictrepo_hash_to_slug(PG_FUNCTION_ARGS)
@@ -167,7 +170,7 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_from_slug);
 /*
  * hash_from_slug(slug text) -> bytea
  *
- * The hash in a slug.  22004, 22023 for what is no slug.
+ * The hash in a slug.
  */
 Datum
 pictrepo_hash_from_slug(PG_FUNCTION_ARGS)
@@ -175,7 +178,7 @@ pictrepo_hash_from_slug(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(slug_argument(fcinfo, 0).hash);
 }
 
-/* SHA-256 of the url's bytes; text and bytea are the same bytes. */
+/* The SHA-256 of the URL's bytes.  sha256_bytea can read a text: it is stored like a bytea. */
 NullableDatum
 url_digest(NullableDatum url)
 {
@@ -187,7 +190,7 @@ PG_FUNCTION_INFO_V1(pictrepo_url_digest);
 /*
  * url_digest(url text) -> bytea, strict
  *
- * SHA-256 of the url's bytes.
+ * The SHA-256 of the URL's bytes.
  */
 Datum
 pictrepo_url_digest(PG_FUNCTION_ARGS)
@@ -200,7 +203,7 @@ PG_FUNCTION_INFO_V1(pictrepo_session_worker);
 /*
  * session_worker() -> uuid
  *
- * The id under which this session claims when no worker is given.
+ * The worker id with which this session claims if the worker argument is NULL.
  */
 Datum
 pictrepo_session_worker(PG_FUNCTION_ARGS)
@@ -213,8 +216,8 @@ PG_FUNCTION_INFO_V1(pictrepo_id_node);
 /*
  * id_node(id uuid) -> int
  *
- * The pictrepo.node_id of the node that minted the id; NULL when it is not a
- * UUID version 7.  22004 for NULL.
+ * The setting pictrepo.node_id of the server that generated the id.  NULL: the id
+ * is not a UUID of version 7.
  */
 Datum
 pictrepo_id_node(PG_FUNCTION_ARGS)
@@ -231,8 +234,8 @@ PG_FUNCTION_INFO_V1(pictrepo_id_time);
 /*
  * id_time(id uuid) -> timestamptz
  *
- * When the id was minted, to the ms; NULL when it is not a UUID version 7.
- * 22004 for NULL.
+ * When the id was generated, in ms precision.  NULL: the id is not a UUID of
+ * version 7.
  */
 Datum
 pictrepo_id_time(PG_FUNCTION_ARGS)

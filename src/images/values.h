@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * values.h
- *		Values that are computed from others.
+ *		Values that are computed from other values.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,7 @@
 
 #include "fmgr.h"
 
-/* The key of proxies */
+/* The SHA-256 of a URL, which is the key of proxies */
 extern NullableDatum url_digest(NullableDatum url);
 
 #endif

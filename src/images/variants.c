@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * variants.c
- *		VariantRepo: processed forms of stored content, and who makes them.
+ *		VariantRepo: processed forms of images, and the claims of the workers
+ *		that make them.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,8 +35,8 @@ STATEMENT(insert_variant, STMT_READ_WRITE,
 /*
  * relate_variant_identifier(hash bytea, variant text, identifier text) -> bool
  *
- * Store a variant, accessed now; false: it exists and stays.  22004, 22023,
- * 22001, 23503 for an unknown hash.
+ * Store a variant, with access time now.  False: the variant exists, and stays as
+ * it is.  Error 23503 if the hash does not exist.
  */
 Datum
 pictrepo_relate_variant_identifier(PG_FUNCTION_ARGS)
@@ -56,7 +57,7 @@ STATEMENT(identifier_of_variant, STMT_READ_ONLY,
 /*
  * variant_identifier(hash bytea, variant text) -> text
  *
- * NULL: no such variant.  22004, 22023, 22001.
+ * The identifier of the variant's file.  NULL: the variant does not exist.
  */
 Datum
 pictrepo_variant_identifier(PG_FUNCTION_ARGS)
@@ -74,7 +75,7 @@ STATEMENT(variants_of_hash, STMT_READ_ONLY,
 /*
  * variants(hash bytea) -> setof (variant text, identifier text)
  *
- * By variant, in byte order.  22004, 22023, 22001.
+ * The variants of an image, ordered by variant in byte order.
  */
 Datum
 pictrepo_variants(PG_FUNCTION_ARGS)
@@ -91,7 +92,7 @@ STATEMENT(delete_variant, STMT_READ_WRITE,
 /*
  * remove_variant(hash bytea, variant text) -> bool
  *
- * False: no such variant.  22004, 22023, 22001.
+ * Remove a variant.  False: the variant does not exist.
  */
 Datum
 pictrepo_remove_variant(PG_FUNCTION_ARGS)
@@ -102,7 +103,7 @@ pictrepo_remove_variant(PG_FUNCTION_ARGS)
 
 /* ----- claims ----- */
 
-/* Heartbeats before this time are too old. */
+/* A claim with a heartbeat before this time has expired. */
 static NullableDatum
 claim_cutoff(void)
 {
@@ -110,8 +111,8 @@ claim_cutoff(void)
 										(int64) guc_variant_claim_timeout * 1000));
 }
 
-/* Takes a new claim, an expired one, or the worker's own again. */
-STATEMENT(take_claim, STMT_READ_WRITE,
+/* Store a new claim, replace an expired one, or renew the worker's own. */
+STATEMENT(store_claim, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.variant_claims AS c (hash, variant, worker, heartbeat)"
 		  " SELECT hash, $2, $3, clock_timestamp() FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE"
 		  " ON CONFLICT (hash, variant) DO UPDATE"
@@ -140,16 +141,15 @@ variant_exists(const NullableDatum *key)
 }
 
 /*
- * A holder stores the variant before it ends its claim.  So whoever gets the
- * claim after that must look again: the variant may have come since the first
- * look.
+ * A worker stores the variant before it ends its claim.  It may do both between
+ * our check and our claim.  So the variant must be checked again after claiming.
  */
 static const char *
 claim_variant(FunctionCallInfo fcinfo, const NullableDatum *args)
 {
 	if (variant_exists(args))
 		return "exists";
-	if (statement_run(&take_claim, args) == 0)
+	if (statement_run(&store_claim, args) == 0)
 	{
 		if (!hash_exists(args[0]))
 			parent_missing(fcinfo, 0);
@@ -168,8 +168,9 @@ PG_FUNCTION_INFO_V1(pictrepo_claim_variant_processing_rights);
 /*
  * claim_variant_processing_rights(hash bytea, variant text, worker uuid) -> text
  *
- * 'claimed', 'exists' (the variant is there) or 'busy' (another worker holds
- * the claim).  22004, 22023, 22001, 23503 for an unknown hash.
+ * Claim the right to make a variant.  worker NULL: session_worker().  Returns
+ * 'claimed', 'exists' (the variant exists), or 'busy' (another worker holds the
+ * claim).  Error 23503 if the hash does not exist.
  */
 Datum
 pictrepo_claim_variant_processing_rights(PG_FUNCTION_ARGS)
@@ -197,7 +198,8 @@ STATEMENT(refresh_claim, STMT_READ_WRITE,
 /*
  * variant_heartbeat(hash bytea, variant text, worker uuid) -> bool
  *
- * False: this worker does not hold the claim.  22004, 22023, 22001.
+ * Renew a claim.  worker NULL: session_worker().  False: the worker does not hold
+ * the claim.
  */
 Datum
 pictrepo_variant_heartbeat(PG_FUNCTION_ARGS)
@@ -212,8 +214,8 @@ PG_FUNCTION_INFO_V1(pictrepo_notify_variant);
 /*
  * notify_variant(hash bytea, variant text, worker uuid) -> bool
  *
- * End the claim, which wakes the waiters; false: this worker does not hold it.
- * 22004, 22023, 22001.
+ * End a claim, which wakes the sessions that wait for the variant.  worker NULL:
+ * session_worker().  False: the worker does not hold the claim.
  */
 Datum
 pictrepo_notify_variant(PG_FUNCTION_ARGS)
@@ -225,7 +227,7 @@ pictrepo_notify_variant(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pictrepo_variant_waiter);
 
-/* One row while there is something to say: the variant, or its live claim. */
+/* The variant, or its claim if that has not expired; no row: neither exists. */
 STATEMENT(state_of_variant, STMT_READ_WRITE,
 		  "SELECT identifier, NULL::timestamptz FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
 		  " UNION ALL"
@@ -240,9 +242,12 @@ typedef struct AwaitedVariant
 	NullableDatum identifier;
 } AwaitedVariant;
 
-/* Nobody makes it: that ends the wait, too.  A claim may expire unnoticed. */
+/*
+ * The wait ends if the variant exists or no worker holds a claim.  The expiry of
+ * a claim wakes nobody, so the check must run again at that time.
+ */
 static bool
-look_for_variant(void *what, TimestampTz *again)
+check_variant(void *what, TimestampTz *again)
 {
 	AwaitedVariant *awaited = what;
 
@@ -260,8 +265,9 @@ look_for_variant(void *what, TimestampTz *again)
 /*
  * variant_waiter(hash bytea, variant text, timeout interval) -> text
  *
- * Block until the variant exists or nobody holds a claim on it; its
- * identifier, or NULL (also when the time is up).  22004, 22023, 22001.
+ * Wait until the variant exists, or no worker holds a claim on it, or the time is
+ * up.  Returns the identifier of the variant's file.  NULL: the variant does not
+ * exist.
  */
 Datum
 pictrepo_variant_waiter(PG_FUNCTION_ARGS)
@@ -279,7 +285,7 @@ pictrepo_variant_waiter(PG_FUNCTION_ARGS)
 	RepoCall	call;
 
 	repo_call_begin(&call, fcinfo);
-	(void) wait_until(&spec, look_for_variant, &awaited);
+	(void) wait_until(&spec, check_variant, &awaited);
 	repo_call_end(&call);
 	if (awaited.identifier.isnull)
 		PG_RETURN_NULL();
@@ -294,7 +300,7 @@ STATEMENT(delete_expired_claims, STMT_READ_WRITE,
 		  " ORDER BY ctid LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
-/* Claims without a heartbeat are free anyway; this tells who waits. */
+/* Expired claims count as ended anyway.  Deleting them wakes the waiters. */
 uint64
 expire_variant_claims(void)
 {

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * variants.h
- *		Variants and claims, for other files; and what the background worker does for
- *		them.
+ *		Variants and their claims, for other files, and the maintenance of
+ *		claims.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,10 +11,10 @@
 
 #include "fmgr.h"
 
-/* Within a call; the key is hash, variant and worker. */
+/* Callers are in a repo call.  The key is hash, variant and worker. */
 extern bool variant_exists(const NullableDatum *key);
 
-/* False: this worker does not hold the claim. */
+/* False: the worker does not hold the claim. */
 extern bool variant_claim_end(const NullableDatum *key);
 
 /* For the background worker */

@@ -3,12 +3,21 @@
  * delete.c
  *		Operations: deleting aliases and images.
  *
- * Whether an alias was the last one is decided with the hash locked and by the
- * latest snapshot: whoever stores an alias holds the hash as well.
+ * An image is removed together with its last alias.  The check for other aliases
+ * runs with the hash locked FOR UPDATE and with the latest snapshot.  Every session
+ * that stores an alias locks the hash, too.  So it either commits before the check,
+ * which then sees its alias, or waits until the removal has ended.
  *
- * All take their locks in one order, so that no two calls lock each other out:
- * hashes (several by their bytes), aliases, urls, variants, claims, and in the
- * end what stands for files.  So files are released when all else is done.
+ * All operations lock rows in this order, which prevents deadlocks:
+ *
+ *	1. hashes, several in the order of their bytes
+ *	2. aliases
+ *	3. proxies (the URLs)
+ *	4. variants
+ *	5. variant_claims
+ *	6. details, and the advisory locks on files, see files.c
+ *
+ * So each operation releases files at its end.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,8 +44,9 @@ STATEMENT(alias_is_of_hash, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.aliases WHERE alias = $1 AND hash = $2", TEXTOID, BYTEAOID);
 
 /*
- * The hash of an alias, locked, so that no alias comes or goes by another
- * operation; NULL: no such alias.
+ * Lock the hash of an alias FOR UPDATE, and return it.  Until this transaction
+ * ends, no other operation adds an alias to the hash or removes one.  NULL: the
+ * alias does not exist.
  */
 static NullableDatum
 lock_image(NullableDatum alias)
@@ -54,14 +64,16 @@ lock_image(NullableDatum alias)
 			INJECT(image_locked);
 			return hash;
 		}
-		/* it was deleted meanwhile, and may be back as that of another hash */
+
+		/* another session deleted the alias, or stored it for another hash */
 		check_can_retry();
 	}
 }
 
 /*
- * What goes is what counts, not what was there before: variants expire and
- * move without their hash.
+ * Delete images, and return the files of the deleted rows.  A SELECT before the
+ * DELETE could return other files: variants expire, and their files move, without
+ * a lock on the hash.
  */
 STATEMENT(delete_images, STMT_READ_WRITE,
 		  "WITH variant AS (DELETE FROM pictrepo.variants WHERE hash = ANY ($1) RETURNING identifier),"
@@ -72,11 +84,11 @@ STATEMENT(delete_images, STMT_READ_WRITE,
 		  BYTEAARRAYOID);
 
 STATEMENT(delete_aliases, STMT_READ_WRITE,
-		  "WITH gone AS (DELETE FROM pictrepo.aliases WHERE hash = ANY ($1) RETURNING alias)"
-		  " SELECT alias FROM gone ORDER BY alias",
+		  "WITH deleted AS (DELETE FROM pictrepo.aliases WHERE hash = ANY ($1) RETURNING alias)"
+		  " SELECT alias FROM deleted ORDER BY alias",
 		  BYTEAARRAYOID);
 
-/* The hashes are locked and have no aliases: they go with all that belongs to them. */
+/* Remove images, and collect their files.  Their hashes are locked, and have no aliases. */
 static void
 remove_images(NullableDatum hashes, Files *files)
 {
@@ -85,7 +97,7 @@ remove_images(NullableDatum hashes, Files *files)
 	files_add_result(files);
 }
 
-/* The hashes are locked: they go with their aliases. */
+/* Remove images with their aliases, and collect their files.  Their hashes are locked. */
 void
 remove_aliases_and_images(NullableDatum hashes, Files *files)
 {
@@ -102,7 +114,7 @@ has_aliases(NullableDatum hash)
 	return statement_run_latest(&any_alias_of_hash, &hash) > 0;
 }
 
-/* The hash is locked: an alias of it goes, and with the last one the image. */
+/* Remove an alias, and the image if it was the last one.  The hash is locked. */
 void
 remove_alias(NullableDatum alias, NullableDatum hash, Files *files)
 {
@@ -117,7 +129,8 @@ PG_FUNCTION_INFO_V1(pictrepo_delete_alias);
 /*
  * delete_alias(alias text, delete_token text) -> text
  *
- * "deleted", "missing" or "forbidden".  22004, 22023, 22001.
+ * Delete an alias, and its image if it was the last one.  Returns "deleted",
+ * "missing" (the alias does not exist), or "forbidden" (it has another token).
  */
 Datum
 pictrepo_delete_alias(PG_FUNCTION_ARGS)
@@ -150,8 +163,9 @@ PG_FUNCTION_INFO_V1(pictrepo_purge);
 /*
  * purge(alias text, block bool) -> setof text
  *
- * The aliases that are gone, in byte order; no row: no such alias.  22004,
- * 22023, 22001.
+ * Remove the image of an alias with all its aliases.  With block, the content can
+ * no longer be ingested.  Returns the removed aliases, in byte order.  No rows: the
+ * alias does not exist.
  */
 Datum
 pictrepo_purge(PG_FUNCTION_ARGS)
@@ -186,7 +200,7 @@ PG_FUNCTION_INFO_V1(pictrepo_block_hash);
 /*
  * block_hash(hash bytea) -> bool
  *
- * False: it is blocked already.  22004, 22023, 22001.
+ * Block a content from ingestion.  False: it is blocked already.
  */
 Datum
 pictrepo_block_hash(PG_FUNCTION_ARGS)
@@ -202,7 +216,7 @@ STATEMENT(delete_block, STMT_READ_WRITE,
 /*
  * unblock_hash(hash bytea) -> bool
  *
- * False: it was not blocked.  22004, 22023, 22001.
+ * Allow a blocked content again.  False: it is not blocked.
  */
 Datum
 pictrepo_unblock_hash(PG_FUNCTION_ARGS)
@@ -218,7 +232,7 @@ STATEMENT(all_blocked, STMT_READ_ONLY | STMT_WHOLE_TABLE,
 /*
  * blocked_hashes() -> setof (hash bytea, blocked_at timestamptz)
  *
- * Latest first.
+ * The blocked contents, the one that was blocked last first.
  */
 Datum
 pictrepo_blocked_hashes(PG_FUNCTION_ARGS)

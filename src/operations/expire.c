@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * expire.c
- *		Operations: removing what nobody looks at any more.
+ *		Operations: removing variants and proxied images that were not served
+ *		for a long time.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,14 +23,14 @@
 #include "sqlfunc/statement.h"
 
 STATEMENT(delete_old_variants, STMT_READ_WRITE,
-		  "WITH gone AS (DELETE FROM pictrepo.variants WHERE ctid = ANY (ARRAY("
+		  "WITH deleted AS (DELETE FROM pictrepo.variants WHERE ctid = ANY (ARRAY("
 		  "SELECT ctid FROM pictrepo.variants WHERE accessed < $1"
 		  " ORDER BY accessed, hash, variant LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))"
 		  " RETURNING identifier)"
-		  " SELECT count(*), array_agg(identifier) FROM gone",
+		  " SELECT count(*), array_agg(identifier) FROM deleted",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
-/* After that statement: the files go as well; how many variants there were. */
+/* After delete_old_variants: release the files of the variants.  Returns how many variants. */
 static uint64
 release_old_variants(void)
 {
@@ -48,7 +49,10 @@ STATEMENT(try_lock_hash, STMT_READ_WRITE,
 		  " WHERE a.alias = $1 FOR UPDATE OF h SKIP LOCKED",
 		  TEXTOID);
 
-/* The alias before its urls, as in a removal; and they stay untouched from now on. */
+/*
+ * Lock an alias, then its URLs, in the order of delete.c.  Is its access time still
+ * too old?  The lock on the URLs keeps other sessions from changing it.
+ */
 STATEMENT(lock_old_alias, STMT_READ_WRITE,
 		  "WITH alias AS MATERIALIZED (SELECT a.alias FROM pictrepo.aliases a"
 		  " WHERE a.alias = $1 AND a.hash = $2 FOR UPDATE SKIP LOCKED),"
@@ -57,7 +61,10 @@ STATEMENT(lock_old_alias, STMT_READ_WRITE,
 		  " SELECT max(accessed) < $3 FROM urls",
 		  TEXTOID, BYTEAOID, TIMESTAMPTZOID);
 
-/* Delete an alias if it is old still, now that nobody can touch it. */
+/*
+ * Lock an alias, and remove it if its access time is still too old.  False: it is
+ * not, or another transaction has locked the rows.
+ */
 static bool
 remove_old_alias(NullableDatum alias, NullableDatum before, Files *files)
 {
@@ -75,7 +82,7 @@ remove_old_alias(NullableDatum alias, NullableDatum before, Files *files)
 	return true;
 }
 
-/* After that statement: how many of the aliases could be deleted. */
+/* After old_aliases: remove the aliases.  Returns how many were removed. */
 static uint64
 remove_old_aliases(void)
 {
@@ -97,14 +104,14 @@ remove_old_aliases(void)
 	return removed;
 }
 
-/* ----- as calls ----- */
+/* ----- SQL functions ----- */
 
 /*
- * max: 1 to 10000.  What another transaction has locked is left for the next
- * time.
+ * Run a statement that finds rows, and the function that removes what it found.
+ * Rows that another transaction has locked are skipped.
  */
 static Datum
-expire(FunctionCallInfo fcinfo, SqlStatement *find, uint64 (*take) (void))
+expire(FunctionCallInfo fcinfo, SqlStatement *find, uint64 (*remove_found) (void))
 {
 	NullableDatum before = any_argument(fcinfo, 0);
 	NullableDatum max = limit_argument(fcinfo, 1, 1, PAGE_MAX);
@@ -113,7 +120,7 @@ expire(FunctionCallInfo fcinfo, SqlStatement *find, uint64 (*take) (void))
 
 	repo_call_begin(&call, fcinfo);
 	statement_run(find, ARGS(before, max, not_null(Int32GetDatum(0))));
-	count = take();
+	count = remove_found();
 	repo_call_end(&call);
 	progress_end();
 	PG_RETURN_INT64(count);
@@ -124,7 +131,8 @@ PG_FUNCTION_INFO_V1(pictrepo_expire_variants);
 /*
  * expire_variants(before timestamptz, max int) -> bigint
  *
- * 22004, 22023.
+ * Remove variants that were last served before a time, and their files.  max: 1 to
+ * 10000 variants, oldest first.  Returns how many were removed.
  */
 Datum
 pictrepo_expire_variants(PG_FUNCTION_ARGS)
@@ -137,7 +145,9 @@ PG_FUNCTION_INFO_V1(pictrepo_expire_proxies);
 /*
  * expire_proxies(before timestamptz, max int) -> bigint
  *
- * 22004, 22023.
+ * Remove aliases of proxied URLs that were last served before a time, and images
+ * without other aliases.  max: 1 to 10000 aliases, oldest first.  Returns how many
+ * were removed.
  */
 Datum
 pictrepo_expire_proxies(PG_FUNCTION_ARGS)
@@ -147,13 +157,13 @@ pictrepo_expire_proxies(PG_FUNCTION_ARGS)
 
 /* ----- for the background worker ----- */
 
-/* retention in seconds; 0: for ever */
+/* retention: in seconds; 0: keep them */
 static uint64
-expire_retained(SqlStatement *find, int retention, uint64 (*take) (void))
+expire_retained(SqlStatement *find, int retention, uint64 (*remove_found) (void))
 {
 	if (retention == 0)
 		return 0;
-	return row_batch_run(find, ARGS(seconds_ago(retention)), TASK_SMALL_BATCH, take);
+	return row_batch_run(find, ARGS(seconds_ago(retention)), TASK_SMALL_BATCH, remove_found);
 }
 
 uint64

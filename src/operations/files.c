@@ -1,10 +1,25 @@
 /*-------------------------------------------------------------------------
  *
  * files.c
- *		Operations: files that nothing names any more.
+ *		Operations: queueing files for removal that are no longer used.
  *
- * A file that nothing names any more is queued for removal in the transaction
- * that took its last name.
+ * Images and variants refer to files by identifier.  The transaction that removes
+ * the last reference to a file also deletes the file's details, and pushes a job
+ * that removes the file from the store.
+ *
+ * Two races could lose a file that is in use, or keep one that is not:
+ *
+ * A session may add a reference to the file.  An ingestion that does so locks the
+ * file's details, see store_details in ingest.c.  A release locks the details
+ * before it looks for references.  So it waits for the ingestion, and then sees the
+ * new reference.
+ *
+ * Two transactions may remove the last two references at the same time.  Neither
+ * sees that the other has removed its reference, so each would keep the file.
+ * Therefore a release that finds a reference takes an advisory lock on the file
+ * until its transaction ends, and looks again.  The transaction that gets the lock
+ * last sees that the other reference is gone.  The lock on the details is not
+ * enough, because a file may have no details.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,21 +40,18 @@
 #include "sqlfunc/statement.h"
 #include "sqlfunc/tagged_jsonb.h"
 
-/*
- * Whoever names a file that is known already holds its details, and is waited
- * for.  In order, as two releases may have several files in common.
- */
+/* Lock details in order: two releases may have several files in common. */
 STATEMENT(lock_details, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.details WHERE identifier = ANY ($1) ORDER BY identifier FOR UPDATE",
 		  TEXTARRAYOID);
 
-/* Those that something names still, and the others */
+/* The files that are still referenced, and the files that are not */
 STATEMENT(sort_files, STMT_READ_ONLY,
-		  "SELECT array_agg(file ORDER BY file) FILTER (WHERE named),"
-		  " array_agg(file ORDER BY file) FILTER (WHERE NOT named)"
+		  "SELECT array_agg(file ORDER BY file) FILTER (WHERE referenced),"
+		  " array_agg(file ORDER BY file) FILTER (WHERE NOT referenced)"
 		  " FROM (SELECT file, EXISTS (SELECT FROM pictrepo.hashes h WHERE h.identifier = file"
 		  " UNION ALL SELECT FROM pictrepo.hashes h WHERE h.motion_identifier = file"
-		  " UNION ALL SELECT FROM pictrepo.variants v WHERE v.identifier = file) AS named"
+		  " UNION ALL SELECT FROM pictrepo.variants v WHERE v.identifier = file) AS referenced"
 		  " FROM (SELECT DISTINCT file COLLATE \"C\" AS file FROM unnest($1) AS file) given"
 		  " WHERE file IS NOT NULL) files",
 		  TEXTARRAYOID);
@@ -58,7 +70,7 @@ files_of_array(Datum files, int *count)
 	return elements;
 }
 
-/* A job for each file, as pict-rs queues it */
+/* Push a job for each file, as pict-rs does. */
 static void
 queue_removals(Datum files)
 {
@@ -70,7 +82,7 @@ queue_removals(Datum files)
 	push_jobs("cleanup", jobs, count);
 }
 
-/* Until the transaction ends, nobody else finds out whether something names the files. */
+/* Lock files until this transaction ends: other releases of them wait here. */
 static void
 lock_files(Datum files)
 {
@@ -91,36 +103,32 @@ lock_files(Datum files)
 }
 
 /*
- * Of these files, those that nothing names any more lose their details and go.
- *
- * What names a file may be going just now in a transaction that sees our own
- * name still, so that each would leave the file to the other.  So whoever is
- * not the only one looks again with the file locked: the one who looks last
- * sees that the others are gone.
+ * Release files: delete the details of those that are no longer referenced, and
+ * queue them for removal.  The header says how this avoids the two races.
  */
 void
 release_files(NullableDatum files)
 {
-	NullableDatum named;
-	NullableDatum superfluous;
+	NullableDatum referenced;
+	NullableDatum unreferenced;
 
 	if (files.isnull)
 		return;
 	statement_run_latest(&lock_details, &files);
 	statement_run_latest(&sort_files, &files);
-	named = result_value_copy(0, 1);
-	superfluous = result_value_copy(0, 2);
-	if (!named.isnull)
+	referenced = result_value_copy(0, 1);
+	unreferenced = result_value_copy(0, 2);
+	if (!referenced.isnull)
 	{
-		lock_files(named.value);
+		lock_files(referenced.value);
 		statement_run_latest(&sort_files, &files);
-		superfluous = result_value_copy(0, 2);
+		unreferenced = result_value_copy(0, 2);
 	}
 	INJECT(files_sorted);
-	if (!superfluous.isnull)
+	if (!unreferenced.isnull)
 	{
-		statement_run_latest(&delete_details, &superfluous);
-		queue_removals(superfluous.value);
+		statement_run_latest(&delete_details, &unreferenced);
+		queue_removals(unreferenced.value);
 		INJECT(files_released);
 	}
 }
@@ -131,7 +139,7 @@ release_file(NullableDatum file)
 	release_files(array_of(&file.value, 1, TEXTOID));
 }
 
-/* Those that the last statement gave, one a row */
+/* Add the files that the last statement returned, one in each row. */
 void
 files_add_result(Files *files)
 {

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * ingest.c
- *		Operations: taking in files, and variants that were made of them.
+ *		Operations: storing images after their upload, and variants.
  *
- * Whoever stores an image holds its hash before its alias, as whoever removes
- * one does: so they wait for each other, and the one who comes second sees
- * what the first one did.
+ * An ingestion locks the hash before it stores the alias.  A removal locks the hash
+ * before it looks for other aliases, see delete.c.  So the two wait for each other,
+ * and the second one sees what the first one has committed.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,7 +36,7 @@ typedef struct Ingestion
 	NullableDatum token;
 	NullableDatum created_at;
 
-	/* what is answered */
+	/* the result */
 	const char *outcome;
 	NullableDatum stored_identifier;
 	NullableDatum stored_details;
@@ -48,7 +48,7 @@ static const char alias_exists[] = "alias_exists";
 static const char blocked[] = "blocked";
 static const char lost[] = "lost";
 
-/* ingest's arguments, from the n-th on */
+/* The arguments of ingest, which begin with argument n of the call. */
 static Ingestion
 ingestion_arguments(FunctionCallInfo fcinfo, int n)
 {
@@ -72,8 +72,9 @@ STATEMENT(hold_hash, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE", BYTEAOID);
 
 /*
- * Not asked of hold_hash: a file that moved while we waited for the lock would
- * be the new one, and its details those of before.
+ * This is not part of hold_hash.  If the image's file moved while hold_hash waited
+ * for the lock, that statement would return the new identifier with the details of
+ * the old one.
  */
 STATEMENT(stored_content, STMT_READ_WRITE,
 		  "SELECT h.identifier, d.details FROM pictrepo.hashes h"
@@ -81,8 +82,8 @@ STATEMENT(stored_content, STMT_READ_WRITE,
 		  BYTEAOID);
 
 /*
- * The content is stored, by us or by somebody before, and stays until our
- * transaction ends.
+ * Store the hash, or lock it if it exists.  Either way, no other session can remove
+ * it until this transaction ends.
  */
 static const char *
 hold_content(Ingestion *ingestion)
@@ -93,7 +94,7 @@ hold_content(Ingestion *ingestion)
 			return created;
 		if (statement_run(&hold_hash, &ingestion->hash) > 0)
 			break;
-		/* it was there a moment ago, and is gone */
+		/* another session has removed it since the INSERT */
 		check_can_retry();
 	}
 	statement_run(&stored_content, &ingestion->hash);
@@ -106,8 +107,8 @@ STATEMENT(block_of_hash, STMT_READ_ONLY,
 		  "SELECT FROM pictrepo.blocked WHERE hash = $1", BYTEAOID);
 
 /*
- * Asked with the content held: a purge that blocked it and was done while we
- * waited is seen.
+ * The caller holds the content.  So this sees the block of a purge that committed
+ * while the caller waited for the lock.
  */
 static bool
 is_blocked(NullableDatum hash)
@@ -115,7 +116,7 @@ is_blocked(NullableDatum hash)
 	return statement_run_latest(&block_of_hash, &hash) > 0;
 }
 
-/* ----- the rest of it ----- */
+/* ----- the alias and the details ----- */
 
 STATEMENT(insert_alias, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.aliases (alias, delete_token, hash) VALUES ($1, $2, $3)"
@@ -126,9 +127,11 @@ STATEMENT(hold_details, STMT_READ_WRITE,
 		  "SELECT details FROM pictrepo.details WHERE identifier = $1 FOR KEY SHARE", TEXTOID);
 
 /*
- * The first details of a file stay: those that are stored now.  A file that is
- * known already has another name, which may be going: with its details held,
- * whoever would release the file waits, and sees ours.
+ * Store the details of a file, unless it has some.  Returns the stored ones.
+ *
+ * If the file has details, other images may refer to it, and another session may be
+ * removing the last of these references.  The lock on the details makes its release
+ * of the file wait for this transaction, and then see the new reference.
  */
 static NullableDatum
 store_details(NullableDatum identifier, NullableDatum details)
@@ -139,12 +142,16 @@ store_details(NullableDatum identifier, NullableDatum details)
 			return details;
 		if (statement_run(&hold_details, &identifier) > 0)
 			return result_value_copy(0, 1);
-		/* they went with the file's last other name */
+		/* another session has released the file, and deleted its details */
 		check_can_retry();
 	}
 }
 
-/* Within a call: store what can be stored, and release the file if it is not. */
+/*
+ * Store the image and its alias, and set the outcome.  If the uploaded file is not
+ * needed, because the content exists, the content is blocked or the alias exists,
+ * release it.  The caller is in a repo call.
+ */
 static void
 run_ingestion(Ingestion *ingestion)
 {
@@ -190,9 +197,11 @@ PG_FUNCTION_INFO_V1(pictrepo_ingest);
  *		  delete_token text, created_at timestamptz)
  *		-> (outcome text, identifier text, details jsonb)
  *
- * created_at NULL: now.  identifier and details are those that are stored for
- * the content; NULL where nothing was stored under the alias.  22004, 22023,
- * 22001.
+ * Store an image and its alias.  created_at NULL: now.
+ *
+ * Returns the outcome "created", "duplicate", "alias_exists" or "blocked".
+ * identifier and details are those of the image that the alias now serves.  NULL:
+ * the alias was not stored.
  */
 Datum
 pictrepo_ingest(PG_FUNCTION_ARGS)
@@ -206,7 +215,7 @@ pictrepo_ingest(PG_FUNCTION_ARGS)
 	return ingestion_row(fcinfo, &ingestion);
 }
 
-/* ----- as the end of a job ----- */
+/* ----- ingestion at the end of a job ----- */
 
 static NullableDatum
 upload_failure(const char *message, const char *code)
@@ -214,7 +223,7 @@ upload_failure(const char *message, const char *code)
 	return TAGGED_JSONB("Failure", {"message", CStringGetTextDatum(message)}, {"code", CStringGetTextDatum(code)});
 }
 
-/* What the upload's client is told */
+/* The result that wait() returns to the client of the upload */
 static NullableDatum
 upload_result(const Ingestion *ingestion)
 {
@@ -225,7 +234,7 @@ upload_result(const Ingestion *ingestion)
 	return TAGGED_JSONB("Success", {"alias", ingestion->alias.value}, {"token", ingestion->token.value});
 }
 
-/* Within a call; false: it is not this worker's. */
+/* The caller is in a repo call.  False: the worker does not hold the job. */
 static bool
 complete_job(const NullableDatum *job)
 {
@@ -234,8 +243,11 @@ complete_job(const NullableDatum *job)
 	return strcmp(end_job(&success, job[0], job[1], job[2]), "completed") == 0;
 }
 
-/* Does the job, which somebody else has or will have, name the file? */
-STATEMENT(job_names_file, STMT_READ_WRITE,
+/*
+ * Does a string in the job equal the file's identifier?  Then the worker that
+ * holds the job now, or the next one, needs the file.
+ */
+STATEMENT(job_contains_file, STMT_READ_WRITE,
 		  "SELECT FROM (SELECT id, job FROM pictrepo.job_queue UNION ALL SELECT id, job FROM pictrepo.dead_jobs) j"
 		  " WHERE j.id = $1 AND jsonb_path_exists(j.job, 'strict $.** ? (@ == $file)',"
 		  " jsonb_build_object('file', $2), true)",
@@ -247,9 +259,12 @@ PG_FUNCTION_INFO_V1(pictrepo_finish_ingest);
  * finish_ingest(queue text, worker uuid, job_id uuid, upload uuid, and as ingest)
  *		-> (outcome text, identifier text, details jsonb)
  *
- * worker NULL: session_worker(); upload NULL: there is none.  lost: not this
- * worker's job, and its file is released unless the job is about just that
- * file.  22004, 22023, 22001.
+ * Complete a job, store its image as ingest does, and store the result of the
+ * upload, in one transaction.  worker NULL: session_worker().  upload NULL: the job
+ * has no upload.
+ *
+ * Returns the outcomes of ingest, and "lost": the worker does not hold the job.
+ * Then the file is released, unless the job itself contains the file's identifier.
  */
 Datum
 pictrepo_finish_ingest(PG_FUNCTION_ARGS)
@@ -275,7 +290,7 @@ pictrepo_finish_ingest(PG_FUNCTION_ARGS)
 	else
 	{
 		ingestion.outcome = lost;
-		if (statement_run(&job_names_file, ARGS(job[2], ingestion.identifier)) == 0)
+		if (statement_run(&job_contains_file, ARGS(job[2], ingestion.identifier)) == 0)
 			release_file(ingestion.identifier);
 	}
 	repo_call_end(&call);
@@ -289,7 +304,7 @@ STATEMENT(insert_variant, STMT_READ_WRITE,
 		  " ON CONFLICT DO NOTHING",
 		  BYTEAOID, TEXTOID, TEXTOID);
 
-/* Within a call: what became of the variant. */
+/* Returns the outcome.  The caller is in a repo call. */
 static const char *
 store_variant(const NullableDatum *key, NullableDatum identifier, NullableDatum details)
 {
@@ -311,8 +326,12 @@ PG_FUNCTION_INFO_V1(pictrepo_finish_variant);
  * finish_variant(hash bytea, variant text, worker uuid, identifier text,
  *				  details jsonb) -> text
  *
- * "stored", "lost" or "exists".  worker NULL: session_worker().  22004, 22023,
- * 22001.
+ * End a claim, and store the variant that the worker made.  worker NULL:
+ * session_worker().
+ *
+ * Returns "stored", "exists" (the variant exists), or "lost" (the hash does not
+ * exist, or the worker does not hold the claim).  If the variant was not stored,
+ * its file is released.
  */
 Datum
 pictrepo_finish_variant(PG_FUNCTION_ARGS)

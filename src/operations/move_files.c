@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * move_files.c
- *		Operations: files that move to another store, and files that are lost.
+ *		Operations: files that moved to another store, and files that are lost.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,8 +21,9 @@
 PG_FUNCTION_INFO_V1(pictrepo_migrate_identifier);
 
 /*
- * Hashes in order and before their variants, as whoever removes images locks
- * them: also those of the variants, which would else go while they move.
+ * Lock the hashes that refer to the file, in the order of delete.c.  This includes
+ * the hashes of variants: otherwise a removal of their images could delete the
+ * variants during the move.
  */
 STATEMENT(hold_hashes_of_file, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.hashes WHERE hash = ANY (ARRAY(" HASHES_OF_FILE "))"
@@ -42,7 +43,7 @@ STATEMENT(move_in_hashes, STMT_READ_WRITE,
 STATEMENT(move_in_variants, STMT_READ_WRITE,
 		  "UPDATE pictrepo.variants SET identifier = $2 WHERE identifier = $1", TEXTOID, TEXTOID);
 
-/* What is known of the new file already stays. */
+/* If the new file has details, they stay. */
 STATEMENT(move_details, STMT_READ_WRITE,
 		  "WITH old AS (DELETE FROM pictrepo.details WHERE identifier = $1 RETURNING details)"
 		  " INSERT INTO pictrepo.details (identifier, details) SELECT $2, details FROM old"
@@ -52,37 +53,38 @@ STATEMENT(move_details, STMT_READ_WRITE,
 /*
  * migrate_identifier(old_identifier text, new_identifier text) -> bool
  *
- * False: nothing names the old file.  22004, 22001; 22023, also when they are
- * the same.
+ * Replace every reference to a file by one to its copy in another store, and mark
+ * the old file as moved.  False: nothing refers to the old file; then the new file
+ * is released.  Error 22023 if the identifiers are equal.
  */
 Datum
 pictrepo_migrate_identifier(PG_FUNCTION_ARGS)
 {
-	NullableDatum step[] = {identifier_argument(fcinfo, 0), identifier_argument(fcinfo, 1)};
+	NullableDatum identifiers[] = {identifier_argument(fcinfo, 0), identifier_argument(fcinfo, 1)};
 	uint64		moved;
 	RepoCall	call;
 
-	if (DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, step[0].value, step[1].value)))
-		bad_argument(fcinfo, 1, "It is the old identifier.", NULL);
+	if (DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, identifiers[0].value, identifiers[1].value)))
+		bad_argument(fcinfo, 1, "The new identifier is equal to the old identifier.", NULL);
 	repo_call_begin(&call, fcinfo);
-	statement_run(&hold_hashes_of_file, step);
-	moved = statement_run(&move_in_hashes, step);
-	moved += statement_run(&move_in_variants, step);
+	statement_run(&hold_hashes_of_file, identifiers);
+	moved = statement_run(&move_in_hashes, identifiers);
+	moved += statement_run(&move_in_variants, identifiers);
 	INJECT(file_moved);
 	if (moved > 0)
 	{
-		statement_run(&move_details, step);
-		mark_migrated(step[0], step[1]);
+		statement_run(&move_details, identifiers);
+		mark_migrated(identifiers[0], identifiers[1]);
 	}
 	else
-		release_file(step[1]);
+		release_file(identifiers[1]);
 	repo_call_end(&call);
 	PG_RETURN_BOOL(moved > 0);
 }
 
 /* ----- lost files ----- */
 
-/* All that name the file in any way, before any of them goes */
+/* Lock every hash that refers to the file, before any of them is changed. */
 STATEMENT(lock_hashes_of_file, STMT_READ_WRITE,
 		  "WITH locked AS MATERIALIZED (SELECT hash FROM pictrepo.hashes WHERE hash = ANY (ARRAY("
 		  HASHES_OF_FILE ")) ORDER BY hash FOR UPDATE)"
@@ -93,16 +95,16 @@ STATEMENT(images_of_file, STMT_READ_WRITE,
 		  "SELECT array_agg(hash) FROM pictrepo.hashes WHERE hash = ANY ($2) AND identifier = $1",
 		  TEXTOID, BYTEAARRAYOID);
 
-STATEMENT(forget_motion, STMT_READ_WRITE,
+STATEMENT(clear_motion_identifier, STMT_READ_WRITE,
 		  "UPDATE pictrepo.hashes SET motion_identifier = NULL"
 		  " WHERE hash = ANY ($2) AND motion_identifier = $1",
 		  TEXTOID, BYTEAARRAYOID);
 
-STATEMENT(forget_variant, STMT_READ_WRITE,
+STATEMENT(delete_variants, STMT_READ_WRITE,
 		  "DELETE FROM pictrepo.variants WHERE hash = ANY ($2) AND identifier = $1",
 		  TEXTOID, BYTEAARRAYOID);
 
-/* Images whose file is lost, of locked hashes: how many there were. */
+/* Remove images whose file is lost.  Their hashes are locked.  Returns 1, or 0 for no image. */
 static uint64
 remove_images_of(const NullableDatum *file_and_hashes, Files *files)
 {
@@ -116,21 +118,21 @@ remove_images_of(const NullableDatum *file_and_hashes, Files *files)
 	return 1;
 }
 
-/* What names the file: how much there was. */
+/* Remove every reference to a file.  Returns 0 if it had none. */
 static uint64
-forget_names(NullableDatum file, Files *files)
+remove_references(NullableDatum file, Files *files)
 {
 	NullableDatum file_and_hashes[2] = {file};
-	uint64		forgotten;
+	uint64		removed;
 
 	statement_run(&lock_hashes_of_file, &file);
 	file_and_hashes[1] = result_value_copy(0, 1);
 	if (file_and_hashes[1].isnull)
 		return 0;
-	forgotten = remove_images_of(file_and_hashes, files);
-	forgotten += statement_run(&forget_motion, file_and_hashes);
-	forgotten += statement_run(&forget_variant, file_and_hashes);
-	return forgotten;
+	removed = remove_images_of(file_and_hashes, files);
+	removed += statement_run(&clear_motion_identifier, file_and_hashes);
+	removed += statement_run(&delete_variants, file_and_hashes);
+	return removed;
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_forget_missing);
@@ -138,21 +140,23 @@ PG_FUNCTION_INFO_V1(pictrepo_forget_missing);
 /*
  * forget_missing(identifier text) -> bool
  *
- * False: nothing names the file.  22004, 22023, 22001.
+ * Remove every reference to a file that is lost: images with their aliases,
+ * variants, motion identifiers, and the file's details.  False: nothing refers to
+ * the file.
  */
 Datum
 pictrepo_forget_missing(PG_FUNCTION_ARGS)
 {
 	NullableDatum file = identifier_argument(fcinfo, 0);
 	Files		files = NULL;
-	uint64		forgotten;
+	uint64		removed;
 	RepoCall	call;
 
 	repo_call_begin(&call, fcinfo);
-	forgotten = forget_names(file, &files);
+	removed = remove_references(file, &files);
 	INJECT(file_forgotten);
 	files_release(files);
-	forgotten += details_delete(file);
+	removed += details_delete(file);
 	repo_call_end(&call);
-	PG_RETURN_BOOL(forgotten > 0);
+	PG_RETURN_BOOL(removed > 0);
 }

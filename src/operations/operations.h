@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * operations.h
- *		What the operations share.
+ *		Functions that the files of the operations share.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,23 +12,26 @@
 
 #include "sqlfunc/statement.h"
 
-/* The hashes that name file $1 in any way */
+/* Query: the hashes of images that refer to file $1 */
 #define HASHES_OF_FILE \
 	"SELECT hash FROM pictrepo.hashes WHERE identifier = $1" \
 	" UNION SELECT hash FROM pictrepo.hashes WHERE motion_identifier = $1" \
 	" UNION SELECT hash FROM pictrepo.variants WHERE identifier = $1"
 
-/* Files are texts in an array; both are for a caller that is connected. */
+/*
+ * Queue files for removal that are no longer referenced.  files: text[].  The
+ * caller is in a repo call.
+ */
 extern void release_files(NullableDatum files);
 extern void release_file(NullableDatum file);
 
-/* Files to be released when all else is done; in the call's memory. */
+/* Files to release at the end of the operation.  They live in the memory of the repo call. */
 typedef ArrayBuildState *Files;
 
 extern void files_add_result(Files *files);
 extern void files_release(Files files);
 
-/* delete.c */
+/* delete.c.  The caller has locked the hashes, and releases the files. */
 extern void remove_aliases_and_images(NullableDatum hashes, Files *files);
 extern void remove_alias(NullableDatum alias, NullableDatum hash, Files *files);
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * page.c
- *		Operations: pages with all that is known of each image.
+ *		Operations: pages of images, with their aliases, variants and files.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,7 +17,10 @@
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
 
-/* A page with what a statement gives for its hashes, one value */
+/*
+ * Return the slugs of a page, and the value that a statement returns for its
+ * hashes.
+ */
 static Datum
 return_page_with(FunctionCallInfo fcinfo, PagePosition start, NullableDatum limit, SqlStatement *statement)
 {
@@ -35,7 +38,7 @@ return_page_with(FunctionCallInfo fcinfo, PagePosition start, NullableDatum limi
 	return result;
 }
 
-/* The hash in hex; no delete token, which is a secret. */
+/* Hashes are in hex.  Delete tokens are secret, and left out. */
 STATEMENT(images_of_hashes, STMT_READ_ONLY,
 		  "SELECT coalesce(jsonb_agg(jsonb_build_object("
 		  "'hash', encode(h.hash, 'hex'),"
@@ -62,7 +65,8 @@ PG_FUNCTION_INFO_V1(pictrepo_page);
  * page(slug text, page_limit int)
  *		-> (current text, prev text, next text, images jsonb)
  *
- * slug NULL: the newest; page_limit 1 to 10000.  22004, 22023.
+ * The page that starts at a slug; NULL: the newest page.  page_limit: 1 to 10000
+ * images.
  */
 Datum
 pictrepo_page(PG_FUNCTION_ARGS)
@@ -78,7 +82,7 @@ PG_FUNCTION_INFO_V1(pictrepo_page_by_date);
  * page_by_date(before timestamptz, page_limit int)
  *		-> (current text, prev text, next text, images jsonb)
  *
- * As hash_page_by_date.  22004, 22023.
+ * The page that hash_page_by_date returns, with the images instead of the hashes.
  */
 Datum
 pictrepo_page_by_date(PG_FUNCTION_ARGS)
@@ -100,8 +104,9 @@ STATEMENT(aliases_between, STMT_READ_ONLY,
  * aliases_created(since timestamptz, before timestamptz, after text, page_limit int)
  *		-> setof (alias text, hash bytea, created_at timestamptz)
  *
- * From since, or from behind the alias after that was made then, up to before,
- * exclusive; page_limit 1 to 10000.  22004, 22023, 22001.
+ * The aliases that were created from since to before, which is not included,
+ * ordered by (created_at, alias).  page_limit: 1 to 10000 aliases.  To get the next
+ * page, pass created_at and alias of the last row as since and after.
  */
 Datum
 pictrepo_aliases_created(PG_FUNCTION_ARGS)
@@ -128,7 +133,8 @@ STATEMENT(files_of_hashes, STMT_READ_ONLY,
  * prune_page(slug text, page_limit int)
  *		-> (current text, prev text, next text, identifiers text[])
  *
- * As hash_page, with the files of each hash.  22023.
+ * The page that hash_page returns, with the files of the images instead of the
+ * hashes.
  */
 Datum
 pictrepo_prune_page(PG_FUNCTION_ARGS)

@@ -1,7 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * serve.c
- *		Operations: all that it takes to answer a request.
+ *		Operations: answering a request for an image in one call.
+ *
+ * serve is the most frequent call of an image host.  So it reads its rows without an
+ * SQL statement where it can, see sqlfunc/fast_path.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,11 +24,14 @@
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
 
-/* What is served in place of an alias that is not known: the setting's value. */
+/* The alias that is served instead of one that does not exist. */
 STATEMENT(fallback_alias, STMT_READ_ONLY,
 		  "SELECT value FROM pictrepo.settings WHERE key = '404-alias'");
 
-/* An alias of bytes: a text, or as pict-rs stores it, a UUID and an extension. */
+/*
+ * The alias in the bytes of a setting: either its text, or, as pict-rs stores it, the
+ * 16 bytes of a UUID and the extension as text.  NULL: it is neither.
+ */
 static NullableDatum
 alias_of_bytes(const char *bytes, int length)
 {
@@ -45,7 +51,7 @@ alias_of_bytes(const char *bytes, int length)
 	return not_null(PointerGetDatum(alias_normalize(cstring_to_text_with_len(alias.data, alias.len))));
 }
 
-/* NULL: there is none, or it is no alias. */
+/* The fallback alias.  NULL: the setting does not exist, or is not an alias. */
 static NullableDatum
 find_fallback(void)
 {
@@ -59,22 +65,22 @@ find_fallback(void)
 
 typedef enum ServeResult
 {
-	FOUND_NOTHING,
-	FOUND_FALLBACK,
-	FOUND_IT
+	SERVE_NOTHING,
+	SERVE_FALLBACK,
+	SERVE_ALIAS
 } ServeResult;
 
-/* Within a call: the row for an alias, or for what is served in its place. */
+/* Run a query for an alias, or else for the fallback alias.  The caller is in a repo call. */
 static ServeResult
-look_for_alias(SqlStatement *look, NullableDatum alias, NullableDatum variant)
+find_alias(SqlStatement *query, NullableDatum alias, NullableDatum variant)
 {
-	if (statement_run(look, ARGS(alias, not_null(BoolGetDatum(false)), variant)) > 0)
-		return FOUND_IT;
+	if (statement_run(query, ARGS(alias, not_null(BoolGetDatum(false)), variant)) > 0)
+		return SERVE_ALIAS;
 	alias = find_fallback();
 	if (alias.isnull ||
-		statement_run(look, ARGS(alias, not_null(BoolGetDatum(true)), variant)) == 0)
-		return FOUND_NOTHING;
-	return FOUND_FALLBACK;
+		statement_run(query, ARGS(alias, not_null(BoolGetDatum(true)), variant)) == 0)
+		return SERVE_NOTHING;
+	return SERVE_FALLBACK;
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_serve);
@@ -86,7 +92,7 @@ STATEMENT(image_of_alias, STMT_READ_ONLY,
 		  " WHERE a.alias = $1",
 		  TEXTOID, BOOLOID);
 
-/* The same, found by looking from table to table */
+/* The same by the fast path: it reads one row of each table */
 FAST_LOOKUP(alias_row, "aliases", {"alias", TEXTOID}, {"hash", BYTEAOID});
 FAST_LOOKUP(hash_row, "hashes", {"hash", BYTEAOID}, {"identifier", TEXTOID}, {"motion_identifier", TEXTOID},
 		 {"blurhash", TEXTOID});
@@ -110,9 +116,9 @@ find_image(NullableDatum alias, NullableDatum *image)
 	return FAST_LOOKUP_ROW;
 }
 
-/* Add the image of an alias, or of what is served in its place, to the result. */
+/* Add the row of an alias, or of the fallback alias, to the result. */
 static ServeResult
-give_image(FunctionCallInfo fcinfo, NullableDatum alias)
+add_image(FunctionCallInfo fcinfo, NullableDatum alias)
 {
 	NullableDatum image[6];
 	ServeResult found;
@@ -120,10 +126,10 @@ give_image(FunctionCallInfo fcinfo, NullableDatum alias)
 	if (find_image(alias, image) == FAST_LOOKUP_ROW)
 	{
 		rows_add(fcinfo, image);
-		return FOUND_IT;
+		return SERVE_ALIAS;
 	}
-	found = look_for_alias(&image_of_alias, alias, NULL_ARG);
-	if (found != FOUND_NOTHING)
+	found = find_alias(&image_of_alias, alias, NULL_ARG);
+	if (found != SERVE_NOTHING)
 		rows_add_result(fcinfo);
 	return found;
 }
@@ -133,7 +139,9 @@ give_image(FunctionCallInfo fcinfo, NullableDatum alias)
  *		-> setof (hash bytea, identifier text, details jsonb, motion_identifier text,
  *				  blurhash text, fallback bool)
  *
- * One row or none.  22004, 22023, 22001.
+ * The image of an alias, in one row.  With touch, set the access time of the alias.
+ * fallback: the alias does not exist, and the row is that of the fallback alias.  No
+ * row: neither exists.
  */
 Datum
 pictrepo_serve(PG_FUNCTION_ARGS)
@@ -145,8 +153,8 @@ pictrepo_serve(PG_FUNCTION_ARGS)
 
 	rows_begin(fcinfo);
 	repo_call_begin_fast(&call, fcinfo);
-	found = give_image(fcinfo, alias);
-	if (found == FOUND_IT && touch)
+	found = add_image(fcinfo, alias);
+	if (found == SERVE_ALIAS && touch)
 		touch_alias(alias);
 	repo_call_end(&call);
 	PG_RETURN_NULL();
@@ -165,7 +173,8 @@ STATEMENT(image_of_url, STMT_READ_ONLY,
 /*
  * serve_url(url text, touch bool) -> setof (as serve, alias text)
  *
- * One row or none.  22004, 22023, 22001.
+ * The image of a proxied URL, and its alias.  With touch, set the access time of the
+ * alias.  No row: the URL has no alias.
  */
 Datum
 pictrepo_serve_url(PG_FUNCTION_ARGS)
@@ -204,8 +213,9 @@ STATEMENT(variant_of_alias, STMT_READ_ONLY,
  * serve_variant(alias text, variant text, touch bool)
  *		-> setof (as serve, original_identifier text, original_details jsonb)
  *
- * One row or none; identifier NULL: the variant is still to be made.  22004,
- * 22023, 22001.
+ * A variant of the image of an alias, and the image's own file, in one row.  With
+ * touch, set the access times of the alias and of the variant.  identifier NULL: the
+ * variant does not exist.  No row: as in serve.
  */
 Datum
 pictrepo_serve_variant(PG_FUNCTION_ARGS)
@@ -218,10 +228,10 @@ pictrepo_serve_variant(PG_FUNCTION_ARGS)
 
 	rows_begin(fcinfo);
 	repo_call_begin(&call, fcinfo);
-	found = look_for_alias(&variant_of_alias, alias, variant);
-	if (found != FOUND_NOTHING)
+	found = find_alias(&variant_of_alias, alias, variant);
+	if (found != SERVE_NOTHING)
 		rows_add_result(fcinfo);
-	if (found == FOUND_IT && touch)
+	if (found == SERVE_ALIAS && touch)
 	{
 		NullableDatum hash = result_value_copy(0, 1);
 

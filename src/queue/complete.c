@@ -20,9 +20,13 @@ PG_FUNCTION_INFO_V1(pictrepo_complete_job);
 /*
  * complete_job(queue text, worker uuid, job_id uuid, result text, error text) -> text
  *
- * result: 'success', 'failure' or 'aborted'.  Returns 'completed', 'retrying',
- * 'dead', or 'lost': not this worker's, nothing is changed.  22004, 22023,
- * 22001.
+ * End a job.  worker NULL: session_worker().  result: 'success', 'failure' (retry
+ * it if it has retries left), or 'aborted' (do not retry it).  error: text to store
+ * with a job that failed; NULL: none.
+ *
+ * Returns 'completed', 'retrying', 'dead' (it is in dead_jobs), or 'lost' (the
+ * worker does not hold the job, and nothing was changed).  Error 22023 for another
+ * result.
  */
 Datum
 pictrepo_complete_job(PG_FUNCTION_ARGS)
@@ -45,7 +49,7 @@ PG_FUNCTION_INFO_V1(pictrepo_complete_many);
 /*
  * complete_many(queue text, worker uuid, job_ids uuid[], result text, error text) -> text[]
  *
- * The same for many jobs; the answers in order.  22004, 22023, 22001.
+ * End jobs, as complete_job does.  Returns its results in the order of job_ids.
  */
 Datum
 pictrepo_complete_many(PG_FUNCTION_ARGS)

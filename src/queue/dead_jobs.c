@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * dead_jobs.c
- *		QueueRepo: jobs that failed for good.
+ *		QueueRepo: jobs that failed and have no retries left, or were aborted.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,8 +30,8 @@ STATEMENT(revive_job, STMT_READ_WRITE,
 /*
  * requeue_dead(id uuid) -> bool
  *
- * Give a dead job another life; false: no such dead job, or a live job holds
- * its unique key.  22004.
+ * Move a dead job back to its queue, with the queue's retries.  False: the dead job
+ * does not exist, or a live job has its unique key.
  */
 Datum
 pictrepo_requeue_dead(PG_FUNCTION_ARGS)
@@ -45,7 +45,7 @@ STATEMENT(delete_dead_jobs, STMT_READ_WRITE,
 		  " ORDER BY died_at LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
-/* Dead jobs are kept for pictrepo.dead_job_retention. */
+/* Delete dead jobs that are older than pictrepo.dead_job_retention. */
 uint64
 prune_dead_jobs(void)
 {

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * job_end.c
- *		QueueRepo: what becomes of jobs.
+ *		QueueRepo: ending jobs.
  *
- * A job that was done is removed.  One that failed runs again after a pause while
- * it has retries, and is kept in dead_jobs when it has none; an aborted one goes
+ * A job that succeeded is removed.  A job that failed runs again after a backoff if
+ * it has retries left.  Otherwise it moves to dead_jobs.  An aborted job moves
  * there at once.
  *
  *-------------------------------------------------------------------------
@@ -25,16 +25,19 @@
 #include "sqlfunc/statement.h"
 #include "xact/pending.h"
 
-/* Not "= 'running'", which would make the index of running jobs look inviting. */
+/*
+ * The worker holds the job.  With "status = 'running'", the planner may choose the
+ * index of running jobs instead of the primary key.
+ */
 #define HELD(job) job "queue = $1 AND " job "worker = $2 AND " job "status <> 'new'"
 
-/* The common case, apart because it is the hottest. */
+/* The most frequent case has a statement of its own, which is faster. */
 STATEMENT(complete_one, STMT_READ_WRITE,
 		  "DELETE FROM pictrepo.job_queue WHERE id = $3 AND " HELD(""),
 		  TEXTOID, UUIDOID, UUIDOID);
 
-/* Locked in order, as in fail_all, so that no two calls lock each other out. */
-STATEMENT(complete_all, STMT_READ_WRITE,
+/* Rows are locked in the order of ids, as in fail_jobs, which prevents deadlocks. */
+STATEMENT(complete_jobs, STMT_READ_WRITE,
 		  "WITH held AS MATERIALIZED (SELECT id FROM pictrepo.job_queue"
 		  " WHERE id = ANY ($3) AND " HELD("") " ORDER BY id FOR UPDATE),"
 		  " ended AS (DELETE FROM pictrepo.job_queue j WHERE j.id = ANY (ARRAY(SELECT id FROM held))"
@@ -43,10 +46,10 @@ STATEMENT(complete_all, STMT_READ_WRITE,
 		  TEXTOID, UUIDOID, UUIDARRAYOID);
 
 /*
- * Pauses double with each attempt, and are shortened at random by up to half,
- * so that jobs which failed together do not come back together.
+ * The backoff doubles with each attempt.  A random part of up to half of it is
+ * subtracted: otherwise jobs that failed together would run again together.
  */
-STATEMENT(fail_all, STMT_READ_WRITE,
+STATEMENT(fail_jobs, STMT_READ_WRITE,
 		  END_JOBS("SELECT j.id, j.queue, $5 AND j.retry > 0 AS again, $4 AS error,"
 				   " clock_timestamp() + make_interval(secs =>"
 				   " least(extract(epoch FROM coalesce(q.backoff_max, " DEFAULT_BACKOFF_MAX "))::float8,"
@@ -59,7 +62,7 @@ STATEMENT(fail_all, STMT_READ_WRITE,
 		  " SELECT id, again FROM ended",
 		  TEXTOID, UUIDOID, UUIDARRAYOID, TEXTOID, BOOLOID);
 
-/* The arguments result and error, from n on. */
+/* The arguments result and error, which begin with argument n of the call. */
 JobEnd
 job_end_arguments(FunctionCallInfo fcinfo, int n)
 {
@@ -73,11 +76,11 @@ job_end_arguments(FunctionCallInfo fcinfo, int n)
 			ending.result = i;
 			return ending;
 		}
-	bad_argument(fcinfo, n, psprintf("\"%s\" is not a result.", name),
-				 "Results are success, failure and aborted.");
+	bad_argument(fcinfo, n,
+				 psprintf("The value is \"%s\"; it must be success, failure or aborted.", name), NULL);
 }
 
-/* Jobs of a queue ended: for queue_stats. */
+/* Count ended jobs of a queue, for view queue_stats. */
 void
 count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count)
 {
@@ -98,7 +101,7 @@ compare_outcomes(const void *a, const void *b)
 	return memcmp(&((const JobOutcome *) a)->id, &((const JobOutcome *) b)->id, UUID_LEN);
 }
 
-/* The outcomes that the last statement gave, ordered by id. */
+/* The outcomes that the last statement returned, ordered by id. */
 static JobOutcome *
 sorted_outcomes(JobResult result)
 {
@@ -119,15 +122,18 @@ sorted_outcomes(JobResult result)
 static void
 count_outcomes(const JobEnd *ending, NullableDatum queue, const JobOutcome *outcomes, int count)
 {
-	int			buried = 0;
+	int			died = 0;
 
 	for (int i = 0; i < count; i++)
-		buried += outcomes[i].answer == dead;
+		died += outcomes[i].answer == dead;
 	count_ended_jobs(queue, ending->result == RESULT_SUCCESS ? COUNTER_COMPLETED : COUNTER_FAILED, count);
-	count_ended_jobs(queue, COUNTER_DIED, buried);
+	count_ended_jobs(queue, COUNTER_DIED, died);
 }
 
-/* End many jobs; what became of them, ordered by id. */
+/*
+ * End jobs.  Returns the outcomes of those that the worker held, ordered by id.  The
+ * caller is in a repo call.
+ */
 JobOutcome *
 end_jobs(const JobEnd *ending, NullableDatum queue, NullableDatum worker, NullableDatum job_ids,
 		 int *count)
@@ -135,9 +141,9 @@ end_jobs(const JobEnd *ending, NullableDatum queue, NullableDatum worker, Nullab
 	JobOutcome *outcomes;
 
 	if (ending->result == RESULT_SUCCESS)
-		statement_run(&complete_all, ARGS(queue, worker, job_ids));
+		statement_run(&complete_jobs, ARGS(queue, worker, job_ids));
 	else
-		statement_run(&fail_all,
+		statement_run(&fail_jobs,
 					  ARGS(queue, worker, job_ids, ending->error,
 						   not_null(BoolGetDatum(ending->result == RESULT_FAILURE))));
 	*count = SPI_processed;
@@ -146,6 +152,7 @@ end_jobs(const JobEnd *ending, NullableDatum queue, NullableDatum worker, Nullab
 	return outcomes;
 }
 
+/* The outcome of one of the jobs that end_jobs was called with. */
 const char *
 outcome_of_job(Datum job_id, const JobOutcome *outcomes, int count)
 {
@@ -155,7 +162,7 @@ outcome_of_job(Datum job_id, const JobOutcome *outcomes, int count)
 	return found != NULL ? found->answer : lost;
 }
 
-/* End one job: what became of it. */
+/* End one job, and return its outcome.  The caller is in a repo call. */
 const char *
 end_job(const JobEnd *ending, NullableDatum queue, NullableDatum worker, NullableDatum job_id)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * job_end.h
- *		What becomes of jobs.
+ *		Ending jobs: successful, failed and aborted ones.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +25,7 @@ typedef struct JobEnd
 	NullableDatum error;
 } JobEnd;
 
-/* What became of one job; the answer is a constant */
+/* The outcome of one job; answer is a string constant */
 typedef struct JobOutcome
 {
 	pg_uuid_t	id;
@@ -40,15 +40,15 @@ extern JobOutcome *end_jobs(const JobEnd *ending, NullableDatum queue, NullableD
 extern const char *outcome_of_job(Datum job_id, const JobOutcome *outcomes, int count);
 extern void count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count);
 
-/* The result of an upload whose job died of an error */
+/* SQL: the result of an upload whose job is dead */
 #define JOB_FAILED(error) \
 	"jsonb_build_object('Failure', jsonb_build_object(" \
 	"'message', coalesce(" error ", 'the job failed'), 'code', 'job-failed'))"
 
 /*
- * Send jobs to their next life: the query gives (id, queue, again, run_at,
- * error) and has the rows locked.  An upload that a dead job served gets a Failure, so
- * that nobody waits for it in vain.
+ * SQL: retry jobs, or move them to dead_jobs.  The query locks the rows, and returns
+ * (id, queue, again, run_at, error); again: retry the job.  The upload of a dead
+ * job gets a Failure as its result.  Otherwise its client would wait for ever.
  */
 #define END_JOBS(query) \
 	"WITH ended AS MATERIALIZED (" query ")," \
@@ -56,16 +56,16 @@ extern void count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count
 	" SET status = 'new', worker = NULL, heartbeat = NULL, session = NULL," \
 	" retry = j.retry - 1, run_at = e.run_at, error = e.error, returned_at = clock_timestamp()" \
 	" FROM ended e WHERE e.again AND j.id = e.id)," \
-	" buried AS (DELETE FROM pictrepo.job_queue j USING ended e" \
+	" died AS (DELETE FROM pictrepo.job_queue j USING ended e" \
 	" WHERE NOT e.again AND j.id = e.id" \
 	" RETURNING j.id, j.queue, j.job, j.priority, j.queue_time, j.attempt," \
 	" j.unique_key, j.upload, e.error)," \
-	" kept AS (INSERT INTO pictrepo.dead_jobs AS d" \
+	" stored AS (INSERT INTO pictrepo.dead_jobs AS d" \
 	" (id, queue, job, priority, queue_time, died_at, attempt, unique_key, upload, error)" \
 	" SELECT id, queue, job, priority, queue_time, clock_timestamp(), attempt," \
-	" unique_key, upload, error FROM buried" \
+	" unique_key, upload, error FROM died" \
 	" ON CONFLICT (id) DO UPDATE SET died_at = excluded.died_at, error = excluded.error)," \
-	" told AS (UPDATE pictrepo.uploads u SET result = " JOB_FAILED("b.error") \
-	" FROM buried b WHERE u.id = b.upload AND u.result IS NULL)"
+	" failed_uploads AS (UPDATE pictrepo.uploads u SET result = " JOB_FAILED("d.error") \
+	" FROM died d WHERE u.id = d.upload AND u.result IS NULL)"
 
 #endif

@@ -22,9 +22,9 @@
 #include "sqlfunc/statement.h"
 
 /*
- * ids, jobs and keys element by element; keys may be NULL.  The keys go in in
- * their own order, so that two calls with the same keys cannot lock each other
- * out.  Gives the ids that were taken.
+ * Insert a job for each element of the arrays $2 (ids), $3 (jobs) and $4 (unique
+ * keys, or NULL).  The rows are inserted in the order of their keys: otherwise two
+ * calls with the same keys could deadlock.  Returns the ids of the inserted jobs.
  */
 STATEMENT(insert_jobs, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.job_queue"
@@ -46,12 +46,16 @@ STATEMENT(insert_job, STMT_READ_WRITE,
 		  TEXTOID, UUIDOID, JSONBOID, TEXTOID,
 		  TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INT4OID, UUIDOID);
 
-/* The hottest case, without a look for the queue's retries and for the key, and with nothing in the way */
-FAST_INSERT(plain_job, "job_queue",
+/*
+ * The most frequent case: the job has no unique key, and the queue has no
+ * configuration, or the caller gives the retries.  So the INSERT needs neither ON
+ * CONFLICT nor a subquery.  Usually the fast path can insert the row.
+ */
+FAST_INSERT(fast_job, "job_queue",
 		{"queue", TEXTOID}, {"id", UUIDOID}, {"job", JSONBOID}, {"unique_key", TEXTOID},
 		{"queue_time", TIMESTAMPTZOID}, {"run_at", TIMESTAMPTZOID}, {"priority", INT4OID},
 		{"retry", INT4OID}, {"upload", UUIDOID});
-STATEMENT(insert_plain_job, STMT_READ_WRITE,
+STATEMENT(insert_job_without_key, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.job_queue"
 		  " (queue, id, job, unique_key, queue_time, run_at, priority, retry, upload)"
 		  " VALUES ($1, $2, $3, $4, $5, coalesce($6, $5), $7, coalesce($8, " DEFAULT_RETRIES "), $9)",
@@ -59,7 +63,7 @@ STATEMENT(insert_plain_job, STMT_READ_WRITE,
 		  TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INT4OID, UUIDOID);
 
 static void
-push_plain_job(const NullableDatum *args)
+push_without_key(const NullableDatum *args)
 {
 	NullableDatum row[9];
 
@@ -68,11 +72,11 @@ push_plain_job(const NullableDatum *args)
 		row[5] = row[4];
 	if (row[7].isnull)
 		row[7] = not_null(Int32GetDatum(atoi(DEFAULT_RETRIES)));
-	if (!fast_insert(&plain_job, row))
-		statement_run(&insert_plain_job, args);
+	if (!fast_insert(&fast_job, row))
+		statement_run(&insert_job_without_key, args);
 }
 
-/* For a caller that is connected: false when a live job holds the key. */
+/* The caller is in a repo call.  False: a live job has the unique key. */
 bool
 push_job(const NullableDatum *args)
 {
@@ -82,13 +86,16 @@ push_job(const NullableDatum *args)
 
 	if (unique_key.isnull && (!retry.isnull || queue_is_unconfigured(queue)))
 	{
-		push_plain_job(args);
+		push_without_key(args);
 		return true;
 	}
 	return statement_run(&insert_job, args) > 0;
 }
 
-/* The arguments that push and push_many share: from $5 on. */
+/*
+ * The arguments run_at, priority and retry, which begin with argument n of the call,
+ * as $5 to $8 of the statements.
+ */
 static void
 schedule_arguments(FunctionCallInfo fcinfo, int n, NullableDatum *args)
 {
@@ -104,9 +111,11 @@ PG_FUNCTION_INFO_V1(pictrepo_push);
  * push(queue text, job jsonb, unique_key text, run_at timestamptz,
  *		priority int, retry int, upload uuid) -> uuid
  *
- * Add a job.  run_at NULL: due now; retry NULL: the queue's retries; upload:
- * gets a Failure if the job dies.  NULL: a live job holds the key.  22004,
- * 22023, 22001.
+ * Add a job, and return its id.  NULL: a live job has the unique key.
+ *
+ * run_at NULL: the job is due now.  priority: higher ones first.  retry: 0 to
+ * 1,000,000; NULL: the retries of the queue.  upload: if the job dies, the result of
+ * this upload becomes a Failure.
  */
 Datum
 pictrepo_push(PG_FUNCTION_ARGS)
@@ -132,8 +141,8 @@ pictrepo_push(PG_FUNCTION_ARGS)
 }
 
 /*
- * Within a call: run insert_jobs with an id for each job.  The caller gives the
- * other arguments, and gets the ids.
+ * Generate an id for each job, and run insert_jobs with them.  The caller has set
+ * the other arguments, and is in a repo call.  Returns the ids.
  */
 static pg_uuid_t *
 insert_with_ids(NullableDatum *args, int count)
@@ -152,7 +161,7 @@ insert_with_ids(NullableDatum *args, int count)
 	return minted;
 }
 
-/* Within a call: add jobs that are due now, with the queue's retries. */
+/* Add jobs that are due now, with the queue's retries.  The caller is in a repo call. */
 void
 push_jobs(const char *queue, Datum *jobs, int count)
 {
@@ -165,7 +174,7 @@ push_jobs(const char *queue, Datum *jobs, int count)
 	(void) insert_with_ids(args, count);
 }
 
-/* As many unique keys as jobs, each a key or NULL. */
+/* Check an array of unique keys: one for each job, which may be NULL. */
 static void
 check_keys(FunctionCallInfo fcinfo, int n, int jobs)
 {
@@ -174,7 +183,9 @@ check_keys(FunctionCallInfo fcinfo, int n, int jobs)
 	Datum	   *keys = array_argument(fcinfo, n, TEXTOID, &count, &nulls);
 
 	if (count != jobs)
-		bad_argument(fcinfo, n, "It must have as many elements as \"jobs\".", NULL);
+		bad_argument(fcinfo, n,
+					 psprintf("The number of elements is %d, but argument \"jobs\" has %d.", count, jobs),
+					 NULL);
 	for (int i = 0; i < count; i++)
 		if (!nulls[i])
 			check_text(fcinfo, n, keys[i], KEY_MAX);
@@ -187,11 +198,11 @@ compare_ids(const void *a, const void *b)
 }
 
 /*
- * The ids as the caller gets them, with NULL for each that the last statement
- * did not take.  Minted ids rise, so they can be searched.
+ * The ids as an array, with NULL for each job that insert_jobs has not inserted.
+ * Generated ids are in ascending order, which bsearch needs.
  */
 static Datum
-taken_ids(pg_uuid_t *minted, int count)
+inserted_ids(pg_uuid_t *minted, int count)
 {
 	Datum	   *ids = palloc_array(Datum, count + 1);
 	bool	   *nulls = palloc_array(bool, count + 1);
@@ -200,11 +211,11 @@ taken_ids(pg_uuid_t *minted, int count)
 	memset(nulls, true, count);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		pg_uuid_t  *taken = bsearch(DatumGetUUIDP(result_value(i, 1).value), minted, count,
+		pg_uuid_t  *inserted = bsearch(DatumGetUUIDP(result_value(i, 1).value), minted, count,
 									sizeof(pg_uuid_t), compare_ids);
 
-		ids[taken - minted] = UUIDPGetDatum(taken);
-		nulls[taken - minted] = false;
+		ids[inserted - minted] = UUIDPGetDatum(inserted);
+		nulls[inserted - minted] = false;
 	}
 	return PointerGetDatum(construct_md_array(ids, nulls, 1, &count, &lower_bound, UUIDOID,
 											  UUID_LEN, false, TYPALIGN_CHAR));
@@ -216,9 +227,12 @@ PG_FUNCTION_INFO_V1(pictrepo_push_many);
  * push_many(queue text, jobs jsonb[], unique_keys text[], run_at timestamptz,
  *			 priority int, retry int) -> uuid[]
  *
- * Add the jobs in one statement.  unique_keys NULL: none has one; else as many
- * as jobs, each may be NULL.  The ids in order, NULL where a live job (one of
- * this very call, too) holds the key.  22004, 22023, 22001.
+ * Add jobs, and return their ids in the same order.  An id is NULL if a live job,
+ * or an earlier job of this call, has the unique key.
+ *
+ * unique_keys NULL: no job has a key.  Otherwise it has one element for each job,
+ * which may be NULL.  The other arguments are those of push.  Error 22023 if the
+ * arrays have different lengths.
  */
 Datum
 pictrepo_push_many(PG_FUNCTION_ARGS)
@@ -245,7 +259,7 @@ pictrepo_push_many(PG_FUNCTION_ARGS)
 	repo_call_begin(&call, fcinfo);
 	minted = insert_with_ids(args, count);
 	MemoryContextSwitchTo(answer);
-	result = count > 0 ? taken_ids(minted, count) : PointerGetDatum(construct_empty_array(UUIDOID));
+	result = count > 0 ? inserted_ids(minted, count) : PointerGetDatum(construct_empty_array(UUIDOID));
 	repo_call_end(&call);
 	PG_RETURN_DATUM(result);
 }

@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * schedules.c
- *		QueueRepo: jobs that are pushed again and again.
+ *		QueueRepo: schedules, which push a job repeatedly.
  *
- * A schedule is a row that knows when it is due.  Whoever finds it due pushes
- * its job and moves it on to the first time after now, so that one run makes
- * up for all that were missed.  A unique key keeps a job from being pushed
- * while the one before is still alive.
+ * A schedule is a row with the time of its next run.  When it is due, the background
+ * worker, or a session that calls run_schedules, pushes its job and sets the next
+ * run to the first time after now.  So after a downtime, one run stands for all the
+ * missed ones.  The job has a unique key, so it is not pushed while the previous one
+ * is alive.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,17 +29,18 @@
 #include "sqlfunc/statement.h"
 #include "xact/pending.h"
 
-/* leaves room for "schedule:" in a unique key */
+/* a unique key is "schedule:" and the name, and must not exceed KEY_MAX */
 #define NAME_MAX_BYTES 70
 
-/* ----- schedule ----- */
+/* ----- creating and removing schedules ----- */
 
 PG_FUNCTION_INFO_V1(pictrepo_schedule_job);
 
 /*
- * Where the timing stays, the grid and the next run do, so that a client may
- * schedule its jobs each time it starts.  Equal intervals may be different
- * ones: 1 day is not always 24 hours.
+ * If the schedule exists and its timing is the same, its next run stays.  So a
+ * client can call schedule_job each time it starts.  interval_send compares
+ * intervals exactly: 1 day and 24 hours are equal, but 1 day is not always 24 hours
+ * long.
  */
 STATEMENT(upsert_schedule, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.schedules AS s"
@@ -54,7 +56,7 @@ STATEMENT(upsert_schedule, STMT_READ_WRITE,
 		  TEXTOID, TEXTOID, JSONBOID, INTERVALOID, TEXTOID, TEXTOID, INT4OID, INT4OID,
 		  TIMESTAMPTZOID, TIMESTAMPTZOID);
 
-/* From 1 second to 10 years, and never backwards. */
+/* An interval from 1 second to 10 years, without negative parts. */
 static NullableDatum
 every_argument(FunctionCallInfo fcinfo, int n)
 {
@@ -63,15 +65,15 @@ every_argument(FunctionCallInfo fcinfo, int n)
 	const char *shown = DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(n)));
 
 	if (every->month < 0 || every->day < 0 || every->time < 0)
-		bad_argument(fcinfo, n, psprintf("A part of it is negative: %s.", shown), NULL);
+		bad_argument(fcinfo, n, psprintf("The value is %s; no part of it may be negative.", shown), NULL);
 	if (microseconds < USECS_PER_SEC ||
 		microseconds > 10 * MONTHS_PER_YEAR * DAYS_PER_MONTH * USECS_PER_DAY)
 		bad_argument(fcinfo, n,
-					 psprintf("It is %s, allowed are 1 second to 10 years.", shown), NULL);
+					 psprintf("The value is %s; it must be between 1 second and 10 years.", shown), NULL);
 	return fcinfo->args[n];
 }
 
-/* A cron text of at most CRON_MAX bytes. */
+/* A cron expression of at most CRON_MAX bytes. */
 static Cron
 cron_argument(FunctionCallInfo fcinfo, int n)
 {
@@ -90,8 +92,12 @@ cron_argument(FunctionCallInfo fcinfo, int n)
  * schedule_job(name text, queue text, job jsonb, every interval, cron text,
  *				priority int, retry int) -> timestamptz
  *
- * Push the job every so often, from now on, or when cron says, by the clocks
- * of the session's time zone.  When it runs next.  22004, 22023, 22001.
+ * Create or replace a schedule, and return the time of its next run.
+ *
+ * Either every or cron is given, and the other one is NULL.  every: the time between
+ * runs, 1 second to 10 years; the first run is now.  cron: a cron expression, in the
+ * session's time zone.  retry: 0 to 1,000,000; NULL: the retries of the queue.
+ * Error 22023 for any other timing.
  */
 Datum
 pictrepo_schedule_job(PG_FUNCTION_ARGS)
@@ -107,7 +113,7 @@ pictrepo_schedule_job(PG_FUNCTION_ARGS)
 	};
 
 	if (PG_ARGISNULL(3) == PG_ARGISNULL(4))
-		bad_argument(fcinfo, 3, "Exactly one of \"every\" and \"cron\" must be given.", NULL);
+		bad_argument(fcinfo, 3, "Exactly one of the arguments \"every\" and \"cron\" must be given.", NULL);
 	if (!PG_ARGISNULL(3))
 		args[3] = every_argument(fcinfo, 3);
 	else
@@ -132,7 +138,7 @@ STATEMENT(delete_schedule, STMT_READ_WRITE,
 /*
  * unschedule_job(name text) -> bool
  *
- * False: no such schedule.  22004, 22023, 22001.
+ * Remove a schedule.  False: the schedule does not exist.
  */
 Datum
 pictrepo_unschedule_job(PG_FUNCTION_ARGS)
@@ -146,8 +152,8 @@ PG_FUNCTION_INFO_V1(pictrepo_next_run);
 /*
  * next_run(cron text, after timestamptz) -> timestamptz
  *
- * When a schedule would run, by the clocks of the session's time zone.  22004,
- * 22023, 22001.
+ * The first time after another time that matches a cron expression, in the session's
+ * time zone.  Error 22023 for an invalid expression.
  */
 Datum
 pictrepo_next_run(PG_FUNCTION_ARGS)
@@ -158,16 +164,21 @@ pictrepo_next_run(PG_FUNCTION_ARGS)
 	PG_RETURN_TIMESTAMPTZ(cron_next(&cron, after, session_timezone));
 }
 
-/* ----- run ----- */
+/* ----- running schedules ----- */
 
 /*
- * What is due, and what ran in the future: there the clock has been put back,
- * by so much that waiting for it would be worse than running a period again.
- * Two runners never take the same.  By name, because pushes lock unique keys
- * in their order.  A job that another open transaction completes is alive: to
- * wait for that one would hold all schedules up.
+ * Lock the schedules that are due, and those whose last run is more than an hour in
+ * the future.  The latter happens if the clock was set back; waiting until it has
+ * caught up would be worse than running a period twice.
+ *
+ * SKIP LOCKED: two sessions never run the same schedule.  ORDER BY name: the pushes
+ * lock unique keys, and must do so in one order.
+ *
+ * push is false if the previous job is alive.  This includes a job that another
+ * transaction has completed but not yet committed.  To push a job with its key
+ * would wait for that transaction, and hold up all schedules.
  */
-STATEMENT(lock_due, STMT_READ_WRITE,
+STATEMENT(lock_due_schedules, STMT_READ_WRITE,
 		  "SELECT name, queue, job, every, cron, time_zone, priority, retry, first_run,"
 		  " next_run <= $1 AND NOT EXISTS (SELECT FROM pictrepo.job_queue"
 		  " WHERE unique_key = 'schedule:' || name), 'schedule:' || name"
@@ -176,13 +187,13 @@ STATEMENT(lock_due, STMT_READ_WRITE,
 		  " ORDER BY name FOR UPDATE SKIP LOCKED",
 		  TIMESTAMPTZOID);
 
-STATEMENT(move_on, STMT_READ_WRITE,
+STATEMENT(set_next_run, STMT_READ_WRITE,
 		  "UPDATE pictrepo.schedules SET next_run = $2, error = $3,"
 		  " last_run = CASE WHEN $4 OR last_run > $5 THEN $5 ELSE last_run END"
 		  " WHERE name = $1",
 		  TEXTOID, TIMESTAMPTZOID, TEXTOID, BOOLOID, TIMESTAMPTZOID);
 
-/* What lock_due gives */
+/* A row of lock_due_schedules: the columns in their order */
 typedef struct ScheduleRow
 {
 	NullableDatum name;
@@ -208,9 +219,9 @@ read_schedule(SPITupleTable *due, uint64 row, ScheduleRow *schedule)
 }
 
 /*
- * When it runs after now.  What anybody wrote into the row, or a time zone
- * that the server forgot, must not stop other schedules: such a one never runs
- * again, and says why.
+ * The first run after now.  The row may have an invalid cron expression, or a time
+ * zone that the server no longer has.  This must not stop other schedules.  So it
+ * is not an error: the schedule's next run is infinity, and *error says why.
  */
 static TimestampTz
 next_time(const ScheduleRow *schedule, TimestampTz now, const char **error)
@@ -222,7 +233,7 @@ next_time(const ScheduleRow *schedule, TimestampTz now, const char **error)
 	*error = NULL;
 	if (zone == NULL)
 	{
-		*error = psprintf("Time zone \"%s\" is not known.", zone_name);
+		*error = psprintf("Time zone \"%s\" is not recognized.", zone_name);
 		return DT_NOEND;
 	}
 	if (schedule->cron.isnull)
@@ -232,7 +243,7 @@ next_time(const ScheduleRow *schedule, TimestampTz now, const char **error)
 	return *error != NULL ? DT_NOEND : cron_next(&cron, now, zone);
 }
 
-/* Push the job, where it is to be, and move on; was it pushed? */
+/* Push the job, unless the previous one is alive, and set the next run.  Was it pushed? */
 static bool
 run_schedule(const ScheduleRow *schedule, TimestampTz now)
 {
@@ -250,18 +261,19 @@ run_schedule(const ScheduleRow *schedule, TimestampTz now)
 							   schedule->unique_key, now_arg, NULL_ARG,
 							   schedule->priority, schedule->retry, NULL_ARG));
 	}
-	statement_run(&move_on,
+	statement_run(&set_next_run,
 				  ARGS(schedule->name, not_null(TimestampTzGetDatum(next)),
 					   error != NULL ? not_null(CStringGetTextDatum(error)) : NULL_ARG,
 					   not_null(BoolGetDatum(pushed)), now_arg));
 	return pushed;
 }
 
+/* Run the schedules that are due.  Returns how many jobs were pushed. */
 uint64
 schedules_run(void)
 {
 	NullableDatum now = not_null(TimestampTzGetDatum(GetCurrentTimestamp()));
-	uint64		count = statement_run(&lock_due, &now);
+	uint64		count = statement_run(&lock_due_schedules, &now);
 	SPITupleTable *due = SPI_tuptable;
 	uint64		pushed = 0;
 
@@ -276,14 +288,14 @@ schedules_run(void)
 }
 
 /*
- * Not at once: what is due, but locked by somebody else, would keep the worker
- * running.
+ * At least 100 ms from now: otherwise the worker would loop while another session
+ * has locked a schedule that is due.
  */
 STATEMENT(earliest_run, STMT_READ_WRITE,
 		  "SELECT greatest(coalesce(min(next_run), 'infinity'), clock_timestamp() + interval '100 ms')"
 		  " FROM pictrepo.schedules");
 
-/* When the background worker has to run them, at the latest. */
+/* When the background worker must run the schedules again. */
 TimestampTz
 schedules_next_run(void)
 {
@@ -296,7 +308,7 @@ PG_FUNCTION_INFO_V1(pictrepo_run_schedules);
 /*
  * run_schedules() -> bigint
  *
- * Push what is due; how many jobs.
+ * Run the schedules that are due.  Returns how many jobs were pushed.
  */
 Datum
 pictrepo_run_schedules(PG_FUNCTION_ARGS)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * schedules.h
- *		What the queue's schedules are to the background worker.
+ *		Schedules, for the background worker.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,7 @@
 
 #include "datatype/timestamp.h"
 
-/* within repo_call_begin and repo_call_end, or what is like it; how many were pushed */
+/* The caller is in a repo call, or connected to SPI as the extension's owner. */
 extern uint64 schedules_run(void);
 extern TimestampTz schedules_next_run(void);
 

@@ -25,7 +25,7 @@ PG_FUNCTION_INFO_V1(pictrepo_queue_length);
 STATEMENT(count_jobs, STMT_READ_ONLY | STMT_WHOLE_TABLE,
 		  "SELECT count(*) FROM pictrepo.job_queue");
 
-/* one count per status: each has an index of its own */
+/* One count for each status, because each status has its own index. */
 STATEMENT(count_jobs_of_queue, STMT_READ_ONLY,
 		  "SELECT (SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'new')"
 		  " + (SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'running')",
@@ -34,6 +34,7 @@ STATEMENT(count_jobs_of_queue, STMT_READ_ONLY,
 STATEMENT(count_jobs_of_all_queues, STMT_READ_ONLY | STMT_WHOLE_TABLE,
 		  "SELECT queue, count(*) FROM pictrepo.job_queue GROUP BY queue");
 
+/* The number of jobs, if shared memory has it. */
 static bool
 known_length(FunctionCallInfo fcinfo, NullableDatum queue, int64 *length)
 {
@@ -43,7 +44,7 @@ known_length(FunctionCallInfo fcinfo, NullableDatum queue, int64 *length)
 /*
  * queue_length(queue text) -> bigint
  *
- * Jobs that wait or run; NULL: in all queues.  22023, 22001.
+ * The number of jobs in a queue, running ones included.  queue NULL: in all queues.
  */
 Datum
 pictrepo_queue_length(PG_FUNCTION_ARGS)
@@ -70,7 +71,7 @@ PG_FUNCTION_INFO_V1(pictrepo_counting);
 /*
  * counting() -> bool
  *
- * Is there shared memory in which what happens is counted?
+ * Does shared memory count the events of this database?
  */
 Datum
 pictrepo_counting(PG_FUNCTION_ARGS)
@@ -88,9 +89,9 @@ fill_row(const QueueSlot *queue, const int64 *counts, Datum *values)
 			interval_result(counts[i]) : Int64GetDatum(counts[i]);
 }
 
-/* A number from a moment in which nobody changes it. */
+/* Read the counters and the number of waiters, as of one moment. */
 static int
-waiting_in(QueueSlot *queue, int64 *counts)
+read_counters(QueueSlot *queue, int64 *counts)
 {
 	dlist_iter	iter;
 	int			waiting = 0;
@@ -110,7 +111,8 @@ PG_FUNCTION_INFO_V1(pictrepo_queue_counters);
  *		-> setof (queue text, pushed, popped, completed, failed, died, reaped, woken bigint,
  *				  wait_time, run_time interval, waiting int)
  *
- * What happened since the server started; no row without shared memory.
+ * Counts of events since the server started, and waiting sessions, of each queue.
+ * wait_time and run_time are sums.  No rows without shared memory.
  */
 Datum
 pictrepo_queue_counters(PG_FUNCTION_ARGS)
@@ -132,7 +134,7 @@ pictrepo_queue_counters(PG_FUNCTION_ARGS)
 
 		if (queue->key.database != MyDatabaseId)
 			continue;
-		values[1 + QUEUE_COUNTERS] = Int32GetDatum(waiting_in(queue, counts));
+		values[1 + QUEUE_COUNTERS] = Int32GetDatum(read_counters(queue, counts));
 		fill_row(queue, counts, values);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}

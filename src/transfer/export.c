@@ -27,9 +27,9 @@
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
 
-/* ----- what is written ----- */
+/* ----- the lines ----- */
 
-/* As RFC 3339 has it, in UTC, with what years beyond its four digits need. */
+/* SQL: a time in the format of RFC 3339, in UTC; extended for BC, more than four digits, and infinity. */
 #define TIME(value) \
 	"CASE WHEN isfinite(" value ") THEN to_char(" value " AT TIME ZONE 'UTC'," \
 	" CASE WHEN " value " >= '0001-01-01 00:00:00+00' THEN 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'" \
@@ -42,11 +42,11 @@
 	" ORDER BY p.digest), '[]') FROM pictrepo.proxies p WHERE p.alias = " alias ")"
 
 /*
- * A few at a time, in an order that an index has.  Columns are the line, and
- * then the next run's arguments.
+ * Each run of a statement returns the next lines, in the order of an index.  The
+ * first column is the line.  The others are the arguments of the next run.
  */
-#define A_FEW_LINES 100
-#define A_FEW " LIMIT " CppAsString2(A_FEW_LINES)
+#define LINES_OF_A_RUN 100
+#define LIMIT_OF_A_RUN " LIMIT " CppAsString2(LINES_OF_A_RUN)
 
 STATEMENT(first_line, STMT_READ_ONLY,
 		  "SELECT '{\"pictrepo\" : {\"version\" : " CppAsString2(LINES_VERSION) "}}'");
@@ -65,10 +65,13 @@ STATEMENT(image_lines, STMT_READ_ONLY,
 		  " 'details', " DETAILS_OF("v.identifier") ")), '[]')"
 		  " FROM (SELECT * FROM pictrepo.variants WHERE hash = h.hash ORDER BY variant) v)))::text, h.created_at, h.hash"
 		  " FROM pictrepo.hashes h WHERE (h.created_at, h.hash) > ($1, $2)"
-		  " ORDER BY h.created_at, h.hash" A_FEW,
+		  " ORDER BY h.created_at, h.hash" LIMIT_OF_A_RUN,
 		  TIMESTAMPTZOID, BYTEAOID);
 
-/* Those that no image has with it; each is looked for alone, by the indexes. */
+/*
+ * Details that are in no line of an image.  Scalar subqueries make the planner look
+ * up each file in the indexes.
+ */
 STATEMENT(details_lines, STMT_READ_ONLY,
 		  "SELECT json_build_object('details', json_build_object('identifier', d.identifier,"
 		  " 'details', d.details))::text, d.identifier"
@@ -76,32 +79,32 @@ STATEMENT(details_lines, STMT_READ_ONLY,
 		  " AND (SELECT true FROM pictrepo.hashes h WHERE h.identifier = d.identifier LIMIT 1) IS NULL"
 		  " AND (SELECT true FROM pictrepo.hashes h WHERE h.motion_identifier = d.identifier LIMIT 1) IS NULL"
 		  " AND (SELECT true FROM pictrepo.variants v WHERE v.identifier = d.identifier LIMIT 1) IS NULL"
-		  " ORDER BY d.identifier" A_FEW,
+		  " ORDER BY d.identifier" LIMIT_OF_A_RUN,
 		  TEXTOID);
 
 STATEMENT(setting_lines, STMT_READ_ONLY,
 		  "SELECT json_build_object('setting', json_build_object('key', key, 'value', encode(value, 'hex')))::text, key"
-		  " FROM pictrepo.settings WHERE key > $1 ORDER BY key" A_FEW,
+		  " FROM pictrepo.settings WHERE key > $1 ORDER BY key" LIMIT_OF_A_RUN,
 		  TEXTOID);
 
 STATEMENT(migration_lines, STMT_READ_ONLY,
 		  "SELECT json_build_object('migration', json_build_object('old_identifier', old_identifier,"
 		  " 'new_identifier', new_identifier))::text, old_identifier"
-		  " FROM pictrepo.store_migrations WHERE old_identifier > $1 ORDER BY old_identifier" A_FEW,
+		  " FROM pictrepo.store_migrations WHERE old_identifier > $1 ORDER BY old_identifier" LIMIT_OF_A_RUN,
 		  TEXTOID);
 
-/* Any id may be the first one: $2 is NULL then. */
+/* No id is lower than all ids.  So $1 is included, and $2 excludes it after the first run. */
 STATEMENT(upload_lines, STMT_READ_ONLY,
 		  "SELECT json_build_object('upload', json_build_object('id', id,"
 		  " 'created_at', " TIME("created_at") ", 'result', result))::text, id, id"
-		  " FROM pictrepo.uploads WHERE id >= $1 AND id IS DISTINCT FROM $2 ORDER BY id" A_FEW,
+		  " FROM pictrepo.uploads WHERE id >= $1 AND id IS DISTINCT FROM $2 ORDER BY id" LIMIT_OF_A_RUN,
 		  UUIDOID, UUIDOID);
 
 STATEMENT(queue_lines, STMT_READ_ONLY,
 		  "SELECT json_build_object('queue', json_build_object('queue', queue, 'retries', retries,"
 		  " 'backoff', backoff::text, 'backoff_max', backoff_max::text,"
 		  " 'max_running', max_running, 'paused', paused))::text, queue"
-		  " FROM pictrepo.queues WHERE queue > $1 ORDER BY queue" A_FEW,
+		  " FROM pictrepo.queues WHERE queue > $1 ORDER BY queue" LIMIT_OF_A_RUN,
 		  TEXTOID);
 
 STATEMENT(schedule_lines, STMT_READ_ONLY,
@@ -109,34 +112,35 @@ STATEMENT(schedule_lines, STMT_READ_ONLY,
 		  " 'every', every::text, 'cron', cron, 'time_zone', time_zone, 'priority', priority, 'retry', retry,"
 		  " 'first_run', " TIME("first_run") ", 'next_run', " TIME("next_run") ","
 		  " 'last_run', " TIME("last_run") ", 'error', error))::text, name"
-		  " FROM pictrepo.schedules WHERE name > $1 ORDER BY name" A_FEW,
+		  " FROM pictrepo.schedules WHERE name > $1 ORDER BY name" LIMIT_OF_A_RUN,
 		  TEXTOID);
 
-/* Who runs it belongs to this server, and is left out. */
+/* The worker and the heartbeat are left out: they have no meaning on another server. */
 STATEMENT(job_lines, STMT_READ_ONLY,
 		  "SELECT json_build_object('job', json_build_object('id', id, 'queue', queue, 'job', job,"
 		  " 'priority', priority, 'run_at', " TIME("run_at") ", 'queue_time', " TIME("queue_time") ","
 		  " 'attempt', attempt, 'retry', retry, 'unique_key', unique_key, 'upload', upload,"
 		  " 'error', error))::text, id, id"
-		  " FROM pictrepo.job_queue WHERE id >= $1 AND id IS DISTINCT FROM $2 ORDER BY id" A_FEW,
+		  " FROM pictrepo.job_queue WHERE id >= $1 AND id IS DISTINCT FROM $2 ORDER BY id" LIMIT_OF_A_RUN,
 		  UUIDOID, UUIDOID);
 
 STATEMENT(dead_job_lines, STMT_READ_ONLY,
 		  "SELECT json_build_object('dead_job', json_build_object('id', id, 'queue', queue, 'job', job,"
 		  " 'priority', priority, 'queue_time', " TIME("queue_time") ", 'died_at', " TIME("died_at") ","
 		  " 'attempt', attempt, 'unique_key', unique_key, 'upload', upload, 'error', error))::text, id, id"
-		  " FROM pictrepo.dead_jobs WHERE id >= $1 AND id IS DISTINCT FROM $2 ORDER BY id" A_FEW,
+		  " FROM pictrepo.dead_jobs WHERE id >= $1 AND id IS DISTINCT FROM $2 ORDER BY id" LIMIT_OF_A_RUN,
 		  UUIDOID, UUIDOID);
 
 STATEMENT(blocked_lines, STMT_READ_ONLY,
 		  "SELECT json_build_object('blocked', json_build_object('hash', encode(hash, 'hex'),"
 		  " 'blocked_at', " TIME("blocked_at") "))::text, hash"
-		  " FROM pictrepo.blocked WHERE hash > $1 ORDER BY hash" A_FEW,
+		  " FROM pictrepo.blocked WHERE hash > $1 ORDER BY hash" LIMIT_OF_A_RUN,
 		  BYTEAOID);
 
 /*
- * Blocks come last: what was stored before it was blocked is stored again.
- * Queues come before their jobs, so that nobody pops from one that is paused.
+ * The import stores lines in this order.  Blocks are last: otherwise the import
+ * would refuse images that were stored before their content was blocked.  Queues
+ * are before jobs: otherwise workers could pop jobs of a paused queue.
  */
 static SqlStatement *const sources[] = {
 	&first_line, &image_lines, &details_lines, &setting_lines, &migration_lines,
@@ -144,21 +148,21 @@ static SqlStatement *const sources[] = {
 	&blocked_lines
 };
 
-/* ----- how ----- */
+/* ----- the export ----- */
 
 #define KEYS_MAX 2
 
 typedef struct LineExport
 {
-	MemoryContext context;		/* of the lines at hand, and of the keys */
+	MemoryContext context;		/* of lines and keys */
 	int			source;
-	NullableDatum keys[KEYS_MAX];	/* where the next few lines begin */
+	NullableDatum keys[KEYS_MAX];	/* arguments of the next run */
 	Datum	   *lines;
 	uint64		count;
 	uint64		next;
 } LineExport;
 
-/* What is below everything that can be stored; for UUIDs see upload_lines. */
+/* A key that is lower than all stored keys; for UUIDs see upload_lines. */
 static NullableDatum
 lowest_key(Oid type, int n)
 {
@@ -173,7 +177,7 @@ lowest_key(Oid type, int n)
 	}
 }
 
-/* In the context of the lines at hand. */
+/* Called in the context of lines and keys. */
 static void
 begin_source(LineExport *export, int source)
 {
@@ -186,11 +190,12 @@ begin_source(LineExport *export, int source)
 }
 
 /*
- * A line is UTF-8, whatever the server's encoding, since clients are sent it
- * so.  Only in a database that knows no encoding it may be something else.
+ * A client with encoding UTF8 gets each line in UTF-8, because the server converts
+ * it.  But a database with encoding SQL_ASCII can contain any bytes.  A line that is
+ * not UTF-8 is wrapped in a line of kind "bytes".
  */
 static Datum
-clean_line(Datum line)
+wrap_line(Datum line)
 {
 	text	   *bytes = DatumGetTextPP(line);
 	char	   *hex;
@@ -204,9 +209,9 @@ clean_line(Datum line)
 	return CStringGetTextDatum(psprintf("{\"bytes\" : \"%s\"}", hex));
 }
 
-/* What the statement gave, and from where to go on. */
+/* Store the lines that the last statement returned, and the keys of the next run. */
 static void
-take_lines(LineExport *export, uint64 count)
+store_lines(LineExport *export, uint64 count)
 {
 	MemoryContext before = MemoryContextSwitchTo(export->context);
 	int			keys = sources[export->source]->nargs;
@@ -215,8 +220,8 @@ take_lines(LineExport *export, uint64 count)
 	export->next = 0;
 	export->lines = palloc_array(Datum, count + 1);
 	for (uint64 i = 0; i < count; i++)
-		export->lines[i] = clean_line(datumCopy(result_value(i, 1).value, false, -1));
-	if (count < A_FEW_LINES)
+		export->lines[i] = wrap_line(datumCopy(result_value(i, 1).value, false, -1));
+	if (count < LINES_OF_A_RUN)
 		begin_source(export, export->source + 1);
 	else
 		for (int i = 0; i < keys; i++)
@@ -229,7 +234,7 @@ take_lines(LineExport *export, uint64 count)
 	MemoryContextSwitchTo(before);
 }
 
-/* The next few lines of the source at hand, or of the ones after it. */
+/* Get the next lines of this source, or of the next one that has lines. */
 static void
 fetch_lines(LineExport *export, FunctionCallInfo fcinfo)
 {
@@ -243,9 +248,9 @@ fetch_lines(LineExport *export, FunctionCallInfo fcinfo)
 	{
 		uint64		count = statement_run(sources[export->source], export->keys);
 
-		/* the keys of this run go with its lines */
+		/* this also frees the keys of this run, which are no longer needed */
 		MemoryContextReset(export->context);
-		take_lines(export, count);
+		store_lines(export, count);
 	}
 	repo_call_end(&call);
 }
@@ -255,7 +260,7 @@ PG_FUNCTION_INFO_V1(pictrepo_export);
 /*
  * export() -> setof text
  *
- * The repo as of the calling query's snapshot, a line at a time.
+ * The repo in the calling query's snapshot, one line in each row.
  */
 Datum
 pictrepo_export(PG_FUNCTION_ARGS)

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * import.c
- *		Lines: storing what an export says, in an empty or a living repo.
+ *		import() and import_lines(): store the lines of an export.
  *
- * What is here stays as it is, and what is missing is added: so a line may be
- * imported again and again.  No file is ever queued for removal: whose store it
- * is in, the line does not say.
+ * The repo may be empty or in use.  The import adds what is missing, and changes
+ * nothing that exists.  So a line may be imported more than once.  It never queues a
+ * file for removal, because a line does not say in which store its files are.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,7 +30,7 @@
 #include "transfer/import_read.h"
 #include "transfer/import_simple.h"
 
-/* ----- a line ----- */
+/* ----- one line ----- */
 
 static const char *
 store_line(const ExportLine *line, NullableDatum content)
@@ -38,7 +38,7 @@ store_line(const ExportLine *line, NullableDatum content)
 	return line->kind == LINE_IMAGE ? import_image(line, content) : import_simple(line, content);
 }
 
-/* Within a call: what became of the line. */
+/* Store a line, and return its outcome.  The caller is in a repo call. */
 static const char *
 import_line(const LineArgument *argument, Datum value)
 {
@@ -68,8 +68,12 @@ PG_FUNCTION_INFO_V1(pictrepo_import);
 /*
  * import(line text) -> text
  *
- * stored, merged, exists, conflict or blocked.  22004, 22P02 for what is not
- * JSON, 22023, 22001 for more than 64 MiB and for too long a value.
+ * Store a line of an export.  Returns 'stored', 'merged' (the image existed, and
+ * missing parts were added), 'exists', 'conflict' (the repo has other values, which
+ * stay), or 'blocked' (the image's content is blocked).
+ *
+ * Errors: 22P02 if the line is not JSON; 22023 if it is not a line of an export;
+ * 22001 if it has more than 64 MB, or one of its values is too long.
  */
 Datum
 pictrepo_import(PG_FUNCTION_ARGS)
@@ -87,7 +91,7 @@ pictrepo_import(PG_FUNCTION_ARGS)
 
 /* ----- many lines ----- */
 
-/* The lines of a call, and what became of each */
+/* The lines of a call, and their outcomes */
 typedef struct ImportLines
 {
 	LineArgument argument;
@@ -95,8 +99,8 @@ typedef struct ImportLines
 	Datum	   *values;
 	bool	   *nulls;
 	const char **outcomes;
-	const char *progress;		/* what is being done */
-	MemoryContext one_line;		/* what a line takes */
+	const char *progress;		/* name of the step, for pg_stat_activity */
+	MemoryContext one_line;		/* reset after each line */
 } ImportLines;
 
 static void
@@ -116,7 +120,7 @@ import_one(ImportLines *lines, int i)
 	MemoryContextReset(lines->one_line);
 }
 
-/* Not the line is wrong: it would be the same with any other. */
+/* Would any other line fail with the same error? */
 static bool
 concerns_all_lines(const ErrorData *error)
 {
@@ -144,7 +148,7 @@ import_range(void *what)
 		import_one(range->lines, i);
 }
 
-/* Import lines in a subtransaction; NULL, or why none of them is stored. */
+/* Import lines in a subtransaction.  Returns NULL, or the error: then none of them is stored. */
 static ErrorData *
 try_lines(ImportLines *lines, int first, int count)
 {
@@ -158,8 +162,9 @@ try_lines(ImportLines *lines, int first, int count)
 	return error;
 }
 
+/* Add the row of a line to the result. */
 static void
-give_line(FunctionCallInfo fcinfo, int64 number, const char *outcome, const ErrorData *error)
+add_outcome(FunctionCallInfo fcinfo, int64 number, const char *outcome, const ErrorData *error)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Datum		values[4] = {Int64GetDatum(number)};
@@ -182,8 +187,9 @@ PG_FUNCTION_INFO_V1(pictrepo_import_lines);
  * import_lines(lines text[], first_line bigint)
  *		-> setof (line bigint, outcome text, sqlstate text, error text)
  *
- * A row for each line, numbered from first_line on: what became of it, or what
- * is wrong with it.  22004, 22023.
+ * Store lines of an export.  Returns a row for each line, numbered from first_line:
+ * the outcome as in import(), or the error.  A line with an error is not stored, and
+ * does not affect the others.  An error that would affect every line is raised.
  */
 Datum
 pictrepo_import_lines(PG_FUNCTION_ARGS)
@@ -203,14 +209,17 @@ pictrepo_import_lines(PG_FUNCTION_ARGS)
 	rows_begin(fcinfo);
 	repo_call_begin(&call, fcinfo);
 
-	/* all in one step is cheaper, and mostly nothing is wrong */
+	/*
+	 * one subtransaction is faster than many, and usually no line has an
+	 * error
+	 */
 	all = try_lines(&lines, 0, lines.count) == NULL;
 	lines.progress = "lines one by one";
 	for (int i = 0; i < lines.count; i++)
 	{
 		ErrorData  *error = all ? NULL : try_lines(&lines, i, 1);
 
-		give_line(fcinfo, first + i, lines.outcomes[i], error);
+		add_outcome(fcinfo, first + i, lines.outcomes[i], error);
 	}
 	repo_call_end(&call);
 	progress_end();

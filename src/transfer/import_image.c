@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * import_image.c
- *		Lines: storing an image with all that belongs to it.
+ *		Import: storing the line of an image.
  *
- * Locks are taken in the order in which the operations take them: the hash, its
- * aliases, their urls, its variants, and details, each in the order of their
- * keys.
+ * The line has an image with its aliases, URLs, variants and details.  They are
+ * locked in the order of the operations, see operations/delete.c, and rows of one
+ * table in the order of their keys.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,7 +21,7 @@
 #include "sqlfunc/statement.h"
 #include "transfer/import_image.h"
 
-/* $1 is the image, $2 its hash, $3 its aliases in their normal form. */
+/* $1 is the image as jsonb, $2 its hash, $3 its aliases in their normal form. */
 
 STATEMENT(insert_hash, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.hashes (hash, identifier, motion_identifier, blurhash, created_at)"
@@ -66,7 +66,7 @@ STATEMENT(other_alias, STMT_READ_ONLY,
 
 #define GIVEN_URLS "jsonb_array_elements(nullif(given.value -> 'urls', 'null')) AS u (url)"
 
-/* Of an alias that is another image's they are not taken. */
+/* Only URLs of aliases that belong to this image. */
 STATEMENT(insert_urls, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.proxies (digest, url, alias, accessed)"
 		  " SELECT pictrepo.url_digest(u.url ->> 'url'), u.url ->> 'url', a.alias,"
@@ -107,7 +107,7 @@ STATEMENT(insert_all_details, STMT_READ_WRITE,
 		  " ORDER BY given.identifier COLLATE \"C\" ON CONFLICT DO NOTHING",
 		  JSONBOID);
 
-/* Only of the files that the image has here, which may be others */
+/* Only details of files to which the stored image refers: the line may have others. */
 STATEMENT(insert_held_details, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.details (identifier, details)"
 		  " SELECT given.identifier, given.details FROM " GIVEN_DETAILS
@@ -142,7 +142,7 @@ normal_aliases(NullableDatum aliases)
 	return array_of(elements, count, TEXTOID);
 }
 
-/* What has become of an image so far */
+/* What the import has done with an image so far */
 typedef struct ImageMerge
 {
 	bool		created;
@@ -150,7 +150,10 @@ typedef struct ImageMerge
 	bool		conflicts;
 } ImageMerge;
 
-/* The hash is stored, by us or by somebody before, and stays until the end. */
+/*
+ * Store the hash, or lock it if it exists, and add what it is missing.  No other
+ * session can remove it until this transaction ends.
+ */
 static void
 hold_image(const NullableDatum *args, ImageMerge *merging)
 {
@@ -163,7 +166,7 @@ hold_image(const NullableDatum *args, ImageMerge *merging)
 			return;
 		if (statement_run(&hold_hash, args) > 0)
 			break;
-		/* it was there a moment ago, and is gone */
+		/* another session has removed it since the INSERT */
 		check_can_retry();
 	}
 	merging->conflicts = DatumGetBool(result_value(0, 1).value);
@@ -173,8 +176,9 @@ hold_image(const NullableDatum *args, ImageMerge *merging)
 }
 
 /*
- * Add what is missing of so many rows; how many were.  What was not is here,
- * and something else perhaps.
+ * Insert the rows that are missing.  rows: how many the line has.  If fewer were
+ * inserted, the others exist, perhaps with different values.  The second statement
+ * looks for those.  Returns how many rows were inserted.
  */
 static uint64
 add_missing(SqlStatement *insert, SqlStatement *other, const NullableDatum *args, uint64 rows,
@@ -213,7 +217,7 @@ import_image(const ExportLine *line, NullableDatum image)
 	aliases = add_missing(&insert_aliases, &other_alias, args, line->aliases, &merging);
 	if (merging.created && line->aliases > 0 && aliases == 0)
 	{
-		/* nobody could ask for it or delete it */
+		/* without an alias, no client could request or delete the image */
 		statement_run(&delete_hash, args);
 		return "conflict";
 	}

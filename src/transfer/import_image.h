@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * import_image.h
- *		Lines: storing an image.
+ *		Import: storing the line of an image.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +12,7 @@
 
 #include "json/line_check.h"
 
-/* Within a call: stored, merged, exists, conflict or blocked. */
+/* The caller is in a repo call.  Returns stored, merged, exists, conflict or blocked. */
 extern const char *import_image(const ExportLine *line, NullableDatum image);
 
 #endif

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * import_read.c
- *		Lines: reading one.
+ *		Import: reading and checking a line.
  *
- * A line is read twice: with json-c, which finds out whether it is well formed,
- * and as jsonb, from which it is stored, as that keeps all numbers as they are.
+ * A line is parsed twice.  json-c checks its form.  jsonb_in reads the values to
+ * store, because it keeps all digits of numbers.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,7 +27,7 @@
 #include "sqlfunc/statement.h"
 #include "transfer/import_read.h"
 
-/* bytes that a line may have; its jsonb must fit into memory with room to spare */
+/* the limit for a line: its jsonb must be well below the limit of 1 GB for a value */
 #define LINE_MAX_BYTES (64 * 1024 * 1024)
 
 pg_noreturn static void
@@ -52,8 +52,8 @@ check_length(const LineArgument *argument, Datum line)
 }
 
 /*
- * The message may show a character of the details that the server's encoding
- * has not.
+ * The error message in the server's encoding.  It may show a character of the line
+ * that the encoding does not have.
  */
 static char *
 server_message(JsonCheckError *error)
@@ -79,10 +79,10 @@ read_with_json_c(const LineArgument *argument, const ExportLineSource *source, E
 }
 
 /*
- * The line is well formed, and cannot be stored all the same: a number of a
- * million digits, a 30th of February.  The server's own error would not name
- * the argument, and its context would show a part of the line, in which there
- * may be a token.  Within PG_CATCH.
+ * Called in PG_CATCH: the line has the right form, but the server cannot store one
+ * of its values, such as a number with a million digits or February 30.  The
+ * server's own error does not name the argument, and its context shows a part of
+ * the line, which may contain a delete token.  So raise an error of our own.
  */
 void
 raise_for_line(const LineArgument *argument, MemoryContext context, int sqlstate)
@@ -105,7 +105,7 @@ raise_for_line(const LineArgument *argument, MemoryContext context, int sqlstate
 	bad_line(argument, sqlstate, error->message);
 }
 
-/* What the line says of its kind, as jsonb; name is its only member. */
+/* Parse a line as jsonb, and return the value of its only member, name. */
 static void
 parse_line(const LineArgument *argument, const char *bytes, const char *name, JsonbValue *content)
 {
@@ -122,13 +122,14 @@ parse_line(const LineArgument *argument, const char *bytes, const char *name, Js
 	}
 	PG_END_TRY();
 
-	/* json-c read the same, or there is more to it than it should */
+	/* fails only if the two parsers disagree about the line */
 	if (!JB_ROOT_IS_OBJECT(line) || JB_ROOT_COUNT(line) != 1 ||
 		getKeyJsonValueFromContainer(&line->root, name, strlen(name), content) == NULL)
-		bad_line(argument, ERRCODE_INVALID_TEXT_REPRESENTATION, "It can be read in two ways.");
+		bad_line(argument, ERRCODE_INVALID_TEXT_REPRESENTATION,
+				 "The two JSON parsers of the import read the line differently.");
 }
 
-/* What is wrapped into a line of kind bytes, because it is not UTF-8 */
+/* The line in a line of kind "bytes", see wrap_line in export.c. */
 static char *
 wrapped_line(const LineArgument *argument, const char *wrapping)
 {
@@ -140,17 +141,18 @@ wrapped_line(const LineArgument *argument, const char *wrapping)
 				 "The line contains text that is not UTF-8; only a database with encoding SQL_ASCII can store it.");
 	parse_line(argument, wrapping, line_kind_name(LINE_BYTES), &hex);
 	if (hex.type != jbvString)
-		bad_line(argument, ERRCODE_INVALID_TEXT_REPRESENTATION, "It can be read in two ways.");
+		bad_line(argument, ERRCODE_INVALID_TEXT_REPRESENTATION,
+				 "The two JSON parsers of the import read the line differently.");
 	bytes = palloc(hex.val.string.len / 2 + 1);
 	bytes[hex_decode(hex.val.string.val, hex.val.string.len, bytes)] = '\0';
 	if (strlen(bytes) != hex.val.string.len / 2)
-		bad_line(argument, ERRCODE_INVALID_TEXT_REPRESENTATION, "It holds a zero byte.");
+		bad_line(argument, ERRCODE_INVALID_TEXT_REPRESENTATION, "The line in \"bytes\" contains a zero byte.");
 	return bytes;
 }
 
 /*
- * Is the line well formed?  The answer is the line in the server's encoding,
- * out of its wrapping.
+ * Check the form of a line.  Returns the line in the server's encoding, without a
+ * wrapping line of kind "bytes".
  */
 static char *
 checked_line(const LineArgument *argument, Datum value, ExportLine *line)
@@ -176,11 +178,12 @@ checked_line(const LineArgument *argument, Datum value, ExportLine *line)
 	source.any_bytes = true;
 	read_with_json_c(argument, &source, line);
 	if (line->kind == LINE_BYTES)
-		bad_line(argument, ERRCODE_INVALID_PARAMETER_VALUE, "It holds bytes that hold bytes.");
+		bad_line(argument, ERRCODE_INVALID_PARAMETER_VALUE,
+				 "The line in \"bytes\" must not be of kind \"bytes\" itself.");
 	return bytes;
 }
 
-/* The largest of the documents that come with it. */
+/* The size of the largest document in the line. */
 STATEMENT(largest_document, STMT_READ_ONLY,
 		  "SELECT max(pg_column_size(document)) FROM (SELECT $1 -> 'details' AS document"
 		  " UNION ALL SELECT $1 -> 'motion_details' UNION ALL SELECT $1 -> 'job' UNION ALL SELECT $1 -> 'result'"
@@ -188,7 +191,7 @@ STATEMENT(largest_document, STMT_READ_ONLY,
 		  "CASE jsonb_typeof($1 -> 'variants') WHEN 'array' THEN $1 -> 'variants' END) AS v) AS documents",
 		  JSONBOID);
 
-/* Where the whole is small enough, the parts are. */
+/* If the whole line is within the limit, each of its documents is. */
 static void
 check_documents(const LineArgument *argument, NullableDatum content)
 {
@@ -208,7 +211,7 @@ check_documents(const LineArgument *argument, NullableDatum content)
 				errhint("Consider increasing the configuration parameter \"pictrepo.max_document_size\"."));
 }
 
-/* One that does not run any more says why, and may be anything. */
+/* A schedule with an error no longer runs, and its cron expression may be invalid. */
 STATEMENT(cron_of_schedule, STMT_READ_ONLY,
 		  "SELECT $1 ->> 'cron' WHERE $1 ->> 'error' IS NULL", JSONBOID);
 

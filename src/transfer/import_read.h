@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * import_read.h
- *		Lines: reading one, and the errors that name it.
+ *		Import: reading and checking a line.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,14 +12,17 @@
 
 #include "json/line_check.h"
 
-/* Where errors say that the line is wrong */
+/* The argument that contains the line, for errors */
 typedef struct LineArgument
 {
 	FunctionCallInfo fcinfo;
 	int			n;
 } LineArgument;
 
-/* Within a call.  The content is NULL where the line has none: a header. */
+/*
+ * Returns the value of the line's only member, as jsonb; NULL for a header, which
+ * has no content.  The caller is in a repo call.
+ */
 extern NullableDatum read_line(const LineArgument *argument, Datum value, ExportLine *line);
 extern void raise_for_line(const LineArgument *argument, MemoryContext context, int sqlstate);
 

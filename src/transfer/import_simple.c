@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * import_simple.c
- *		Lines: storing what is stored in one step, all but images.
+ *		Import: storing lines of all kinds but images, one row each.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,7 +16,7 @@
 #include "transfer/import_simple.h"
 #include "xact/pending.h"
 
-/* $1 is what the line says. */
+/* $1 is the content of the line as jsonb. */
 
 STATEMENT(insert_details, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.details (identifier, details) VALUES ($1 ->> 'identifier', $1 -> 'details')"
@@ -46,7 +46,10 @@ STATEMENT(same_migration, STMT_READ_ONLY,
 		  " AND new_identifier = $1 ->> 'new_identifier'",
 		  JSONBOID);
 
-/* An upload and a job go on: whatever has become of one here, it is the same. */
+/*
+ * Uploads and jobs have ids of their own.  A row with the same id is the same upload
+ * or job, even if it has changed since the export.
+ */
 STATEMENT(insert_upload, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.uploads (id, created_at, result) VALUES (($1 ->> 'id')::uuid,"
 		  " coalesce(($1 ->> 'created_at')::timestamptz, now()), nullif($1 -> 'result', 'null'))"
@@ -107,7 +110,7 @@ STATEMENT(insert_dead_job, STMT_READ_WRITE,
 		  " ON CONFLICT DO NOTHING",
 		  JSONBOID);
 
-/* Where it is not, another one has its unique key. */
+/* No row: the job was not inserted because another one has its unique key. */
 STATEMENT(same_job, STMT_READ_ONLY,
 		  "SELECT FROM pictrepo.job_queue WHERE id = ($1 ->> 'id')::uuid"
 		  " UNION ALL SELECT FROM pictrepo.dead_jobs WHERE id = ($1 ->> 'id')::uuid",
@@ -121,7 +124,7 @@ STATEMENT(insert_block, STMT_READ_WRITE,
 STATEMENT(same_block, STMT_READ_ONLY,
 		  "SELECT FROM pictrepo.blocked WHERE hash = decode($1 ->> 'hash', 'hex')", JSONBOID);
 
-/* What is stored in one step, and how to tell whether it is here already */
+/* For each kind, the INSERT, and a query that returns a row if the repo has the same */
 static const struct
 {
 	SqlStatement *insert;

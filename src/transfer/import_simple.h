@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * import_simple.h
- *		Lines: storing what is stored in one step.
+ *		Import: storing lines of all kinds but images.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +12,7 @@
 
 #include "json/line_check.h"
 
-/* Within a call: stored, exists or conflict. */
+/* The caller is in a repo call.  Returns stored, exists or conflict. */
 extern const char *import_simple(const ExportLine *line, NullableDatum content);
 
 #endif

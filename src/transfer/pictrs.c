@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs.c
- *		What moving from and to pict-rs's own tables has in common.
+ *		Transfers: import_pictrs and export_pictrs, which copy from and to the
+ *		tables of pict-rs.
  *
- * Table by table, in the order of a key, and so many rows in each transaction,
- * that also writes to pictrepo.transfers how far it is: so a call that was
- * killed can be followed by one that goes on, and other sessions see it come
- * along.  Rows that are there already stay, so that doing it again does no harm.
+ * A transfer copies table by table, in the order of a key.  Each transaction copies
+ * one batch of rows, and stores the progress in pictrepo.transfers.  So other
+ * sessions see the progress, and if a call is killed, another call can continue.
+ * Rows that exist are kept, so copying a row twice does no harm.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,7 +34,7 @@
 #include "transfer/pictrs_progress.h"
 #include "transfer/pictrs_side.h"
 
-/* What is done so far stays, and can be seen by others. */
+/* Commit, as a COMMIT in a procedure does. */
 static void
 end_transaction(void)
 {
@@ -43,7 +44,7 @@ end_transaction(void)
 	EnsurePortalSnapshotExists();
 }
 
-/* All that is left of the current table; true: it was the last one. */
+/* Copy the rest of the current table.  Returns true if it is the last table. */
 static bool
 transfer_table(Transfer *transfer)
 {
@@ -57,7 +58,7 @@ transfer_table(Transfer *transfer)
 		more = read_batch(transfer);
 		stored = write_batch(transfer);
 		INJECT(batch_stored);
-		note_progress(transfer, stored);
+		advance_progress(transfer, stored);
 		INJECT(batch_noted);
 		if (!more)
 			finish_table(transfer);
@@ -70,8 +71,8 @@ transfer_table(Transfer *transfer)
 }
 
 /*
- * One transfer per schema at a time.  A lock of the kind that VACUUM takes: it
- * outlives transactions, and ends with the error that ends the call.
+ * One transfer per schema at a time.  Like the locks of VACUUM, this is a session
+ * lock: it is kept across transactions, and an error releases it.
  */
 static LOCKTAG
 lock_of_transfer(const Transfer *transfer)
@@ -112,7 +113,7 @@ unlock_transfer(const Transfer *transfer)
 	LockRelease(&tag, ExclusiveLock, true);
 }
 
-/* 2D000: also in a subtransaction, such as a block with an exception handler. */
+/* Error 2D000.  A block with an exception handler is a subtransaction, and refused, too. */
 static void
 refuse_transaction_block(FunctionCallInfo fcinfo, const TransferKind *kind)
 {
@@ -126,17 +127,17 @@ refuse_transaction_block(FunctionCallInfo fcinfo, const TransferKind *kind)
 				errhint("Call it outside of transaction blocks, functions and DO blocks."));
 }
 
-/* The side of pict-rs's: its schema and tables, and nobody else at it. */
+/* With the caller's rights: prepare the schema and its tables, and lock the schema. */
 static void
 prepare(Transfer *transfer)
 {
-	int			guc_level = begin_foreign();
+	int			guc_level = pictrs_side_begin();
 
 	transfer->kind->prepare_schema(transfer);
 	transfer->schema_oid = get_namespace_oid(transfer->schema, false);
 	lock_transfer(transfer);
 	transfer->kind->prepare_tables(transfer);
-	end_foreign(guc_level);
+	pictrs_side_end(guc_level);
 }
 
 Datum

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs.h
- *		Moving from and to pict-rs's own tables: what both ways have in common.
+ *		Transfers from and to the tables of pict-rs.
  *
  *-------------------------------------------------------------------------
  */

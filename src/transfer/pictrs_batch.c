@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs_batch.c
- *		A batch of rows: reading it on one side, writing it on the other.
+ *		A batch of rows of a transfer: reading it from one side, and writing it
+ *		to the other one.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,17 +25,17 @@
 #include "transfer/pictrs_batch.h"
 #include "transfer/pictrs_side.h"
 
-/* bytes after which a batch is long enough anyway */
+/* a batch ends when its values have this many bytes, or a few more */
 #define BATCH_BYTES_MAX (16 * 1024 * 1024)
 
-/* rows that come out of a query at a time */
+/* rows that are fetched from the query at once */
 #define FETCHED_ROWS 500
 
 /* ----- bad rows ----- */
 
-/* Clipped, so that whoever reads the errors sees more than one url. */
+/* Add a row that cannot be stored.  Its key may be a long URL, and is clipped. */
 static void
-note_bad(TransferBatch *batch, int64 place, const char *key, const char *message)
+add_bad_row(TransferBatch *batch, int64 place, const char *key, const char *message)
 {
 	batch->bad_places[batch->bad] = Int64GetDatum(place);
 	batch->bad_keys[batch->bad] = CStringGetTextDatum(shown_text(key, strlen(key)));
@@ -42,7 +43,7 @@ note_bad(TransferBatch *batch, int64 place, const char *key, const char *message
 	batch->bad++;
 }
 
-/* Is it about a row, so that others may do better? */
+/* Is the error caused by the values of a row, so that other rows can be stored? */
 static bool
 is_about_row(const ErrorData *error)
 {
@@ -59,7 +60,7 @@ is_about_row(const ErrorData *error)
 	}
 }
 
-/* The message alone: a detail may show a whole row, with its token. */
+/* Only the message: the detail may show the whole row, with its delete token. */
 static const char *
 message_for(const ErrorData *error)
 {
@@ -90,9 +91,9 @@ begin_batch(Transfer *transfer)
 	MemoryContextSwitchTo(before);
 }
 
-/* A value of the last result, for the time of the batch, whatever becomes of its table. */
+/* Copy a value of the last result, and count its bytes.  The copy lives as long as the batch. */
 static NullableDatum
-taken_value(TransferBatch *batch, uint64 row, int column)
+copy_value(TransferBatch *batch, uint64 row, int column)
 {
 	NullableDatum value = result_value(row, column);
 	Form_pg_attribute attribute = TupleDescAttr(SPI_tuptable->tupdesc, column - 1);
@@ -109,24 +110,24 @@ taken_value(TransferBatch *batch, uint64 row, int column)
 	return value;
 }
 
-/* The key is the last column, before it is the position. */
+/* Add a row of the last result.  Its last columns are the position and the key. */
 static void
-take_row(Transfer *transfer, uint64 row)
+add_row(Transfer *transfer, uint64 row)
 {
 	TransferBatch *batch = &transfer->batch;
 	int			columns = SPI_tuptable->tupdesc->natts - 2;
 	NullableDatum *values = batch->rows[batch->count];
-	NullableDatum key = taken_value(batch, row, columns + 2);
+	NullableDatum key = copy_value(batch, row, columns + 2);
 	char	   *shown = key.isnull ? "(null)" : TextDatumGetCString(key.value);
 	int64		place = transfer->rows_read + ++batch->read;
 	const char *why;
 
 	for (int i = 0; i < columns; i++)
-		values[i] = taken_value(batch, row, i + 1);
-	batch->reached = taken_value(batch, row, columns + 1);
-	why = transfer->kind->take(transfer, values);
+		values[i] = copy_value(batch, row, i + 1);
+	batch->reached = copy_value(batch, row, columns + 1);
+	why = transfer->kind->convert(transfer, values);
 	if (why != NULL)
-		note_bad(batch, place, shown, why);
+		add_bad_row(batch, place, shown, why);
 	else
 	{
 		batch->keys[batch->count] = shown;
@@ -135,7 +136,7 @@ take_row(Transfer *transfer, uint64 row)
 	}
 }
 
-/* Read the next batch; false: it is the last one. */
+/* Read the next batch.  False: it is the last one of the table. */
 bool
 read_batch(Transfer *transfer)
 {
@@ -159,7 +160,7 @@ read_batch(Transfer *transfer)
 		for (uint64 i = 0; i < fetched; i++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			take_row(transfer, i);
+			add_row(transfer, i);
 		}
 		MemoryContextSwitchTo(before);
 		SPI_freetuptable(SPI_tuptable);
@@ -180,7 +181,7 @@ typedef struct TransferPart
 	uint64		stored;
 } TransferPart;
 
-/* A column of these rows, as an array. */
+/* The values of a column, as an array. */
 static NullableDatum
 column_of_part(TransferPart *part, int column)
 {
@@ -209,14 +210,18 @@ write_part(void *what)
 	TransferPart *part = what;
 	NullableDatum arrays[PICTRS_COLUMNS];
 
-	/* gone with the subtransaction, should it fail */
+	/* an error frees this memory with the subtransaction */
 	MemoryContextSwitchTo(CurTransactionContext);
 	for (int i = 0; i < part->transfer->batch.width; i++)
 		arrays[i] = column_of_part(part, i);
 	part->stored = part->transfer->kind->write(part->transfer, arrays);
 }
 
-/* Write rows; where that fails, half of them at a time, down to those that are to blame. */
+/*
+ * Write rows in a subtransaction.  If a row causes an error, write each half in a
+ * subtransaction of its own, and so on down to the bad row.  Returns how many rows
+ * were stored.
+ */
 static uint64
 write_rows(Transfer *transfer, int first, int count)
 {
@@ -230,7 +235,7 @@ write_rows(Transfer *transfer, int first, int count)
 		ReThrowError(error);
 	if (count == 1)
 	{
-		note_bad(batch, batch->places[first], batch->keys[first], message_for(error));
+		add_bad_row(batch, batch->places[first], batch->keys[first], message_for(error));
 		return 0;
 	}
 	FreeErrorData(error);

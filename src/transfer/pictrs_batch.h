@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs_batch.h
- *		A batch of rows: reading it on one side, writing it on the other.
+ *		A batch of rows of a transfer: reading and writing it.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,13 +10,13 @@
 
 #include "transfer/pictrs_transfer.h"
 
-/* most rows in a batch */
+/* the limit for the rows of a batch */
 #define BATCH_MAX 100000
 
-/* False: it is the last one. */
+/* False: it is the last batch of the table. */
 extern bool read_batch(Transfer *transfer);
 
-/* How many of its rows were new */
+/* Returns how many rows were stored. */
 extern uint64 write_batch(Transfer *transfer);
 
 #endif

@@ -77,26 +77,26 @@ static const char *const creations[PICTRS_TABLES] = {
 	" FOR EACH ROW EXECUTE FUNCTION %1$s.keyed_notify()",
 };
 
-/* ----- what is here, as pict-rs has it ----- */
+/* ----- our rows in the form of pict-rs ----- */
 
 #define BASE64(bytes) "replace(encode(" bytes ", 'base64'), E'\\n', '')"
 #define UTC(time) "(" time " AT TIME ZONE 'UTC')"
-#define NOBODY "'00000000-0000-0000-0000-000000000000'"
+#define UNKNOWN_WORKER "'00000000-0000-0000-0000-000000000000'"
 
 typedef struct ExportTable
 {
-	const char *columns;		/* of the row o, in pict-rs's form and order */
+	const char *columns;		/* values for pict-rs's columns, of our row o */
 	const char *order;			/* our key */
-	const char *position;		/* the key as texts */
-	const char *behind;			/* the key that was reached, in $1 */
-	const char *key;			/* pict-rs's, for a reader */
-	const char *conflict;		/* pict-rs's key */
+	const char *position;		/* our key as text[] */
+	const char *reached;		/* our key from the text[] in $1 */
+	const char *key;			/* pict-rs's key as text, for transfer_errors */
+	const char *conflict;		/* columns of pict-rs's key */
 } ExportTable;
 
 /*
- * See take_job and take_claim of the import, which this undoes.  An access time
- * that was removed is made the latest there can be: so nothing that was not up
- * for expiry is.
+ * The reverse of convert_job and convert_claim in pictrs_import.c.  Access times of
+ * pict-rs are not null.  A null one becomes now(): null means that the row does not
+ * expire, and with now() it does not expire soon.
  */
 static const ExportTable export_tables[PICTRS_TABLES] = {
 	[PICTRS_HASHES] = {
@@ -134,7 +134,7 @@ static const ExportTable export_tables[PICTRS_TABLES] = {
 		"o.id", "ARRAY[o.id::text]", "($1)[1]::uuid", "o.id::text", "id"
 	},
 	[PICTRS_JOB_QUEUE] = {
-		"o.id, o.queue, o.job, nullif(o.worker, " NOBODY "), o.status::text, " UTC("o.queue_time") ", "
+		"o.id, o.queue, o.job, nullif(o.worker, " UNKNOWN_WORKER "), o.status::text, " UTC("o.queue_time") ", "
 		"CASE WHEN o.status = 'running' THEN " UTC("coalesce(pictrepo.pulse(o.id), o.heartbeat)")
 		" ELSE " UTC("o.heartbeat") " END, o.unique_key,"
 		" CASE WHEN o.status = 'running' THEN greatest(o.retry, 1)"
@@ -156,7 +156,7 @@ query_batch(Transfer *transfer)
 	return psprintf("SELECT %s, %s, %s FROM pictrepo.%s o%s ORDER BY %s LIMIT %d",
 					table->columns, table->position, table->key, current_table(transfer)->own_name,
 					transfer->reached.isnull ? "" :
-					psprintf(" WHERE (%s) > (%s)", table->order, table->behind),
+					psprintf(" WHERE (%s) > (%s)", table->order, table->reached),
 					table->order, transfer->batch_size);
 }
 
@@ -171,25 +171,29 @@ written_columns(Transfer *transfer, Oid *types)
 	return count;
 }
 
-/* The query makes them what they are to be. */
+/* The query returns the values in the form of pict-rs. */
 static const char *
-take_row(Transfer *transfer, NullableDatum *row)
+convert_row(Transfer *transfer, NullableDatum *row)
 {
 	return NULL;
 }
 
-/* ----- where it goes ----- */
+/* ----- the schema and tables of pict-rs ----- */
 
-/* Nobody's tables are to be mistaken for pict-rs's. */
+/*
+ * Tables of the system or of pictrepo must not be taken for those of pict-rs, as some
+ * have the same names.
+ */
 static void
 make_schema(Transfer *transfer)
 {
 	if (IsReservedName(transfer->schema) || strcmp(transfer->schema, "pictrepo") == 0 ||
 		strcmp(transfer->schema, "information_schema") == 0)
 		bad_argument(transfer->fcinfo, 0,
-					 psprintf("Schema %s is reserved; choose another schema for the tables of pict-rs.", transfer->quoted_schema), NULL);
+					 psprintf("Schema %s is reserved; choose another schema for the tables of pict-rs.",
+							  transfer->quoted_schema), NULL);
 	if (!OidIsValid(get_namespace_oid(transfer->schema, true)))
-		run_foreign(psprintf("CREATE SCHEMA %s", transfer->quoted_schema));
+		side_execute(psprintf("CREATE SCHEMA %s", transfer->quoted_schema));
 	(void) LookupExplicitNamespace(transfer->schema, false);
 }
 
@@ -198,11 +202,11 @@ make_tables(Transfer *transfer)
 {
 	for (int i = 0; i < PICTRS_TABLES; i++)
 		if (!OidIsValid(get_relname_relid(pictrs_tables[i].name, transfer->schema_oid)))
-			run_foreign(psprintf(creations[i], transfer->quoted_schema));
+			side_execute(psprintf(creations[i], transfer->quoted_schema));
 	check_pictrs_tables(transfer->schema_oid, transfer->quoted_schema);
 }
 
-/* The values of a column may need a cast: to an enum of the schema's own. */
+/* A column with an enum of the schema needs a cast. */
 static char *
 listed_values(const Transfer *transfer)
 {
@@ -282,7 +286,7 @@ pictrepo_export_pictrs(PG_FUNCTION_ARGS)
 		.prepare_tables = make_tables,
 		.query = query_batch,
 		.columns = written_columns,
-		.take = take_row,
+		.convert = convert_row,
 		.write = store_rows
 	};
 

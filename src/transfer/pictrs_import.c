@@ -29,11 +29,15 @@
 #include "transfer/pictrs.h"
 #include "transfer/pictrs_side.h"
 
-/* characters of base64 that pict-rs's hash has, which has no padding */
+/* base64 characters of a hash of pict-rs; it needs no padding */
 #define PICTRS_HASH_TEXT (PICTRS_HASH_LEN / 3 * 4)
 
-/* ----- values: what pict-rs has, made what we have; or why that cannot be ----- */
+/* ----- converting values ----- */
 
+/*
+ * Convert a value of pict-rs to one of ours, in place.  most: the limit in bytes.
+ * Returns NULL, or why the value cannot be stored.
+ */
 typedef const char *(*Convert) (NullableDatum *value, int most);
 
 static const char *
@@ -47,18 +51,21 @@ check_size(Size size, int least, int most)
 }
 
 static const char *
-take_any(NullableDatum *value, int most)
+convert_any(NullableDatum *value, int most)
 {
 	return NULL;
 }
 
 static const char *
-take_text(NullableDatum *value, int most)
+convert_text(NullableDatum *value, int most)
 {
 	return check_size(VARSIZE_ANY_EXHDR(DatumGetPointer(value->value)), 1, most);
 }
 
-/* Standard base64, exactly as pict-rs writes it, so that it can be written again. */
+/*
+ * Decode base64.  NULL: it is not in the form that pict-rs writes.  Otherwise an
+ * export would write another text.
+ */
 static bytea *
 bytes_of_base64(const char *base64)
 {
@@ -74,7 +81,7 @@ bytes_of_base64(const char *base64)
 }
 
 static const char *
-take_hash(NullableDatum *value, int most)
+convert_hash(NullableDatum *value, int most)
 {
 	bytea	   *hash = bytes_of_base64(TextDatumGetCString(value->value));
 
@@ -85,7 +92,7 @@ take_hash(NullableDatum *value, int most)
 }
 
 static const char *
-take_hex(NullableDatum *value, int most)
+convert_hex(NullableDatum *value, int most)
 {
 	char	   *hex = TextDatumGetCString(value->value);
 	int			length = strlen(hex);
@@ -99,21 +106,18 @@ take_hex(NullableDatum *value, int most)
 	return check_size(length / 2, 0, most);
 }
 
-/* UTC without saying so, and so the same number as with a time zone. */
+/* A timestamp of pict-rs is in UTC.  So a timestamptz of the same time has the same value. */
 static const char *
-take_time(NullableDatum *value, int most)
+convert_time(NullableDatum *value, int most)
 {
 	return TIMESTAMP_NOT_FINITE(DatumGetTimestamp(value->value)) ? "it is infinite" : NULL;
 }
 
-/*
- * An alias in another form than the normal one would never be found: not here,
- * and in pict-rs just as little.
- */
+/* The alias must be in its normal form: otherwise neither pictrepo nor pict-rs can find it. */
 static const char *
-take_alias(NullableDatum *value, int most)
+convert_alias(NullableDatum *value, int most)
 {
-	const char *why = take_text(value, most);
+	const char *why = convert_text(value, most);
 	text	   *alias = DatumGetTextPP(value->value);
 	text	   *normal;
 
@@ -128,7 +132,7 @@ take_alias(NullableDatum *value, int most)
 }
 
 static const char *
-take_document(NullableDatum *value, int most)
+convert_document(NullableDatum *value, int most)
 {
 	Size		size = VARSIZE_ANY_EXHDR(DatumGetPointer(value->value));
 
@@ -138,9 +142,9 @@ take_document(NullableDatum *value, int most)
 }
 
 static const char *
-take_checked(NullableDatum *value, JsonCheck check)
+convert_checked(NullableDatum *value, JsonCheck check)
 {
-	const char *why = take_document(value, 0);
+	const char *why = convert_document(value, 0);
 	JsonCheckError error;
 
 	if (why != NULL || document_passes(value->value, check, &error))
@@ -149,33 +153,33 @@ take_checked(NullableDatum *value, JsonCheck check)
 }
 
 static const char *
-take_details(NullableDatum *value, int most)
+convert_details(NullableDatum *value, int most)
 {
-	return take_checked(value, check_details);
+	return convert_checked(value, check_details);
 }
 
 static const char *
-take_result(NullableDatum *value, int most)
+convert_result(NullableDatum *value, int most)
 {
-	return take_checked(value, check_upload_result);
+	return convert_checked(value, check_upload_result);
 }
 
 /* ----- rows ----- */
 
-/* Whoever held it is not known, and nobody now: the worker of such rows */
-static pg_uuid_t nobody;
+/* The worker id of claims of pict-rs, which do not say the worker */
+static pg_uuid_t unknown_worker;
 
 /*
- * pict-rs lets a job run as often as retry says; here it is how often it may
- * run again.  A running job of a worker that is no more gets ready again: with
- * as many runs left as before in pict-rs, with one less here.  So a waiting job
- * has one retry less here, a running one as many.
+ * In pict-rs, retry is how often a job may still run; here, how often it may run
+ * again.  A waiting job that may run n times has n - 1 retries.  A running job keeps
+ * its number: if its worker dies, pict-rs runs it again with the same number, and
+ * pictrepo with one less.
  *
- * A job that failed is running in pict-rs until its heartbeat has timed out,
- * and has no worker.
+ * A failed job of pict-rs stays running, without a worker, until its heartbeat has
+ * timed out.
  */
 static const char *
-take_job(NullableDatum *row)
+convert_job(NullableDatum *row)
 {
 	NullableDatum *worker = &row[3];
 	char	   *status = TextDatumGetCString(row[4].value);
@@ -190,13 +194,13 @@ take_job(NullableDatum *row)
 	else if (row[6].isnull)
 		return "heartbeat: it is null, but the job is running";
 	else if (worker->isnull)
-		*worker = not_null(UUIDPGetDatum(&nobody));
+		*worker = not_null(UUIDPGetDatum(&unknown_worker));
 	return NULL;
 }
 
-/* The key of a claim is the hash and, without anything between, the variant. */
+/* The key of a claim is the hash in base64, immediately followed by the variant. */
 static const char *
-take_claim(NullableDatum *row)
+convert_claim(NullableDatum *row)
 {
 	char	   *key = TextDatumGetCString(row[0].value);
 	NullableDatum heartbeat = row[1];
@@ -209,10 +213,10 @@ take_claim(NullableDatum *row)
 		return "key: it does not begin with a hash in base64";
 	row[0] = not_null(PointerGetDatum(hash));
 	row[1] = not_null(CStringGetTextDatum(key + PICTRS_HASH_TEXT));
-	why = take_text(&row[1], VARIANT_MAX);
+	why = convert_text(&row[1], VARIANT_MAX);
 	if (why != NULL)
 		return psprintf("key: variant: %s", why);
-	row[2] = not_null(UUIDPGetDatum(&nobody));
+	row[2] = not_null(UUIDPGetDatum(&unknown_worker));
 	row[3] = heartbeat;
 	return NULL;
 }
@@ -229,7 +233,7 @@ STATEMENT(import_variants, STMT_READ_WRITE,
 		  " SELECT * FROM unnest($1, $2, $3, $4, $5) ON CONFLICT (hash, variant) DO NOTHING",
 		  UUIDARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID);
 
-/* When they were made pict-rs does not say; hardly before their content came. */
+/* pict-rs does not store when an alias was created.  Use the time of its hash. */
 STATEMENT(import_aliases, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.aliases (alias, hash, delete_token, created_at)"
 		  " SELECT a.alias, a.hash, a.token,"
@@ -263,7 +267,7 @@ STATEMENT(import_uploads, STMT_READ_WRITE,
 		  " SELECT * FROM unnest($1, $2, $3) ON CONFLICT (id) DO NOTHING",
 		  UUIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID);
 
-/* pict-rs takes the oldest job first, and none waits for its time. */
+/* In pict-rs, every new job is due, and the oldest runs first.  So run_at is its queue time. */
 STATEMENT(import_jobs, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.job_queue (id, queue, job, worker, status, queue_time, run_at,"
 		  " heartbeat, unique_key, retry, attempt)"
@@ -291,47 +295,47 @@ typedef struct ImportColumn
 typedef struct ImportTable
 {
 	SqlStatement  *insert;
-	const char *(*take) (NullableDatum *row);	/* after the columns; may be NULL */
-	ImportColumn columns[PICTRS_COLUMNS];	/* as pictrs_tables has them */
+	const char *(*convert_row) (NullableDatum *row);	/* after the columns; may be NULL */
+	ImportColumn columns[PICTRS_COLUMNS];	/* in the order of pictrs_tables */
 } ImportTable;
 
 static const ImportTable import_tables[PICTRS_TABLES] = {
 	[PICTRS_HASHES] = {&import_hashes, NULL, {
-		{take_hash, HASH_MAX}, {take_text, IDENTIFIER_MAX}, {take_text, IDENTIFIER_MAX, true},
-		{take_time}, {take_text, IDENTIFIER_MAX, true}
+		{convert_hash, HASH_MAX}, {convert_text, IDENTIFIER_MAX}, {convert_text, IDENTIFIER_MAX, true},
+		{convert_time}, {convert_text, IDENTIFIER_MAX, true}
 	}},
 	[PICTRS_VARIANTS] = {&import_variants, NULL, {
-		{take_any}, {take_hash, HASH_MAX}, {take_text, VARIANT_MAX}, {take_text, IDENTIFIER_MAX},
-		{take_time}
+		{convert_any}, {convert_hash, HASH_MAX}, {convert_text, VARIANT_MAX}, {convert_text, IDENTIFIER_MAX},
+		{convert_time}
 	}},
 	[PICTRS_ALIASES] = {&import_aliases, NULL, {
-		{take_alias, ALIAS_MAX}, {take_hash, HASH_MAX}, {take_text, TOKEN_MAX}
+		{convert_alias, ALIAS_MAX}, {convert_hash, HASH_MAX}, {convert_text, TOKEN_MAX}
 	}},
 	[PICTRS_PROXIES] = {&import_proxies, NULL, {
-		{take_text, URL_MAX}, {take_alias, ALIAS_MAX}, {take_time}
+		{convert_text, URL_MAX}, {convert_alias, ALIAS_MAX}, {convert_time}
 	}},
 	[PICTRS_DETAILS] = {&import_details, NULL, {
-		{take_text, IDENTIFIER_MAX}, {take_details}
+		{convert_text, IDENTIFIER_MAX}, {convert_details}
 	}},
 	[PICTRS_SETTINGS] = {&import_settings, NULL, {
-		{take_text, KEY_MAX}, {take_hex, SETTING_MAX}
+		{convert_text, KEY_MAX}, {convert_hex, SETTING_MAX}
 	}},
 	[PICTRS_STORE_MIGRATIONS] = {&import_store_migrations, NULL, {
-		{take_text, IDENTIFIER_MAX}, {take_text, IDENTIFIER_MAX}
+		{convert_text, IDENTIFIER_MAX}, {convert_text, IDENTIFIER_MAX}
 	}},
 	[PICTRS_UPLOADS] = {&import_uploads, NULL, {
-		{take_any}, {take_result, 0, true}, {take_time}
+		{convert_any}, {convert_result, 0, true}, {convert_time}
 	}},
-	[PICTRS_JOB_QUEUE] = {&import_jobs, take_job, {
-		{take_any}, {take_text, KEY_MAX}, {take_document}, {take_any, 0, true}, {take_any},
-		{take_time}, {take_time, 0, true}, {take_text, KEY_MAX, true}, {take_any}
+	[PICTRS_JOB_QUEUE] = {&import_jobs, convert_job, {
+		{convert_any}, {convert_text, KEY_MAX}, {convert_document}, {convert_any, 0, true}, {convert_any},
+		{convert_time}, {convert_time, 0, true}, {convert_text, KEY_MAX, true}, {convert_any}
 	}},
-	[PICTRS_KEYED_NOTIFICATIONS] = {&import_claims, take_claim, {
-		{take_any}, {take_time}
+	[PICTRS_KEYED_NOTIFICATIONS] = {&import_claims, convert_claim, {
+		{convert_any}, {convert_time}
 	}},
 };
 
-/* ----- what the transfer asks ----- */
+/* ----- the functions of TransferKind ----- */
 
 static void
 find_schema(Transfer *transfer)
@@ -376,9 +380,9 @@ written_columns(Transfer *transfer, Oid *types)
 	return insert->nargs;
 }
 
-/* NULL, or "column: what is wrong with it" */
+/* Returns NULL, or "column: why the value cannot be stored". */
 static const char *
-take_row(Transfer *transfer, NullableDatum *row)
+convert_row(Transfer *transfer, NullableDatum *row)
 {
 	const PictrsColumn *columns = current_table(transfer)->columns;
 	const ImportTable *table = &import_tables[transfer->table];
@@ -395,10 +399,10 @@ take_row(Transfer *transfer, NullableDatum *row)
 		if (why != NULL)
 			return psprintf("%s: %s", columns[i].name, why);
 	}
-	return table->take == NULL ? NULL : table->take(row);
+	return table->convert_row == NULL ? NULL : table->convert_row(row);
 }
 
-/* Nobody listens for variants that were there all along. */
+/* Imported variants are not new, so they send no notifications. */
 static uint64
 store_rows(Transfer *transfer, const NullableDatum *arrays)
 {
@@ -437,7 +441,7 @@ pictrepo_import_pictrs(PG_FUNCTION_ARGS)
 		.prepare_tables = check_tables,
 		.query = query_batch,
 		.columns = written_columns,
-		.take = take_row,
+		.convert = convert_row,
 		.write = store_rows
 	};
 

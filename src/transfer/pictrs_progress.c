@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs_progress.c
- *		How far a transfer is, in pictrepo.transfers.
+ *		The progress of a transfer, in pictrepo.transfers.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,11 +19,11 @@
 #include "transfer/pictrs_progress.h"
 #include "transfer/pictrs_side.h"
 
-STATEMENT(forget_transfer, STMT_READ_WRITE,
+STATEMENT(delete_progress, STMT_READ_WRITE,
 		  "DELETE FROM pictrepo.transfers WHERE direction = $1 AND schema = $2",
 		  TEXTOID, TEXTOID);
 
-STATEMENT(note_start, STMT_READ_WRITE,
+STATEMENT(insert_progress, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.transfers (direction, schema, relation, source_rows) VALUES ($1, $2, $3, $4)",
 		  TEXTOID, TEXTOID, TEXTOID, INT8OID);
 
@@ -36,25 +36,25 @@ STATEMENT(state_of_table, STMT_READ_WRITE,
 		  " WHERE direction = $1 AND schema = $2 AND relation = $3",
 		  TEXTOID, TEXTOID, TEXTOID);
 
-STATEMENT(note_batch, STMT_READ_WRITE,
+STATEMENT(add_batch, STMT_READ_WRITE,
 		  "UPDATE pictrepo.transfers SET rows_read = rows_read + $4, stored = stored + $5,"
 		  " bad = bad + $6, present = present + $4 - $5 - $6, reached = coalesce($7, reached),"
 		  " updated = clock_timestamp()"
 		  " WHERE direction = $1 AND schema = $2 AND relation = $3 AND finished IS NULL",
 		  TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTARRAYOID);
 
-STATEMENT(note_bad_rows, STMT_READ_WRITE,
+STATEMENT(insert_bad_rows, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.transfer_errors (direction, schema, relation, place, key, message)"
 		  " SELECT $1, $2, $3, place, key, message"
 		  " FROM unnest($4, $5, $6) AS bad (place, key, message)",
 		  TEXTOID, TEXTOID, TEXTOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
 
-STATEMENT(note_end, STMT_READ_WRITE,
+STATEMENT(set_finished, STMT_READ_WRITE,
 		  "UPDATE pictrepo.transfers SET finished = clock_timestamp()"
 		  " WHERE direction = $1 AND schema = $2 AND relation = $3",
 		  TEXTOID, TEXTOID, TEXTOID);
 
-STATEMENT(note_counts, STMT_READ_WRITE,
+STATEMENT(set_counts, STMT_READ_WRITE,
 		  "UPDATE pictrepo.transfers SET source_rows = $4, target_rows = $5"
 		  " WHERE direction = $1 AND schema = $2 AND relation = $3",
 		  TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID);
@@ -65,14 +65,14 @@ STATEMENT(sum_of_transfer, STMT_READ_WRITE,
 		  " FROM pictrepo.transfers WHERE direction = $1 AND schema = $2",
 		  TEXTOID, TEXTOID);
 
-/* The first arguments of all these */
+/* The first arguments of these statements */
 #define TRANSFER_ARGS(transfer) \
 	not_null(CStringGetTextDatum((transfer)->kind->direction)), \
 	not_null(CStringGetTextDatum((transfer)->schema))
 #define TABLE_ARGS(transfer) \
 	TRANSFER_ARGS(transfer), not_null(CStringGetTextDatum(current_table(transfer)->name))
 
-/* All rows of the current table, on a side of the two. */
+/* Count the rows of the current table on one of the two sides. */
 static int64
 count_rows(Transfer *transfer, bool in_pictrs)
 {
@@ -83,19 +83,19 @@ count_rows(Transfer *transfer, bool in_pictrs)
 	begin_side(transfer, &side, in_pictrs);
 	if (in_pictrs)
 	{
-		/* here it is the key that is the detour */
+		/* a sequential scan is the fastest way to count */
 		(void) set_config_option("enable_seqscan", "on", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
-		run_foreign(psprintf("SELECT count(*) FROM %s.%s", transfer->quoted_schema, table->name));
+		side_execute(psprintf("SELECT count(*) FROM %s.%s", transfer->quoted_schema, table->name));
 	}
 	else
-		run_foreign(psprintf("SELECT count(*) FROM pictrepo.%s", table->own_name));
+		side_execute(psprintf("SELECT count(*) FROM pictrepo.%s", table->own_name));
 	count = DatumGetInt64(result_value(0, 1).value);
 	end_side(&side);
 	return count;
 }
 
-/* Go on with what was not finished, or begin at the beginning. */
+/* Continue an unfinished transfer, or store the progress of a new one. */
 void
 begin_transfer(Transfer *transfer, bool resume)
 {
@@ -114,16 +114,17 @@ begin_transfer(Transfer *transfer, bool resume)
 		counts[i] = count_rows(transfer, transfer->kind->reads_pictrs);
 	}
 	repo_call_begin(&call, transfer->fcinfo);
-	statement_run(&forget_transfer, ARGS(TRANSFER_ARGS(transfer)));
+	statement_run(&delete_progress, ARGS(TRANSFER_ARGS(transfer)));
 	for (int i = 0; i < PICTRS_TABLES; i++)
 	{
 		transfer->table = i;
-		statement_run(&note_start,
+		statement_run(&insert_progress,
 					  ARGS(TABLE_ARGS(transfer), not_null(Int64GetDatum(counts[i]))));
 	}
 	repo_call_end(&call);
 }
 
+/* Keep the position for the next batch. */
 static void
 remember_reached(Transfer *transfer, NullableDatum reached)
 {
@@ -137,9 +138,9 @@ remember_reached(Transfer *transfer, NullableDatum reached)
 	MemoryContextSwitchTo(before);
 }
 
-/* 55000: somebody removed the rows that say how far it is. */
+/* Error 55000: another session has deleted the rows with the progress. */
 static void
-refuse_forgotten(const Transfer *transfer)
+raise_progress_missing(const Transfer *transfer)
 {
 	ereport(ERROR,
 			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -148,7 +149,7 @@ refuse_forgotten(const Transfer *transfer)
 			errhint("Call %s again.", transfer->kind->name));
 }
 
-/* Where is the current table?  False: it is done. */
+/* Read the progress of the current table.  False: the table is finished. */
 bool
 begin_table(Transfer *transfer)
 {
@@ -157,7 +158,7 @@ begin_table(Transfer *transfer)
 
 	repo_call_begin(&call, transfer->fcinfo);
 	if (statement_run(&state_of_table, ARGS(TABLE_ARGS(transfer))) == 0)
-		refuse_forgotten(transfer);
+		raise_progress_missing(transfer);
 	remember_reached(transfer, result_value(0, 1));
 	transfer->rows_read = DatumGetInt64(result_value(0, 2).value);
 	unfinished = DatumGetBool(result_value(0, 4).value);
@@ -168,20 +169,21 @@ begin_table(Transfer *transfer)
 	return unfinished;
 }
 
+/* Store the progress after a batch, and the rows that could not be stored. */
 void
-note_progress(Transfer *transfer, uint64 stored)
+advance_progress(Transfer *transfer, uint64 stored)
 {
 	TransferBatch *batch = &transfer->batch;
 	RepoCall	call;
 
 	repo_call_begin(&call, transfer->fcinfo);
-	if (statement_run(&note_batch,
+	if (statement_run(&add_batch,
 					  ARGS(TABLE_ARGS(transfer), not_null(Int64GetDatum(batch->read)),
 						   not_null(Int64GetDatum((int64) stored)), not_null(Int64GetDatum(batch->bad)),
 						   batch->reached)) == 0)
-		refuse_forgotten(transfer);
+		raise_progress_missing(transfer);
 	if (batch->bad > 0)
-		statement_run(&note_bad_rows,
+		statement_run(&insert_bad_rows,
 					  ARGS(TABLE_ARGS(transfer),
 						   array_of(batch->bad_places, batch->bad, INT8OID),
 						   array_of(batch->bad_keys, batch->bad, TEXTOID),
@@ -195,11 +197,11 @@ finish_table(Transfer *transfer)
 	RepoCall	call;
 
 	repo_call_begin(&call, transfer->fcinfo);
-	statement_run(&note_end, ARGS(TABLE_ARGS(transfer)));
+	statement_run(&set_finished, ARGS(TABLE_ARGS(transfer)));
 	repo_call_end(&call);
 }
 
-/* After the last table, in its transaction: count both sides of all. */
+/* Count the rows of each table on both sides.  Called in the last transaction. */
 void
 compare_counts(Transfer *transfer)
 {
@@ -210,14 +212,14 @@ compare_counts(Transfer *transfer)
 		RepoCall	call;
 
 		repo_call_begin(&call, transfer->fcinfo);
-		statement_run(&note_counts,
+		statement_run(&set_counts,
 					  ARGS(TABLE_ARGS(transfer), not_null(Int64GetDatum(source_rows)),
 						   not_null(Int64GetDatum(target_rows))));
 		repo_call_end(&call);
 	}
 }
 
-/* What the procedure gives back */
+/* The row that the procedure returns */
 Datum
 result_of_transfer(Transfer *transfer)
 {

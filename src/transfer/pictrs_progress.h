@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs_progress.h
- *		How far a transfer is, in pictrepo.transfers.
+ *		The progress of a transfer, in pictrepo.transfers.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,9 +12,9 @@
 
 extern void begin_transfer(Transfer *transfer, bool resume);
 
-/* False: the current table is done. */
+/* False: the current table is finished. */
 extern bool begin_table(Transfer *transfer);
-extern void note_progress(Transfer *transfer, uint64 stored);
+extern void advance_progress(Transfer *transfer, uint64 stored);
 extern void finish_table(Transfer *transfer);
 
 /* After the last table */

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs_side.c
- *		With whose rights: the two sides of a transfer.
+ *		The two sides of a transfer, and their rights.
  *
- * The tables of pict-rs's form are somebody else's, with views, triggers and
- * row security in their place for all we know.  What they run must not get the
- * rights of the extension's owner.  So rows are read into memory on one side
- * and written from there on the other: with the caller's rights on that of
- * pict-rs, with the owner's on ours.
+ * The tables of pict-rs belong to users.  They may be views, or have triggers or row
+ * security policies, which run code of users.  This code must not run with the rights
+ * of the extension's owner.  So no statement uses both sides: rows are read into
+ * memory on one side, and written on the other.  Statements on the tables of pict-rs
+ * run with the caller's rights, and those on the tables of pictrepo with the owner's.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,12 +21,13 @@
 #include "transfer/pictrs_side.h"
 
 /*
- * As repo_call_begin, but with the caller's own rights: a search_path that makes
- * our SQL mean what it says, and plans that go by the key, whatever is known
- * of the table.  A trigger of the caller's may SET ROLE; that is the caller's.
+ * Begin the side of pict-rs: connect to SPI with a safe search_path, and with the
+ * caller's rights.  The planner uses the index on the key, even if the table was
+ * never analyzed.  The role is not restored at the end: if a trigger runs SET ROLE,
+ * it does so with the caller's rights.  Returns the GUC nest level.
  */
 int
-begin_foreign(void)
+pictrs_side_begin(void)
 {
 	int			guc_level = NewGUCNestLevel();
 
@@ -40,7 +41,7 @@ begin_foreign(void)
 }
 
 void
-end_foreign(int guc_level)
+pictrs_side_end(int guc_level)
 {
 	SPI_finish();
 	AtEOXact_GUC(true, guc_level);
@@ -51,7 +52,7 @@ begin_side(Transfer *transfer, TransferSide *side, bool is_pictrs)
 {
 	side->is_pictrs = is_pictrs;
 	if (is_pictrs)
-		side->guc_level = begin_foreign();
+		side->guc_level = pictrs_side_begin();
 	else
 		repo_call_begin(&side->call, transfer->fcinfo);
 }
@@ -60,14 +61,14 @@ void
 end_side(TransferSide *side)
 {
 	if (side->is_pictrs)
-		end_foreign(side->guc_level);
+		pictrs_side_end(side->guc_level);
 	else
 		repo_call_end(&side->call);
 }
 
-/* Within a side of pict-rs's: run a statement without arguments. */
+/* Run a statement without arguments on the side that was begun. */
 void
-run_foreign(const char *sql)
+side_execute(const char *sql)
 {
 	int			result = SPI_execute(sql, false, 0);
 

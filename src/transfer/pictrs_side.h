@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs_side.h
- *		With whose rights: the two sides of a transfer.
+ *		The two sides of a transfer, and their rights.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,7 +11,7 @@
 #include "sqlfunc/statement.h"
 #include "transfer/pictrs_transfer.h"
 
-/* One side or the other */
+/* The side that is in use */
 typedef struct TransferSide
 {
 	bool		is_pictrs;
@@ -22,9 +22,9 @@ typedef struct TransferSide
 extern void begin_side(Transfer *transfer, TransferSide *side, bool is_pictrs);
 extern void end_side(TransferSide *side);
 
-/* The side of pict-rs, without the other one; begin_foreign gives what end_foreign takes. */
-extern int	begin_foreign(void);
-extern void end_foreign(int guc_level);
-extern void run_foreign(const char *sql);
+/* The same for the side of pict-rs alone.  The first returns the guc_level of the second. */
+extern int	pictrs_side_begin(void);
+extern void pictrs_side_end(int guc_level);
+extern void side_execute(const char *sql);
 
 #endif

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs_tables.c
- *		What pict-rs's own tables are like.
+ *		The tables of pict-rs: their names, columns and types.
  *
  *-------------------------------------------------------------------------
  */
@@ -53,7 +53,7 @@ const PictrsTable pictrs_tables[PICTRS_TABLES] = {
 	}},
 };
 
-/* "a, b, c" */
+/* The names of the columns, as in "a, b, c". */
 char *
 listed_columns(const PictrsTable *table)
 {
@@ -65,7 +65,7 @@ listed_columns(const PictrsTable *table)
 	return list.data;
 }
 
-/* ----- are these pict-rs's tables? ----- */
+/* ----- checking the tables of a schema ----- */
 
 static const char upgrade_hint[] =
 "Start the latest pict-rs 0.5 once on this database; it upgrades its tables.";
@@ -102,7 +102,10 @@ check_column(const char *quoted_schema, const char *table, Oid relation, const P
 				errhint("%s", upgrade_hint));
 }
 
-/* 42P01, 42703 or 42804 where something is missing or different. */
+/*
+ * Raise an error if these are not the tables of pict-rs: 42P01 if a table is missing,
+ * 42703 if a column is missing, 42804 if a column has another type.
+ */
 void
 check_pictrs_tables(Oid schema, const char *quoted_schema)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs_tables.h
- *		What pict-rs's own tables are like.
+ *		The tables of pict-rs: their names, columns and types.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,7 @@
 
 #include "fmgr.h"
 
-/* pict-rs's tables, parents first: in this order they are moved */
+/* The tables, in the order of the transfer: parents first */
 typedef enum PictrsTableId
 {
 	PICTRS_HASHES,
@@ -26,20 +26,20 @@ typedef enum PictrsTableId
 	PICTRS_TABLES
 } PictrsTableId;
 
-/* The widest has so many columns. */
+/* The columns of the widest table */
 #define PICTRS_COLUMNS 9
 
 typedef struct PictrsColumn
 {
-	const char *name;			/* NULL: there are no more */
-	Oid			type;			/* TEXTOID: varchar as well; ANYENUMOID: any
+	const char *name;			/* NULL: end of the columns */
+	Oid			type;			/* TEXTOID: text or varchar; ANYENUMOID: any
 								 * enum */
 } PictrsColumn;
 
 typedef struct PictrsTable
 {
 	const char *name;
-	const char *own_name;		/* the table of pictrepo that has its rows */
+	const char *own_name;		/* the table of pictrepo with the same rows */
 	PictrsColumn columns[PICTRS_COLUMNS + 1];
 } PictrsTable;
 

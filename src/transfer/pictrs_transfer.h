@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * pictrs_transfer.h
- *		A transfer from or to pict-rs's own tables, and the batch that is under way.
+ *		A transfer from or to the tables of pict-rs, and its current batch.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,20 +12,20 @@
 
 #include "transfer/pictrs_tables.h"
 
-/* Rows on their way from one table to the other */
+/* Rows that were read from one side, and are written to the other */
 typedef struct TransferBatch
 {
-	int			width;			/* columns that are written */
+	int			width;			/* number of written columns */
 	Oid			types[PICTRS_COLUMNS];
 	NullableDatum (*rows)[PICTRS_COLUMNS];
-	char	  **keys;			/* as a reader is to see them */
-	int64	   *places;			/* which of the rows that were read */
-	int			count;			/* of the rows that are fit to be written */
-	int			read;
+	char	  **keys;			/* for transfer_errors */
+	int64	   *places;			/* number of the row in the table's order */
+	int			count;			/* of rows to write */
+	int			read;			/* all rows, bad ones included */
 	Size		bytes;
 	NullableDatum reached;		/* position of the last row, text[] */
 
-	/* those that are not */
+	/* rows that cannot be stored */
 	Datum	   *bad_places;
 	Datum	   *bad_keys;
 	Datum	   *bad_messages;
@@ -41,41 +41,52 @@ typedef struct Transfer
 	Oid			schema_oid;
 	int			batch_size;
 	PictrsTableId table;
-	NullableDatum reached;		/* text[]; null: at the beginning */
-	int64		rows_read;		/* of this table, so far */
+	NullableDatum reached;		/* position of the last row, text[]; null:
+								 * none yet */
+	int64		rows_read;		/* of this table, before this batch */
 	MemoryContext memory;		/* of the whole call */
 	MemoryContext batch_memory;
 	TransferBatch batch;
 } Transfer;
 
 /*
- * One of the two ways.  What touches pict-rs's side runs with the caller's
- * rights, what touches pictrepo's with the owner's; no statement does both.
+ * Import or export.  pictrs_side.c says with whose rights the statements of each
+ * side run.
  */
 typedef struct TransferKind
 {
 	const char *direction;
 	const char *name;			/* of the procedure */
-	bool		reads_pictrs;
+	bool		reads_pictrs;	/* import: reads the side of pict-rs */
 
-	/* as the caller: see to it that the schema is there, and then its tables */
+	/*
+	 * Run with the caller's rights: check or create the schema, and then its
+	 * tables.
+	 */
 	void		(*prepare_schema) (Transfer *transfer);
 	void		(*prepare_tables) (Transfer *transfer);
 
 	/*
-	 * The query for a batch, of batch_size rows behind $1 (text[]) where
-	 * something was reached.  It gives the columns that take wants, the
-	 * position of the row and its key, as text[] and text.
+	 * The query for the next batch_size rows.  If transfer->reached is not
+	 * null, the rows are after that position, which is $1.  It returns the
+	 * columns for convert, and then the position of the row as text[] and its
+	 * key as text.
 	 */
 	char	   *(*query) (Transfer *transfer);
 
-	/* Which columns of which types are written? */
+	/* The number of written columns, and their types. */
 	int			(*columns) (Transfer *transfer, Oid *types);
 
-	/* Make a row that was read one to be written; else say why not. */
-	const char *(*take) (Transfer *transfer, NullableDatum *row);
+	/*
+	 * Convert a row from the form of one side to that of the other, in place.
+	 * Returns NULL, or why the row cannot be stored.
+	 */
+	const char *(*convert) (Transfer *transfer, NullableDatum *row);
 
-	/* Write rows, which come as arrays, one per column; how many were new. */
+	/*
+	 * Write rows, given as one array per column.  Returns how many were
+	 * stored.
+	 */
 	uint64		(*write) (Transfer *transfer, const NullableDatum *arrays);
 } TransferKind;
 

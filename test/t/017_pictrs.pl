@@ -125,7 +125,7 @@ sub interrupt
 	is(value($status), "$done|", "$direction: and in status()");
 	$how->($session);
 	$holder->vanish;
-	is(value($status), "$done|CALL pictrepo.${direction}_pictrs('$schema') goes on where it stopped",
+	is(value($status), "$done|CALL pictrepo.${direction}_pictrs('$schema') continues where it stopped",
 		"$direction: which says when nobody is at it any more");
 	value("DROP TRIGGER hold ON $target.$table");
 	return;
