@@ -112,6 +112,15 @@ SELECT identifier, fallback, alias FROM pictrepo.serve_url('https://example.org/
 SELECT pictrepo.alias_accessed_at('two.png') = '2001-01-01' AS untouched;
 SELECT identifier, fallback, alias FROM pictrepo.serve_url('https://example.org/one.png');
 SELECT pictrepo.alias_accessed_at('two.png') > '2001-01-01' AS touched;
+-- where nothing can be written, the answer is the same, without the access time
+SELECT pictrepo.set_accessed_alias('two.png', '2001-01-01');
+BEGIN READ ONLY;
+SELECT identifier, fallback, alias FROM pictrepo.serve_url('https://example.org/one.png');
+SELECT identifier FROM pictrepo.serve('two.png', touch => true);
+SELECT original_identifier FROM pictrepo.serve_variant('two.png', 'thumb');
+SELECT pictrepo.alias_accessed_at('two.png') = '2001-01-01' AS untouched;
+SELECT pictrepo.accessed_alias('two.png');
+ROLLBACK;
 
 -- variants
 SELECT hash, identifier, details, fallback, original_identifier, original_details FROM pictrepo.serve_variant('one.png', 'thumb');

@@ -63,7 +63,7 @@ CREATE FUNCTION pictrepo.serve(alias text, touch bool = false,
 	OUT fallback bool) RETURNS SETOF record
 	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'pictrepo_serve';
 COMMENT ON FUNCTION pictrepo.serve(text, bool) IS
-	'image of an alias, with everything that a response needs. touch: if true, record the access. '
+	'image of an alias, with everything that a response needs. touch: if true, record the access, unless the transaction is read-only. '
 	'For an unknown alias, it returns the image of the alias that table settings has under the key '
 	'404-alias, with fallback true. If that alias is unknown, too, it returns no row';
 
@@ -73,7 +73,7 @@ CREATE FUNCTION pictrepo.serve_url(url text, touch bool = true,
 	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'pictrepo_serve_url';
 COMMENT ON FUNCTION pictrepo.serve_url(text, bool) IS
 	'image that is stored for a URL of another host, as serve returns it, with its alias. '
-	'Returns no row if none is stored. touch: if true, record the access';
+	'Returns no row if none is stored. touch: if true, record the access, unless the transaction is read-only';
 
 CREATE FUNCTION pictrepo.serve_variant(alias text, variant text, touch bool = true,
 	OUT hash bytea, OUT identifier text, OUT details jsonb, OUT motion_identifier text, OUT blurhash text,
@@ -83,7 +83,7 @@ COMMENT ON FUNCTION pictrepo.serve_variant(text, text, bool) IS
 	'variant of the image of an alias. '
 	'identifier and details are those of the variant, or NULL if it is not stored yet; original_identifier '
 	'and original_details are those of the image. The other columns are those of serve. '
-	'touch: if true, record the access. For an unknown alias, it uses the 404-alias as serve does';
+	'touch: if true, record the access, unless the transaction is read-only. For an unknown alias, it uses the 404-alias as serve does';
 
 -- Removing
 

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -83,6 +84,16 @@ find_alias(SqlStatement *query, NullableDatum alias, NullableDatum variant)
 	return SERVE_FALLBACK;
 }
 
+/*
+ * Set the access times?  In a read-only transaction and on a standby, the answer
+ * is the same without them.
+ */
+static bool
+touch_argument(FunctionCallInfo fcinfo, int n)
+{
+	return DatumGetBool(any_argument(fcinfo, n).value) && !XactReadOnly;
+}
+
 PG_FUNCTION_INFO_V1(pictrepo_serve);
 
 STATEMENT(image_of_alias, STMT_READ_ONLY,
@@ -147,7 +158,7 @@ Datum
 pictrepo_serve(PG_FUNCTION_ARGS)
 {
 	NullableDatum alias = alias_argument(fcinfo, 0);
-	bool		touch = DatumGetBool(any_argument(fcinfo, 1).value);
+	bool		touch = touch_argument(fcinfo, 1);
 	ServeResult found;
 	RepoCall	call;
 
@@ -180,7 +191,7 @@ Datum
 pictrepo_serve_url(PG_FUNCTION_ARGS)
 {
 	NullableDatum digest = url_digest(url_argument(fcinfo, 0));
-	bool		touch = DatumGetBool(any_argument(fcinfo, 1).value);
+	bool		touch = touch_argument(fcinfo, 1);
 	RepoCall	call;
 
 	rows_begin(fcinfo);
@@ -222,7 +233,7 @@ pictrepo_serve_variant(PG_FUNCTION_ARGS)
 {
 	NullableDatum alias = alias_argument(fcinfo, 0);
 	NullableDatum variant = variant_argument(fcinfo, 1);
-	bool		touch = DatumGetBool(any_argument(fcinfo, 2).value);
+	bool		touch = touch_argument(fcinfo, 2);
 	ServeResult found;
 	RepoCall	call;
 

@@ -31,6 +31,9 @@ my $COUNTS = q{
 my @READS = (
 	'SELECT pictrepo.size(), pictrepo.queue_length()',
 	q{SELECT identifier FROM pictrepo.serve('alias.png')},
+	q{SELECT count(*) FROM pictrepo.serve('proxied.png', touch => true)},
+	q{SELECT count(*) FROM pictrepo.serve_url('https://example.org/')},
+	q{SELECT count(*) FROM pictrepo.serve_variant('proxied.png', 'v')},
 	q{SELECT cardinality(hashes) FROM pictrepo.hash_page()},
 	q{SELECT pictrepo.details('hash.png')},
 	'SELECT pictrepo.session_worker()');
@@ -39,8 +42,7 @@ my @WRITES = (
 	[ q{SELECT job FROM pictrepo.pop('living')} => '1' ],
 	[ qq{SELECT pictrepo.complete_job('living', NULL, coalesce(max(id::text), '$READY')::uuid)
 		FROM pictrepo.job_queue WHERE queue = 'living'} => 'completed' ],
-	[ q{SELECT pictrepo.create_hash('living', 'living.png')} => 't' ],
-	[ q{SELECT count(*) FROM pictrepo.serve('alias.png', touch => true)} => '1' ]);
+	[ q{SELECT pictrepo.create_hash('living', 'living.png')} => 't' ]);
 
 # Both nodes of a mode.  The worker of the primary leaves its repo as it is.
 sub primary_and_standby
@@ -229,7 +231,8 @@ foreach my $mode ('plain', 'preload')
 	# What is tried must have something to write, or a standby has no reason to
 	# refuse it.
 	check_readers($mode, $primary, $standby, @readers);
-	check_refused($mode, $standby, @writers);
+	# Serving answers without recording the access, as in @READS.
+	check_refused($mode, $standby, grep { $_->{name} !~ /^serve/ } @writers);
 	check_waiting($mode, $primary, $standby);
 
 	# A job whose worker was silent while the primary was lost, an upload that
