@@ -222,6 +222,9 @@ SELECT pictrepo.resume_queue('');
 SELECT pictrepo.requeue_dead(NULL);
 SELECT pictrepo.queue_length(), count(*) FROM pictrepo.queues;
 
+-- a row that no repo function stores
+INSERT INTO pictrepo.job_queue (queue, job, run_at) VALUES ('q', '1', '-infinity');
+
 -- a wait that commits a transaction with LISTEN and a temporary table
 \c -
 DO $$

@@ -10,7 +10,9 @@
  *
  * A commit that changes the row marks the cached answer as unknown, and raises
  * config_version.  A session that has read queues caches its answer only if the
- * version is the same as before it read.
+ * version is the same as before it read.  An answer holds for a second at most,
+ * because rows can also change without a commit that this server's sessions see:
+ * with the trigger disabled, or by a transaction that was prepared before a crash.
  *
  * The slot also says whether the queue may have a limit.  The end of a job
  * wakes a waiter only then.
@@ -21,6 +23,7 @@
 
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "utils/timestamp.h"
 
 #include "common/advisory_locks.h"
 #include "common/limits.h"
@@ -32,6 +35,12 @@
 #include "sqlfunc/statement.h"
 #include "xact/heartbeat.h"
 #include "xact/pending.h"
+
+/* how long the cache says that a queue has no row */
+#define CACHED_FOR USECS_PER_SEC
+
+/* a version that no queue has */
+#define NOT_TO_BE_CACHED PG_UINT64_MAX
 
 STATEMENT(limits_of_queue, STMT_READ_ONLY,
 		  "SELECT paused, max_running FROM pictrepo.queues WHERE queue = $1", TEXTOID);
@@ -50,12 +59,15 @@ STATEMENT(room_left, STMT_READ_ONLY,
 static bool
 is_cached_unconfigured(QueueSlot *slot, uint64 *version)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	bool		unconfigured;
 
+	*version = NOT_TO_BE_CACHED;
 	if (slot == NULL || pg_atomic_read_u32(&my_database_slot()->prepared) != 0)
 		return false;
-	LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
-	unconfigured = slot->config_known && !slot->configured;
+	LWLockAcquire(&slot->lock, LW_SHARED);
+	unconfigured = slot->config_known && !slot->configured &&
+		slot->config_read <= now && now < slot->config_read + CACHED_FOR;
 	*version = slot->config_version;
 	LWLockRelease(&slot->lock);
 	return unconfigured;
@@ -77,6 +89,7 @@ cache_configuration(QueueSlot *slot, uint64 version, bool configured, bool limit
 	if (slot->config_version == version)
 	{
 		slot->config_known = true;
+		slot->config_read = GetCurrentTimestamp();
 		slot->configured = configured;
 		slot->limited = limited;
 	}
@@ -94,7 +107,7 @@ static bool
 read_configuration(NullableDatum queue, QueueSlot *slot)
 {
 	bool		changed_here = slot != NULL && pending_changes_config(slot);
-	uint64		version = 0;
+	uint64		version = NOT_TO_BE_CACHED;
 	bool		configured;
 
 	if (!changed_here && is_cached_unconfigured(slot, &version))

@@ -31,6 +31,7 @@ init_queue(QueueSlot *queue)
 	memset(queue->counters, 0, sizeof(queue->counters));
 	queue->config_version = 0;
 	queue->config_known = false;
+	queue->config_read = 0;
 	queue->configured = false;
 	queue->limited = false;
 }

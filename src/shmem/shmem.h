@@ -215,6 +215,7 @@ typedef struct QueueSlot
 	int64		counters[QUEUE_COUNTERS];	/* since the server started */
 	uint64		config_version;
 	bool		config_known;	/* configured and limited are as in queues */
+	TimestampTz config_read;	/* when they were */
 	bool		configured;		/* the queue has a row in queues */
 	bool		limited;		/* max_running may be set, so that the end of
 								 * a job makes room for another */

@@ -242,6 +242,7 @@ sleep_until_woken(WaitState *wait, TimestampTz again)
 	}
 }
 
+/* The last check is when the time is up: what came without waking it counts, too. */
 static bool
 check_and_sleep(WaitState *wait, WaitCheck check, void *what)
 {
@@ -263,7 +264,7 @@ check_and_sleep(WaitState *wait, WaitCheck check, void *what)
 			INJECT(wait_rested);
 		}
 		if (!sleep_until_woken(wait, again))
-			return false;
+			return check(what, &again);
 		INJECT(wait_called);
 	}
 }

@@ -223,6 +223,8 @@ find_job_error(const JobRow *job)
 		return psprintf("The unique key must have 1 to %d bytes, not %d.", KEY_MAX, key);
 	if (job->retry < 0)
 		return psprintf("The number of retries must not be negative, but is %d.", job->retry);
+	if (TIMESTAMP_IS_NOBEGIN(job->position.run_at))
+		return "The time to run must not be -infinity.";
 	if (job->running && !job->has_worker)
 		return "A running job must have a worker and a heartbeat.";
 	return NULL;

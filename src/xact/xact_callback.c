@@ -224,7 +224,8 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionI
 
 /*
  * No callback runs in this session when a prepared transaction commits.  While
- * prepared transactions exist, waiters poll and row counts are unknown.
+ * prepared transactions exist, waiters poll and row counts are unknown.  The
+ * waiters that a commit would wake are woken now, so that they begin to poll.
  */
 static void
 prepare_pending(PendingChanges *all)
@@ -245,9 +246,13 @@ prepare_pending(PendingChanges *all)
 
 		LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 		low_water_marks_forget(&queue->low_water_marks);
+		queue->config_known = false;
+		queue->config_version++;
 		LWLockRelease(&queue->lock);
 		wake_all_queue_waiters(queue);
 	}
+	slist_foreach(iter, &all->keys)
+		wake_key_waiters(slist_container(PendingKey, node, iter.cur)->key);
 	notify_discard(&all->notifications);
 	queue_slots_unpin(all);
 	INJECT(prepare_told);

@@ -428,6 +428,35 @@ is($observer->answer, '3', 'never more run than it allows, and never less than t
 is(counter('waiting', 'limited'), '0', 'nobody waits any more');
 $observer->leave;
 
+# ----- two-phase commits -----
+
+# No callback runs at COMMIT PREPARED.  A session that waited before the PREPARE
+# finds the result all the same, long before its time is up.
+$control->ask(q{SET pictrepo.notify = off});
+my $upload = value('SELECT pictrepo.create_upload()');
+value(q{SELECT pictrepo.create_hash('2pc', '2pc.png'),
+	pictrepo.claim_variant_processing_rights('2pc', 'v', '00000000-0000-0000-0000-000000000001')});
+my ($for_upload) = waiters(1, "SELECT pictrepo.wait('$upload', '10 min')");
+my ($for_variant) = waiters(1, q{SELECT pictrepo.variant_waiter('2pc', 'v', '10 min')});
+value(qq{BEGIN; SELECT pictrepo.complete_upload('$upload', '"done"'),
+	pictrepo.finish_variant('2pc', 'v', '00000000-0000-0000-0000-000000000001', 'v.png', '{}');
+	PREPARE TRANSACTION 'result'});
+value(q{COMMIT PREPARED 'result'});
+is($for_upload->answer, '"done"', 'a wait for an upload sees a two-phase commit');
+is($for_variant->answer, 'v.png', 'and so does one for a variant');
+
+# The last check is when the time is up.  Nothing wakes this session before: the
+# row comes without the trigger, and the worker checks once an hour.
+$upload = value('SELECT pictrepo.create_upload()');
+($for_upload) = waiters(1, "SELECT pictrepo.wait('$upload', '3 s')");
+value(qq{ALTER TABLE pictrepo.uploads DISABLE TRIGGER USER;
+	UPDATE pictrepo.uploads SET result = '"late"' WHERE id = '$upload';
+	ALTER TABLE pictrepo.uploads ENABLE ALWAYS TRIGGER upload_result, ENABLE ALWAYS TRIGGER upload_gone});
+is($for_upload->answer, '"late"', 'a wait checks once more when its time is up');
+$_->leave foreach $for_upload, $for_variant;
+value(q{SELECT pictrepo.cleanup_hash('2pc')});
+$control->ask(q{RESET pictrepo.notify});
+
 # ----- who waits -----
 
 my $upload = value('SELECT pictrepo.create_upload()');
