@@ -342,6 +342,8 @@ DO $$ BEGIN
 END $$;
 -- example: health_check
 SELECT pictrepo.health_check();
+-- example: server_state
+SELECT library, preload, room FROM pictrepo.server_state();
 -- example: status
 SELECT item, value FROM pictrepo.status() WHERE item IN ('server', 'preload', 'images');
 -- example: start_worker

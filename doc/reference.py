@@ -41,7 +41,7 @@ CHAPTERS = (
     ("Waiting", "admin/waiting", "Sessions that wait for a job, for the result of an upload or for a variant."),
     ("Background worker", "worker/worker admin/samples", "What the background worker of a database does, and when it last did."),
     ("The repo as a whole", "admin/status admin/roles header footer",
-     "Health, permissions, and lookups that start from an alias."),
+     "Whether the repo works, how it is doing, and who may use it."),
     ("Values", "images/values", "Helper functions for the values that the repo stores: hashes, slugs, ids."),
 )
 

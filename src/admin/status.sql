@@ -10,8 +10,9 @@ CREATE FUNCTION pictrepo.server_state(OUT library text, OUT preload bool, OUT ro
 	OUT restore_lock int, OUT transfer_lock int)
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_server_state';
 COMMENT ON FUNCTION pictrepo.server_state() IS
-	'what status() asks the library: its version; whether shared_preload_libraries has it; '
-	'whether shared memory has room for this database; pg_locks.objsubid of the lock that a restore holds, and of that of an import or export';
+	'facts about the server on which status() is built: the version of the library, whether it is preloaded, '
+	'whether shared memory has room for this database, and the column objsubid of view pg_locks '
+	'for the lock that a restore holds and for the lock that an import or export holds';
 
 CREATE FUNCTION pictrepo.status(OUT item text, OUT value text, OUT advice text) RETURNS SETOF record
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 16
