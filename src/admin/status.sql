@@ -3,8 +3,8 @@
 CREATE FUNCTION pictrepo.health_check() RETURNS text
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_health_check';
 COMMENT ON FUNCTION pictrepo.health_check() IS
-	'write, read back and say what runs: library and schema version, preload, worker. '
-	'Error 58030: what was written did not come back';
+	'check that the repo works: write a value and read it back. Returns the versions of library and schema, '
+	'and whether preload and the worker are on. Error 58030: the value that was read is another one';
 
 CREATE FUNCTION pictrepo.server_state(OUT library text, OUT preload bool, OUT room bool,
 	OUT restore_lock int, OUT transfer_lock int)
@@ -111,9 +111,9 @@ FROM server, sizes, worker, restore, maintenance, schedules, wanted, queues, upl
 
 	('preload', CASE WHEN preload THEN 'on' ELSE 'off' END,
 		CASE WHEN NOT preload THEN
-			'shared_preload_libraries = ''pictrepo'' and a restart: workers wake at once, heartbeats write nothing,'
-			' counts and pops stay fast, and upkeep runs by itself'
-			|| coalesce('; until then nothing comes of ' || sizes.names, '')
+			'set shared_preload_libraries = ''pictrepo'' and restart the server: then workers wake at once,'
+			' heartbeats write nothing, counts and pops stay fast, and maintenance runs by itself'
+			|| coalesce('; until then these settings have no effect: ' || sizes.names, '')
 		END),
 
 	('worker', coalesce('since ' || worker.since, CASE WHEN standby THEN 'after promotion' ELSE 'none' END),
@@ -121,18 +121,18 @@ FROM server, sizes, worker, restore, maintenance, schedules, wanted, queues, upl
 			WHEN restore.pid IS NOT NULL
 				THEN format('it waits for the restore by process %s, until that session ends', restore.pid)
 			WHEN worker.since IS NOT NULL OR standby OR NOT preload THEN NULL
-			WHEN NOT room THEN 'the server has no room for one more: all works as without preload'
-			WHEN change IS NOT NULL THEN 'comes when library and schema are of one version'
+			WHEN NOT room THEN 'shared memory has no room for this database: the functions work as without preload'
+			WHEN change IS NOT NULL THEN 'starts when library and schema have the same version'
 			ELSE 'see the server log; max_worker_processes may be used up'
 		END),
 
 	('upkeep', coalesce(maintenance.error, 'last ' || last_run,
-			CASE WHEN worker.since IS NOT NULL THEN 'by the worker' ELSE 'by those who call run_maintenance' END),
+			CASE WHEN worker.since IS NOT NULL THEN 'by the worker' ELSE 'by run_maintenance()' END),
 		CASE
 			WHEN maintenance.error IS NOT NULL THEN 'see pictrepo.maintenance and the server log'
 			WHEN worker.since IS NULL AND NOT standby AND NOT preload
-				THEN 'without preload nothing happens by itself for ' || wanted.names ||
-				': preload, start_worker() after each start of the server, or run_maintenance() from time to time'
+				THEN 'no worker runs for ' || wanted.names || ': set shared_preload_libraries,'
+				' call start_worker() after each start of the server, or call run_maintenance() from a timer'
 		END),
 
 	('images', pictrepo.size()::text, NULL),
@@ -141,7 +141,7 @@ FROM server, sizes, worker, restore, maintenance, schedules, wanted, queues, upl
 
 	('oldest ready job', coalesce('due for ' || date_trunc('second', oldest), 'none'),
 		CASE WHEN oldest > '5 minutes' AND coalesce(waiting, 0) = 0
-			THEN 'nobody waits for jobs: are there enough workers? see pictrepo.queue_stats' END),
+			THEN 'no worker waits for a job: start more workers; see pictrepo.queue_stats' END),
 
 	('waiting sessions',
 		coalesce(waiting::text, CASE WHEN preload THEN '0' ELSE 'not known without preload' END), NULL),
@@ -163,4 +163,5 @@ FROM server, sizes, worker, restore, maintenance, schedules, wanted, queues, upl
 ) AS items (item, value, advice)
 $$;
 COMMENT ON FUNCTION pictrepo.status() IS
-	'how this repo is doing, for a person to read: what runs, what is stored, what waits; advice where something wants looking after';
+	'state of the repo, for a person to read: one row for each subject. '
+	'advice: what to do; NULL if the subject needs no attention';

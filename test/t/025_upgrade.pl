@@ -368,7 +368,7 @@ sub serves
 
 	# no worker: its duties are done by who needs them, but for the schedules
 	wait_for($database, $worker_runs =~ s/= 1/= 0/r, "$old: the worker is not there");
-	is(status($database, 'worker'), 'none|comes when library and schema are of one version', "$old: which status() says");
+	is(status($database, 'worker'), 'none|starts when library and schema have the same version', "$old: which status() says");
 	my $listener = Session->new($node, $database);
 	$listener->ask('LISTEN queue_status_channel');
 	my $waiter = Session->new($node, $database);
@@ -408,7 +408,7 @@ unlink "$extensions/pictrepo.control";
 append_to_file("$extensions/pictrepo.control", $control);
 value('fresh', q{ALTER EXTENSION pictrepo UPDATE TO '999'});
 wait_for('fresh', $worker_runs =~ s/= 1/= 0/r, 'newer: the worker goes');
-is(status('fresh', 'worker'), 'none|comes when library and schema are of one version', 'newer: which status() says');
+is(status('fresh', 'worker'), 'none|starts when library and schema have the same version', 'newer: which status() says');
 is(status('fresh', 'schema'), '999|restart the server: it has another library in memory than is installed',
 	'newer: and what to do');
 is(value('fresh', q{SELECT pictrepo.push('q', '1') IS NOT NULL}), 't', 'newer: functions work');

@@ -54,16 +54,16 @@ sub upkeep
 
 value('CREATE EXTENSION pictrepo');
 like(value(q{SELECT advice FROM pictrepo.status() WHERE item = 'preload'}),
-	qr/shared_preload_libraries = 'pictrepo' and a restart: workers wake at once/,
+	qr/set shared_preload_libraries = 'pictrepo' and restart the server: then workers wake at once/,
 	'without preload: status() says what to set and what it brings');
-is(upkeep(), 'by those who call run_maintenance|', 'without preload: no advice where nothing was asked for');
+is(upkeep(), 'by run_maintenance()|', 'without preload: no advice where nothing was asked for');
 
 value(q{SELECT pictrepo.schedule_job('hourly', 'q', '1', every => '1 hour')});
-like(upkeep(), qr/nothing happens by itself for schedules: preload, start_worker\(\)/,
+like(upkeep(), qr/no worker runs for schedules: set shared_preload_libraries, call start_worker\(\)/,
 	'without preload: a schedule that nobody runs');
 $node->append_conf('postgresql.conf', "pictrepo.variant_retention = '30d'\npictrepo.sample_interval = '1min'\n");
 $node->restart;
-like(upkeep(), qr/for schedules, pictrepo\.sample_interval, pictrepo\.variant_retention: preload/,
+like(upkeep(), qr/for schedules, pictrepo\.sample_interval, pictrepo\.variant_retention: set/,
 	'without preload: settings that nobody heeds');
 value('SELECT pictrepo.start_worker()');
 ok( $node->poll_query_until('postgres',
@@ -78,7 +78,7 @@ $node->restart;
 say_nothing('without preload');
 value('CREATE EXTENSION pictrepo');
 like(value(q{SELECT advice FROM pictrepo.status() WHERE item = 'preload'}),
-	qr/nothing comes of pictrepo\.max_queues, pictrepo\.max_running_jobs, pictrepo\.max_waiters$/,
+	qr/these settings have no effect: pictrepo\.max_queues, pictrepo\.max_running_jobs, pictrepo\.max_waiters$/,
 	'without preload: sizes of what is not there');
 is( value(q{
 		SELECT pictrepo.size();
