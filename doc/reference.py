@@ -127,7 +127,7 @@ SERVERS_ERRORS = {
 INTRODUCTION = """\
 # pictrepo: the reference
 
-Every function, table, view, type, setting, channel, wait event and error of the extension. The
+This page lists every function, table, view, type, setting, channel, wait event and error of the extension. The
 [README](../README.md) introduces it. `make docs` writes this page from the comments in the database. psql
 shows the same comments: `\\df+ pictrepo.*` for functions, `\\dt+ pictrepo.*` for tables, `\\dv+ pictrepo.*` for
 views and `\\d+ pictrepo.*` for columns.
