@@ -61,91 +61,91 @@ help:
 
 ## Try it
 
-demo: ## install what is missing, build, show it on real pictures
+demo: ## install what is missing, build, show an image host at work on real pictures
 	@demo/run
 
-server: ## leave a private server running
+server: ## start a private server and leave it running
 	@test/lib/setup
 	@test/lib/private-server start server "shared_preload_libraries = 'pictrepo'"
 
 server-stop: ## stop every private server
 	@test/lib/private-server stop
 
-dashboard: ## write a page with plots of the database that PGHOST, ... name
+dashboard: ## write a page with plots of the database that PGHOST and so on name
 	@dashboard/run
 
 ## Test
 
-setup: ## install what the tests and the demo need, as the targets themselves do
+setup: ## install what the tests and the demo need; their targets do this too
 	@test/lib/setup test demo
 
 test: ## build, and run all tests on private servers (ONLY=tap TESTS="001_crash")
 	@test/run
 
-test-clients: ## the same calls from nine languages (LANGUAGES="go rust" SKIP="java")
+test-clients: ## make the same calls from nine languages (LANGUAGES="go rust" SKIP="java")
 	@test/clients/run
 
-test-monitoring: ## the real Prometheus and its exporter with the files of dashboard/
+test-monitoring: ## run Prometheus and its exporter with the files of dashboard/
 	@test/clients/monitoring/run
 
-test-versions: ## the tests on PostgreSQL 15, 17 and 18, each in a chroot of its Debian release
+test-versions: ## run all tests on PostgreSQL 15, 17 and 18, each in a chroot of its Debian release
 	@test/builds/versions/run
 
-test-pg-upgrade: ## pg_upgrade from 15 to 17 to 18 with data, in a chroot
+test-pg-upgrade: ## run pg_upgrade from 15 to 17 to 18 with data, in a chroot
 	@test/builds/pg-upgrade/run
 
-test-package: ## build, install, use and purge the package, each Debian release in a chroot
+test-package: ## build, install, use and purge the package, in a chroot of each Debian release
 	@test/builds/package/run
 
 ## Test with another build
 
-test-asserts: ## the tests on a server with assertions, and without caches (EXEC_BACKEND=yes)
+test-asserts: ## run the tests on a server with assertions, and without caches (EXEC_BACKEND=yes)
 	@test/builds/asserts/run
 
-sanitize: ## the regression tests with the library built for UBSan, and for ASan
+sanitize: ## run the regression tests with the library built for UBSan, and for ASan
 	@test/builds/sanitize/run
 
-memcheck: ## the regression tests on a server under valgrind
+memcheck: ## run the regression tests on a server under valgrind
 	@test/builds/memcheck/run
 
 ## Test for longer
 
-chaos: ## load on the queue while processes of the server are killed (MINUTES=30)
+chaos: ## load the queue and kill processes of the server (MINUTES=30)
 	@test/stress/chaos/run
 
-failover: ## load on the queue while Patroni moves it from node to node (ROUNDS=6)
+failover: ## load the queue while Patroni moves it from node to node (ROUNDS=6)
 	@test/stress/failover/run
 
-soak: ## everything at once, and nothing grows (MINUTES=60)
+soak: ## run all loads at once, and check that nothing grows (MINUTES=60)
 	@test/stress/soak/run
 
-model: ## random calls of all functions, compared with a model (MINUTES=5)
+model: ## make random calls of all functions and compare them with a model (MINUTES=5)
 	@test/stress/model/run
 
-mutations: ## faults put into the code, each of which a test must notice (ONLY="no-grace")
+mutations: ## put faults into the code, and check that a test notices each (ONLY="no-grace")
 	@test/stress/mutations/run
 
-test-injection: ## an error, a crash, another session between any two steps (POINTS="duty_notify")
+test-injection: ## cause errors and crashes between any two steps (POINTS="duty_notify")
 	@test/stress/injection/run
 
-fuzz: ## libFuzzer on each parser, under ASan and UBSan (MINUTES=1)
+fuzz: ## run libFuzzer on each parser, under ASan and UBSan (MINUTES=1)
 	@test/stress/fuzz/run
 
-sqlsmith: ## random queries of all functions and tables (MINUTES=5)
+sqlsmith: ## run random queries of all functions and tables (MINUTES=5)
 	@test/stress/sqlsmith/run
 
-sizes: ## values of hundreds of megabytes for every function (MB=300)
+sizes: ## pass values of hundreds of megabytes to every function (MB=300)
 	@test/stress/sizes/run
 
-leaks: ## a million calls in one session, which does not grow (CALLS=1000000)
+leaks: ## make a million calls in one session, and check that it does not grow (CALLS=1000000)
 	@test/stress/leaks/run
 
-token-timing: ## the time of comparing delete tokens tells nothing about them (ROUNDS=500)
+token-timing: ## check that comparisons of delete tokens take the same time (ROUNDS=500)
 	@test/stress/token-timing/run
 
 ## Measure
 
-bench: ## pictrepo beside pict-rs's statements and other queues (ONLY=list FULL=yes)
+bench: ## compare pictrepo with pict-rs's statements and other queues (ONLY=list FULL=yes)
 	@bench/run
 
 ## Write and release
@@ -157,12 +157,12 @@ dashboard-picture: ## write dashboard/dashboard.png, the page as Chromium shows 
 	@dashboard/picture
 
 RELEASE = $(EXTENSION)-$(EXTVERSION)
-dist: ## the committed state as build/pictrepo-VERSION.tar.gz and .zip
+dist: ## pack the committed state as build/pictrepo-VERSION.tar.gz and .zip
 	@mkdir -p build
 	git archive --prefix=$(RELEASE)/ --output=build/$(RELEASE).tar.gz HEAD
 	git archive --prefix=$(RELEASE)/ --output=build/$(RELEASE).zip HEAD
 
-deb: ## the Debian package of this release, in build/deb
+deb: ## build the Debian package for this Debian release, in build/deb
 	@test/builds/package/build
 
 ## Build and install
@@ -182,7 +182,7 @@ install: install-documents ## install there, with the documents
 
 uninstall: uninstall-documents ## remove what install has installed
 
-installcheck: ## run the regression and isolation tests on the server that PGHOST, ... name
+installcheck: ## run the regression and isolation tests on the server that PGHOST and so on name
 
 clean: server-stop ## stop private servers, remove what was built
 

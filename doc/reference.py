@@ -39,9 +39,9 @@ CHAPTERS = (
     ("Schedules", "queue/schedules", "Jobs that are pushed again and again."),
     ("Uploads", "images/uploads", "Uploads that are processed in the background."),
     ("Waiting", "admin/waiting", "Sessions that wait for a job, for the result of an upload or for a variant."),
-    ("Background worker", "worker/worker admin/samples", "What the background worker of a database does, and when it last did."),
+    ("Background worker", "worker/worker admin/samples", "The tasks of the background worker of a database, and when each of them last ran."),
     ("The repo as a whole", "admin/status admin/roles header footer",
-     "Health, permissions, and lookups that start from an alias."),
+     "Whether the repo works, how it is doing, and who may use it."),
     ("Values", "images/values", "Helper functions for the values that the repo stores: hashes, slugs, ids."),
 )
 
@@ -127,7 +127,7 @@ SERVERS_ERRORS = {
 INTRODUCTION = """\
 # pictrepo: the reference
 
-Every function, table, view, type, setting, channel, wait event and error of the extension. The
+This page lists every function, table, view, type, setting, channel, wait event and error of the extension. The
 [README](../README.md) introduces it. `make docs` writes this page from the comments in the database. psql
 shows the same comments: `\\df+ pictrepo.*` for functions, `\\dt+ pictrepo.*` for tables, `\\dv+ pictrepo.*` for
 views and `\\d+ pictrepo.*` for columns.
@@ -138,13 +138,13 @@ a writer may. The line also gives the function's volatility. A *volatile* functi
 snapshot. A *stable* function reads with the snapshot of the calling query. The result of an *immutable* function
 depends on its arguments alone.
 
-An argument with `=` has a default and may be left out. A name with a colon, as in *max:*, is an argument. The text
-after it says which values the argument takes, or what NULL means.
+You may leave out an argument with `=`, which has a default. In the text, a name with a colon, such as *max:*, is an
+argument. After it stand the values that the argument takes, or what NULL means.
 
-The examples ran in psql, one after the other, in one session of a server that preloads pictrepo. Each id and the
-time of the run are replaced by fixed ones, to keep this page the same from run to run. `:'cat'`, `:'job'` and the
-like are psql variables: `\\gset` stored the result of an earlier example in them. In the source, `doc/examples.sql`
-has the examples in their order.
+The examples ran in psql, one after the other, in one session of a server that preloads pictrepo. Fixed values
+replace each id and the time of the run, so that this page does not change with each run. `:'cat'`, `:'job'` and
+other names with a colon are psql variables. `\\gset` stored the result of an earlier example in them. In the source,
+`doc/examples.sql` has the examples in their order.
 """
 
 FUNCTIONS = """
@@ -432,7 +432,7 @@ def reference(connection):
 
     for number, (title, _, introduction) in enumerate(CHAPTERS):
         chapter(title, introduction + "\n", [(name, text) for place, name, text in parts if place[0] == number])
-    chapter("Settings", "They are set in postgresql.conf, by ALTER SYSTEM or, where the last sentence says so, for less than a server.\n", settings)
+    chapter("Settings", "Set them in postgresql.conf or by ALTER SYSTEM. The last sentence of a setting says whether you can also set it\nfor a database, a role or a session.\n", settings)
     for title, text in other_texts():
         chapter(title, text, [])
 

@@ -223,7 +223,7 @@ SELECT pictrepo.requeue_dead(NULL);
 SELECT pictrepo.queue_length(), count(*) FROM pictrepo.queues;
 
 -- a row that no repo function stores
-INSERT INTO pictrepo.job_queue (queue, job, run_at) VALUES ('q', '1', '-infinity');
+INSERT INTO pictrepo.job_queue (id, queue, job, run_at) VALUES ('01900000-0000-7000-8000-000000000000', 'q', '1', '-infinity');
 
 -- a wait that commits a transaction with LISTEN and a temporary table
 \c -

@@ -54,7 +54,7 @@ def variables():
 
 def alerts():
     """The expressions of the guide's table that are worth an alert."""
-    _, _, table = GUIDE.read_text().partition("\nWorth an alert:\n\n")
+    _, _, table = GUIDE.read_text().partition("\nThese expressions are worth an alert:\n\n")
     rows = table.partition("\n\n")[0].splitlines()[2:]
     return [re.match(r"\| `([^`]+)` \|", row)[1] for row in rows]
 
