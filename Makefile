@@ -122,7 +122,7 @@ soak: ## everything at once, and nothing grows (MINUTES=60)
 model: ## random calls of all functions, compared with a model (MINUTES=5)
 	@test/stress/model/run
 
-mutations: ## faults put into the code, each of which a test must notice (ONLY="no-grace")
+mutations: ## faults put into the code, each of which a test must notice (ONLY="reaped-after-restart")
 	@test/stress/mutations/run
 
 test-injection: ## an error, a crash, another session between any two steps (POINTS="duty_notify")
