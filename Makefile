@@ -122,7 +122,7 @@ soak: ## run all loads at once, and check that nothing grows (MINUTES=60)
 model: ## make random calls of all functions and compare them with a model (MINUTES=5)
 	@test/stress/model/run
 
-mutations: ## put faults into the code, and check that a test notices each (ONLY="no-grace")
+mutations: ## put faults into the code, and check that a test notices each (ONLY="reaped-after-restart")
 	@test/stress/mutations/run
 
 test-injection: ## cause errors and crashes between any two steps (POINTS="duty_notify")
