@@ -103,6 +103,7 @@ pictrepo_wait(PG_FUNCTION_ARGS)
 	AwaitedUpload result = {.upload = any_argument(fcinfo, 0), .value = NULL_ARG};
 	WaitSpec	spec = {
 		.what = WAIT_FOR_UPLOAD,
+		.memory = CurrentMemoryContext,
 		.microseconds = duration_argument(fcinfo, 1),
 		.key = upload_wait_key(result.upload.value),
 		.name = result.upload

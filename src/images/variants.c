@@ -277,6 +277,7 @@ pictrepo_variant_waiter(PG_FUNCTION_ARGS)
 	};
 	WaitSpec	spec = {
 		.what = WAIT_FOR_VARIANT,
+		.memory = CurrentMemoryContext,
 		.microseconds = duration_argument(fcinfo, 2),
 		.key = variant_wait_key(awaited.hash.value, awaited.variant.value),
 		.name = awaited.variant,

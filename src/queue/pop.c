@@ -105,6 +105,7 @@ pictrepo_pop(PG_FUNCTION_ARGS)
 	};
 	WaitSpec	spec = {
 		.what = WAIT_FOR_JOB,
+		.memory = CurrentMemoryContext,
 		.microseconds = duration_argument(fcinfo, 3),
 		.name = pop.queue
 	};
@@ -233,6 +234,7 @@ pictrepo_pop_wait(PG_FUNCTION_ARGS)
 	};
 	WaitSpec	spec = {
 		.what = WAIT_FOR_JOB,
+		.memory = CurrentMemoryContext,
 		.microseconds = duration_argument(fcinfo, 2),
 		.name = wait.pop.queue,
 		.before_sleep = commit_before_sleep

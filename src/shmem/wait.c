@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -242,6 +243,23 @@ sleep_until_woken(WaitState *wait, TimestampTz again)
 	}
 }
 
+/*
+ * A check runs statements, whose results stay in memory until SPI_finish.  With a
+ * connection of its own, a long wait does not grow.
+ */
+static bool
+check_again(WaitState *wait, WaitCheck check, void *what, TimestampTz *again)
+{
+	MemoryContext context = MemoryContextSwitchTo(wait->spec->memory);
+	bool		found;
+
+	SPI_connect();
+	found = check(what, again);
+	SPI_finish();
+	MemoryContextSwitchTo(context);
+	return found;
+}
+
 /* The last check is when the time is up: what came without waking it counts, too. */
 static bool
 check_and_sleep(WaitState *wait, WaitCheck check, void *what)
@@ -250,7 +268,7 @@ check_and_sleep(WaitState *wait, WaitCheck check, void *what)
 	{
 		TimestampTz again = DT_NOEND;
 
-		if (check(what, &again))
+		if (check_again(wait, check, what, &again))
 		{
 			/* this wake-up is used; one to relay is for the next waiter, too */
 			if (wait->wake_up == WAKE_UP_CHECK)
@@ -264,7 +282,7 @@ check_and_sleep(WaitState *wait, WaitCheck check, void *what)
 			INJECT(wait_rested);
 		}
 		if (!sleep_until_woken(wait, again))
-			return check(what, &again);
+			return check_again(wait, check, what, &again);
 		INJECT(wait_called);
 	}
 }

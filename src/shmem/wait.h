@@ -27,6 +27,8 @@ typedef struct WaitSpec
 	NullableDatum name;			/* text of the queue or the variant, or uuid
 								 * of the upload, for view waiting */
 	NullableDatum hash;			/* of the variant */
+	MemoryContext memory;		/* for what a check finds; lasts until the
+								 * call returns */
 	void		(*before_sleep) (void); /* or NULL */
 } WaitSpec;
 
