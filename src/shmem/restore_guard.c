@@ -21,11 +21,14 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lock.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "common/advisory_locks.h"
@@ -45,21 +48,36 @@ restore_lock_tag(void)
 	return tag;
 }
 
+/*
+ * May the role restore rows into the table?  A role that may not must not stop
+ * the maintenance of the database.
+ */
+static bool
+may_load(Oid table, Oid role)
+{
+	return OidIsValid(table) && pg_class_aclcheck(table, role, ACL_INSERT) == ACLCHECK_OK;
+}
+
 /* A dump names the schema of each table. */
+static bool
+is_copy_of_dump(const CopyStmt *copy)
+{
+	const RangeVar *table = copy->relation;
+
+	return copy->is_from && table != NULL && table->schemaname != NULL &&
+		strcmp(table->schemaname, "pictrepo") == 0 &&
+		may_load(get_relname_relid(table->relname, get_namespace_oid("pictrepo", true)), GetUserId());
+}
+
+/* Is the statement one of a dump, run by a role that may restore it? */
 bool
 restore_guard_recognizes(Node *statement)
 {
-	if (check_function_bodies)
+	if (check_function_bodies || !IsTransactionState())
 		return false;
 	if (IsA(statement, CreateExtensionStmt))
-		return strcmp(((CreateExtensionStmt *) statement)->extname, "pictrepo") == 0;
-	if (IsA(statement, CopyStmt) && ((CopyStmt *) statement)->is_from)
-	{
-		RangeVar   *table = ((CopyStmt *) statement)->relation;
-
-		return table->schemaname != NULL && strcmp(table->schemaname, "pictrepo") == 0;
-	}
-	return false;
+		return superuser() && strcmp(((CreateExtensionStmt *) statement)->extname, "pictrepo") == 0;
+	return IsA(statement, CopyStmt) && is_copy_of_dump((CopyStmt *) statement);
 }
 
 /* Waits for a maintenance task that runs. */
@@ -72,11 +90,23 @@ restore_guard_enter(void)
 	restore_guard_touch();
 }
 
-/* For a trigger. */
+/* The statement that restore_guard_enter was called for has failed. */
 void
-restore_guard_check_rows(void)
+restore_guard_leave(int code, Datum unused)
 {
-	if (!check_function_bodies && namespace_search_path[0] == '\0')
+	LOCKTAG		tag = restore_lock_tag();
+
+	(void) LockRelease(&tag, ShareLock, true);
+}
+
+/*
+ * For the triggers of a table.  The session's own role decides: within a call
+ * of pictrepo the current one is the owner.
+ */
+void
+restore_guard_check_rows(Oid table)
+{
+	if (!check_function_bodies && namespace_search_path[0] == '\0' && may_load(table, GetSessionUserId()))
 		restore_guard_enter();
 }
 

@@ -13,7 +13,8 @@
 
 extern bool restore_guard_recognizes(Node *statement);
 extern void restore_guard_enter(void);
-extern void restore_guard_check_rows(void);
+extern void restore_guard_leave(int code, Datum unused);
+extern void restore_guard_check_rows(Oid table);
 extern void restore_guard_touch(void);
 extern bool restore_guard_keep_away(void);
 extern TimestampTz restore_guard_last(void);

@@ -193,8 +193,15 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	bool		restores = shmem_usable() && restore_guard_recognizes(statement);
 
 	if (restores)
+	{
 		restore_guard_enter();
-	if (database == NULL)
+		PG_ENSURE_ERROR_CLEANUP(restore_guard_leave, (Datum) 0);
+		{
+			call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		}
+		PG_END_ENSURE_ERROR_CLEANUP(restore_guard_leave, (Datum) 0);
+	}
+	else if (database == NULL)
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	else
 	{

@@ -55,7 +55,7 @@ trigger_data(FunctionCallInfo fcinfo, bool or_truncate)
 				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("function \"%s\" must be called by a trigger of pictrepo",
 					   get_func_name(fcinfo->flinfo->fn_oid)));
-	restore_guard_check_rows();
+	restore_guard_check_rows(RelationGetRelid(trigger->tg_relation));
 	return trigger;
 }
 

@@ -184,6 +184,35 @@ $restoring->leave;
 check_work('gated');
 is(value('gated', q{SELECT advice IS NULL FROM pictrepo.status() WHERE item = 'worker'}), 't', 'gated: and the worker works');
 
+# ----- only a role that could restore the rows keeps the worker away -----
+
+value('postgres', 'CREATE DATABASE others');
+value('others', q{CREATE EXTENSION pictrepo; CREATE ROLE nobody LOGIN; CREATE ROLE writer LOGIN;
+	SELECT pictrepo.grant_access('writer', 'writer')});
+my $worker_waits = q{SELECT advice IS NOT NULL FROM pictrepo.status() WHERE item = 'worker'};
+my %attempts = (
+	nobody => q{COPY pictrepo.job_queue FROM '/dev/null'},
+	writer => q{SELECT pictrepo.push('attempt', '1') IS NOT NULL, pictrepo.create_hash('attempt', 'f') IS NOT NULL});
+foreach my $role (sort keys %attempts)
+{
+	my $session = Session->new($new, 'others');
+
+	$session->ask("SET SESSION AUTHORIZATION $role");
+	$session->ask(q{SET check_function_bodies = off; SET search_path = ''});
+	my $answer = $session->ask($attempts{$role});
+	$role eq 'nobody'
+	  ? like($answer, qr/42501/, 'a role without rights may not copy')
+	  : is($answer, 't|t', 'a writer may call functions');
+	is(value('others', $worker_waits), 'f', "$role does not keep the worker away");
+	$session->leave;
+}
+my $failing = Session->new($new, 'others');
+$failing->ask('SET check_function_bodies = off');
+like($failing->ask(q{COPY pictrepo.job_queue FROM '/nowhere'}), qr/58P01/, 'a copy that fails');
+is(value('others', $worker_waits), 'f', 'a statement that failed does not keep the worker away');
+$failing->leave;
+value('postgres', 'DROP DATABASE others WITH (FORCE)');
+
 # ----- as long as the restoring session is there, and a timeout longer -----
 
 my $jobs = "$PostgreSQL::Test::Utils::tmp_check/jobs";
