@@ -16,6 +16,7 @@
 
 #include "common/advisory_locks.h"
 #include "common/guc.h"
+#include "common/server_processes.h"
 #include "shmem/database_slot.h"
 #include "shmem/shmem.h"
 #include "sqlfunc/args.h"
@@ -30,9 +31,7 @@ STATEMENT(write_health, STMT_READ_WRITE,
 		  BYTEAOID);
 
 STATEMENT(read_health, STMT_READ_WRITE,
-		  "SELECT s.value = $1, e.extversion,"
-		  " EXISTS (SELECT FROM pg_catalog.pg_stat_activity"
-		  " WHERE datname = current_database() AND backend_type = 'pictrepo worker')"
+		  "SELECT s.value = $1, e.extversion"
 		  " FROM pictrepo.settings s, pg_catalog.pg_extension e"
 		  " WHERE s.key = 'health-value' AND e.extname = 'pictrepo'",
 		  BYTEAOID);
@@ -64,7 +63,7 @@ pictrepo_health_check(PG_FUNCTION_ARGS)
 									PICTREPO_VERSION,
 									TextDatumGetCString(result_value(0, 2).value),
 									preloaded ? "on" : "off",
-									DatumGetBool(result_value(0, 3).value) ? "on" : "off"));
+									worker_start_time() != DT_NOEND ? "on" : "off"));
 	repo_call_end(&call);
 	PG_RETURN_TEXT_P(result);
 }
@@ -72,18 +71,23 @@ pictrepo_health_check(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(pictrepo_server_state);
 
 /*
- * server_state() -> (library text, preload bool, room bool, restore_lock int, transfer_lock int)
+ * server_state() -> (library text, preload bool, room bool, worker_since timestamptz,
+ *		restore_lock int, transfer_lock int)
  *
  * The state that status() cannot query with SQL.  preload: shared_preload_libraries
- * contains the library.  room: shared memory has a slot for this database.  The
- * locks are the values of pg_locks.objsubid.
+ * contains the library.  room: shared memory has a slot for this database.
+ * worker_since NULL: the database has no worker.  The locks are the values of
+ * pg_locks.objsubid.
  */
 Datum
 pictrepo_server_state(PG_FUNCTION_ARGS)
 {
+	TimestampTz worker_since = worker_start_time();
+
 	return form_row(fcinfo, ARGS(not_null(CStringGetTextDatum(PICTREPO_VERSION)),
 								 not_null(BoolGetDatum(preloaded)),
 								 not_null(BoolGetDatum(!database_slots_full())),
+								 worker_since == DT_NOEND ? NULL_ARG : not_null(TimestampTzGetDatum(worker_since)),
 								 not_null(Int32GetDatum(RESTORE_LOCK_CLASS)),
 								 not_null(Int32GetDatum(TRANSFER_LOCK_CLASS))));
 }

@@ -7,13 +7,14 @@ COMMENT ON FUNCTION pictrepo.health_check() IS
 	'worker are on. Error 58030: the value was not read back';
 
 CREATE FUNCTION pictrepo.server_state(OUT library text, OUT preload bool, OUT room bool,
-	OUT restore_lock int, OUT transfer_lock int)
+	OUT worker_since timestamptz, OUT restore_lock int, OUT transfer_lock int)
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_server_state';
 COMMENT ON FUNCTION pictrepo.server_state() IS
 	'state that status() gets from the library. '
 	'library: version of the library; '
 	'preload: whether shared_preload_libraries contains it; '
 	'room: whether shared memory has room for this database; '
+	'worker_since: start of the background worker of this database; NULL if none runs; '
 	'restore_lock: pg_locks.objsubid of the lock that a restore holds; '
 	'transfer_lock: that of the lock that an import or export holds';
 
@@ -41,12 +42,6 @@ WITH
 		FROM pg_settings
 		WHERE source <> 'default'
 			AND name IN ('pictrepo.max_running_jobs', 'pictrepo.max_waiters', 'pictrepo.max_queues')
-	),
-	-- The background worker of this database
-	worker AS (
-		SELECT min(backend_start) AS since
-		FROM pg_stat_activity
-		WHERE datname = current_database() AND backend_type = 'pictrepo worker'
 	),
 	-- A session that restores a dump; the worker waits until it ends
 	restore AS (
@@ -105,7 +100,7 @@ WITH
 		FROM unfinished u
 	)
 SELECT items.*
-FROM server, sizes, worker, restore, maintenance, schedules, wanted, queues, uploads, transfers, LATERAL (VALUES
+FROM server, sizes, restore, maintenance, schedules, wanted, queues, uploads, transfers, LATERAL (VALUES
 	('library', library, NULL),
 
 	('schema', server.schema, change),
@@ -119,21 +114,21 @@ FROM server, sizes, worker, restore, maintenance, schedules, wanted, queues, upl
 			|| coalesce('; until then these settings have no effect: ' || sizes.names, '')
 		END),
 
-	('worker', coalesce('since ' || worker.since, CASE WHEN standby THEN 'none until promotion' ELSE 'none' END),
+	('worker', coalesce('since ' || worker_since, CASE WHEN standby THEN 'none until promotion' ELSE 'none' END),
 		CASE
 			WHEN restore.pid IS NOT NULL
 				THEN format('the worker waits until the restore by process %s has ended', restore.pid)
-			WHEN worker.since IS NOT NULL OR standby OR NOT preload THEN NULL
+			WHEN worker_since IS NOT NULL OR standby OR NOT preload THEN NULL
 			WHEN NOT room THEN 'shared memory has no room for this database: the functions work as without preload'
 			WHEN change IS NOT NULL THEN 'starts when the library and the schema have the same version'
 			ELSE 'see the server log; max_worker_processes may be used up'
 		END),
 
 	('upkeep', coalesce(maintenance.error, 'last ' || last_run,
-			CASE WHEN worker.since IS NOT NULL THEN 'by the worker' ELSE 'by sessions that call run_maintenance' END),
+			CASE WHEN worker_since IS NOT NULL THEN 'by the worker' ELSE 'by sessions that call run_maintenance' END),
 		CASE
 			WHEN maintenance.error IS NOT NULL THEN 'see pictrepo.maintenance and the server log'
-			WHEN worker.since IS NULL AND NOT standby AND NOT preload
+			WHEN worker_since IS NULL AND NOT standby AND NOT preload
 				THEN 'no worker runs for ' || wanted.names || ': set shared_preload_libraries,'
 				' call start_worker() after each start of the server, or call run_maintenance() regularly'
 		END),

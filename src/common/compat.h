@@ -27,6 +27,11 @@
 #define owns_database(oid, role) pg_database_ownercheck(oid, role)
 #endif
 
+/* Before 16, the copied list of processes has another accessor. */
+#if PG_VERSION_NUM < 160000
+#define pgstat_get_local_beentry_by_index(i) pgstat_fetch_stat_local_beentry(i)
+#endif
+
 /* Before 16, the type of a walker has no parameters, which is an error in C23. */
 #if PG_VERSION_NUM >= 160000
 #define walk_expression(node, walker, context) expression_tree_walker(node, walker, context)

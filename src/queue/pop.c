@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 
 #include "common/limits.h"
+#include "common/server_processes.h"
 #include "queue/claim.h"
 #include "queue/job_end.h"
 #include "shmem/database_slot.h"
@@ -61,7 +62,6 @@ request_session_reap(int code, Datum database)
 	worker_request((DatabaseSlot *) DatumGetPointer(database), WORKER_REQ_SESSIONS);
 }
 
-/* The name of this session, as log_line_prefix writes it with %c. */
 static NullableDatum
 this_session(void)
 {
@@ -69,11 +69,11 @@ this_session(void)
 
 	if (!registered && my_database_slot() != NULL)
 	{
-		/* late enough: pg_stat_activity does not show the session any more */
+		/* late enough: session_runs() is false for this session by then */
 		on_proc_exit(request_session_reap, PointerGetDatum(my_database_slot()));
 		registered = true;
 	}
-	return not_null(CStringGetTextDatum(psprintf("%lx.%x", (long) MyStartTime, MyProcPid)));
+	return not_null(CStringGetTextDatum(session_name()));
 }
 
 static bool

@@ -112,35 +112,6 @@ CREATE FUNCTION pictrepo.pulse(job_id uuid) RETURNS timestamptz
 COMMENT ON FUNCTION pictrepo.pulse(uuid) IS
 	'last heartbeat of a job in shared memory; NULL if shared memory has none';
 
-CREATE VIEW pictrepo.jobs AS
-	SELECT id, queue, job,
-		CASE WHEN status = 'running' THEN 'running'
-			WHEN run_at > clock_timestamp() THEN 'scheduled'
-			ELSE 'ready' END AS state,
-		priority, run_at, queue_time, attempt, retry, worker,
-		CASE WHEN status = 'running' THEN coalesce(pictrepo.pulse(id), heartbeat) END AS heartbeat,
-		unique_key, upload, error, session
-	FROM pictrepo.job_queue;
-COMMENT ON VIEW pictrepo.jobs IS 'jobs that wait or run, with their state and last heartbeat';
-COMMENT ON COLUMN pictrepo.jobs.id IS 'ID of the job';
-COMMENT ON COLUMN pictrepo.jobs.queue IS 'name of the queue';
-COMMENT ON COLUMN pictrepo.jobs.job IS 'work to do';
-COMMENT ON COLUMN pictrepo.jobs.state IS 'scheduled (not due yet), ready or running';
-COMMENT ON COLUMN pictrepo.jobs.priority IS 'priority; a job with a higher number runs first';
-COMMENT ON COLUMN pictrepo.jobs.run_at IS 'time from which the job is due';
-COMMENT ON COLUMN pictrepo.jobs.queue_time IS 'time when the job was pushed';
-COMMENT ON COLUMN pictrepo.jobs.attempt IS 'number of times that a worker got the job';
-COMMENT ON COLUMN pictrepo.jobs.retry IS 'number of retries left';
-COMMENT ON COLUMN pictrepo.jobs.worker IS 'worker that holds the job; NULL if the job waits';
-COMMENT ON COLUMN pictrepo.jobs.heartbeat IS 'time of the last heartbeat; NULL if the job waits';
-COMMENT ON COLUMN pictrepo.jobs.unique_key IS
-	'key that only one waiting or running job can have; NULL if the job has none';
-COMMENT ON COLUMN pictrepo.jobs.upload IS 'upload that the job processes; NULL if none';
-COMMENT ON COLUMN pictrepo.jobs.error IS
-	'error of the last failed run; NULL if no run failed or the worker gave no error';
-COMMENT ON COLUMN pictrepo.jobs.session IS
-	'session that the claim is bound to; NULL if none. The claim ends with the session';
-
 CREATE FUNCTION pictrepo.job_changed() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_job_changed';
 COMMENT ON FUNCTION pictrepo.job_changed() IS
@@ -276,3 +247,40 @@ CREATE FUNCTION pictrepo.requeue_dead(id uuid) RETURNS bool
 COMMENT ON FUNCTION pictrepo.requeue_dead(uuid) IS
 	'make a dead job ready again, with the retries that are configured for its queue. '
 	'Returns false if no dead job has the ID, or if a job that waits or runs holds its unique key';
+
+-- A role sees the content of a job only if it may claim jobs.
+CREATE VIEW pictrepo.jobs AS
+	SELECT id, queue,
+		CASE WHEN (SELECT has_function_privilege(
+				'pictrepo.pop(text, uuid, int, interval, bool)'::regprocedure, 'EXECUTE')) THEN job END AS job,
+		CASE WHEN status = 'running' THEN 'running'
+			WHEN run_at > clock_timestamp() THEN 'scheduled'
+			ELSE 'ready' END AS state,
+		priority, run_at, queue_time, attempt, retry, worker,
+		CASE WHEN status = 'running' THEN coalesce(pictrepo.pulse(id), heartbeat) END AS heartbeat,
+		unique_key, upload,
+		CASE WHEN (SELECT has_function_privilege(
+				'pictrepo.pop(text, uuid, int, interval, bool)'::regprocedure, 'EXECUTE')) THEN error END AS error,
+		session
+	FROM pictrepo.job_queue;
+COMMENT ON VIEW pictrepo.jobs IS 'jobs that wait or run, with their state and last heartbeat';
+COMMENT ON COLUMN pictrepo.jobs.id IS 'ID of the job';
+COMMENT ON COLUMN pictrepo.jobs.queue IS 'name of the queue';
+COMMENT ON COLUMN pictrepo.jobs.job IS
+	'work to do; NULL for a role that may not call pop, since a job may contain a delete token';
+COMMENT ON COLUMN pictrepo.jobs.state IS 'scheduled (not due yet), ready or running';
+COMMENT ON COLUMN pictrepo.jobs.priority IS 'priority; a job with a higher number runs first';
+COMMENT ON COLUMN pictrepo.jobs.run_at IS 'time from which the job is due';
+COMMENT ON COLUMN pictrepo.jobs.queue_time IS 'time when the job was pushed';
+COMMENT ON COLUMN pictrepo.jobs.attempt IS 'number of times that a worker got the job';
+COMMENT ON COLUMN pictrepo.jobs.retry IS 'number of retries left';
+COMMENT ON COLUMN pictrepo.jobs.worker IS 'worker that holds the job; NULL if the job waits';
+COMMENT ON COLUMN pictrepo.jobs.heartbeat IS 'time of the last heartbeat; NULL if the job waits';
+COMMENT ON COLUMN pictrepo.jobs.unique_key IS
+	'key that only one waiting or running job can have; NULL if the job has none';
+COMMENT ON COLUMN pictrepo.jobs.upload IS 'upload that the job processes; NULL if none';
+COMMENT ON COLUMN pictrepo.jobs.error IS
+	'error of the last failed run; NULL if no run failed, if the worker gave no error, or for a role that may '
+	'not call pop';
+COMMENT ON COLUMN pictrepo.jobs.session IS
+	'session that the claim is bound to; NULL if none. The claim ends with the session';

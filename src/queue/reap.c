@@ -19,12 +19,13 @@
 #include "postgres.h"
 
 #include "utils/array.h"
-#include "utils/backend_status.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "common/guc.h"
 #include "common/injection_points.h"
 #include "common/maintenance_tasks.h"
+#include "common/server_processes.h"
 #include "queue/job_end.h"
 #include "queue/queue.h"
 #include "shmem/restore_guard.h"
@@ -50,14 +51,6 @@ STATEMENT(any_silent, STMT_READ_WRITE,
 STATEMENT(any_silent_anywhere, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.job_queue j WHERE " SILENT("j") " LIMIT 1",
 		  TEXTOID, TIMESTAMPTZOID);
-
-/*
- * The walwriter starts when the server accepts writes: at a start, after a crash
- * and at a promotion.  The time is infinite while the walwriter has not started.
- */
-STATEMENT(writable_since, STMT_READ_WRITE,
-		  "SELECT coalesce(max(backend_start), 'infinity') FROM pg_stat_activity"
-		  " WHERE backend_type = 'walwriter'");
 
 #define REAP(which) \
 	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, j.run_at," \
@@ -99,13 +92,14 @@ reap_cutoff(void)
 
 /*
  * Have workers had a full timeout in which they could send heartbeats?  They
- * cannot while the server is down, nor while a dump is being restored.
+ * cannot while the server is down, nor while a dump is being restored.  The
+ * walwriter starts when the server accepts writes: at a start, after a crash and
+ * at a promotion.
  */
 static bool
 may_reap(TimestampTz cutoff)
 {
-	statement_run(&writable_since, NULL);
-	return DatumGetTimestampTz(result_value(0, 1).value) <= cutoff && restore_guard_last() <= cutoff;
+	return walwriter_start_time() <= cutoff && restore_guard_last() <= cutoff;
 }
 
 /*
@@ -146,39 +140,57 @@ reap_silent_heartbeats(void)
 
 #define BOUND(j) j ".session IS NOT NULL AND " j ".status = 'running'"
 
-/* A session is named as log_line_prefix names it with %c. */
 #define REAP_BOUND(which) \
 	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, j.run_at," \
 			 " format('session %s has ended', j.session) AS error" \
-			 " FROM pictrepo.job_queue j WHERE " which BOUND("j") \
-			 " AND j.session NOT IN (SELECT to_hex(trunc(extract(epoch FROM backend_start))::bigint)" \
-			 " || '.' || to_hex(pid) FROM pg_stat_activity WHERE backend_start IS NOT NULL)" \
-			 " ORDER BY j.queue, j.id LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED") \
+			 " FROM pictrepo.job_queue j WHERE " which BOUND("j") " AND j.session = ANY ($2)" \
+			 " ORDER BY j.queue, j.id LIMIT $3 OFFSET $4 FOR UPDATE SKIP LOCKED") \
 	" SELECT queue, again FROM ended"
 
-STATEMENT(any_bound, STMT_READ_WRITE,
-		  "SELECT FROM pictrepo.job_queue j WHERE j.queue = $1 AND " BOUND("j") " LIMIT 1", TEXTOID);
-STATEMENT(any_bound_anywhere, STMT_READ_WRITE,
-		  "SELECT FROM pictrepo.job_queue j WHERE " BOUND("j") " LIMIT 1", TEXTOID);
+STATEMENT(bound_sessions, STMT_READ_WRITE,
+		  "SELECT DISTINCT j.session FROM pictrepo.job_queue j WHERE j.queue = $1 AND " BOUND("j"), TEXTOID);
+STATEMENT(bound_sessions_anywhere, STMT_READ_WRITE,
+		  "SELECT DISTINCT j.session FROM pictrepo.job_queue j WHERE " BOUND("j"), TEXTOID);
 
 STATEMENT(reap_bound, STMT_READ_WRITE,
-		  REAP_BOUND("j.queue = $1 AND "), TEXTOID, INT4OID, INT4OID);
+		  REAP_BOUND("j.queue = $1 AND "), TEXTOID, TEXTARRAYOID, INT4OID, INT4OID);
 STATEMENT(reap_bound_anywhere, STMT_READ_WRITE,
-		  REAP_BOUND(""), TEXTOID, INT4OID, INT4OID);
+		  REAP_BOUND(""), TEXTOID, TEXTARRAYOID, INT4OID, INT4OID);
+
+/*
+ * The result of the last statement has n sessions with claims.  Returns those that
+ * have ended.  The list of processes is read after the claims: a session that is
+ * not in the list has ended.
+ */
+static ArrayBuildState *
+ended_sessions(uint64 n)
+{
+	ArrayBuildState *ended = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+
+	server_processes_refresh();
+	for (uint64 i = 0; i < n; i++)
+	{
+		Datum		session = result_value(i, 1).value;
+
+		if (!session_runs(TextDatumGetCString(session)))
+			ended = accumArrayResult(ended, session, false, TEXTOID, CurrentMemoryContext);
+	}
+	return ended;
+}
 
 /*
  * Take jobs of the queue away whose claims are bound to sessions that have ended;
  * NULL: jobs of every queue.  Returns the number of jobs.
- *
- * The first statement sees bound jobs.  The second one must not use an older list
- * of sessions, in which the session of a new claim would be missing.
  */
 uint64
 reap_ended_sessions(NullableDatum queue)
 {
-	if (statement_run_latest(queue.isnull ? &any_bound_anywhere : &any_bound, &queue) == 0)
+	uint64		bound = statement_run_latest(queue.isnull ? &bound_sessions_anywhere : &bound_sessions, &queue);
+	ArrayBuildState *ended = ended_sessions(bound);
+
+	if (ended->nelems == 0)
 		return 0;
-	pgstat_clear_backend_activity_snapshot();
-	return row_batch_run(queue.isnull ? &reap_bound_anywhere : &reap_bound, &queue, TASK_BATCH,
-						 count_reaped);
+	return row_batch_run(queue.isnull ? &reap_bound_anywhere : &reap_bound,
+						 ARGS(queue, not_null(makeArrayResult(ended, CurrentMemoryContext))),
+						 TASK_BATCH, count_reaped);
 }

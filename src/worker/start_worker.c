@@ -11,10 +11,9 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 
+#include "common/server_processes.h"
 #include "shmem/database_slot.h"
 #include "shmem/worker_slot.h"
-#include "sqlfunc/result.h"
-#include "sqlfunc/statement.h"
 #include "worker/start_worker.h"
 #include "worker/worker.h"
 
@@ -37,7 +36,7 @@ worker_register(Oid database)
 	strlcpy(worker.bgw_library_name, "pictrepo", sizeof(worker.bgw_library_name));
 	strlcpy(worker.bgw_function_name, "pictrepo_worker_main", sizeof(worker.bgw_function_name));
 	snprintf(worker.bgw_name, BGW_MAXLEN, "pictrepo worker for database %u", database);
-	strlcpy(worker.bgw_type, "pictrepo worker", sizeof(worker.bgw_type));
+	strlcpy(worker.bgw_type, WORKER_TYPE, sizeof(worker.bgw_type));
 	return RegisterDynamicBackgroundWorker(&worker, &handle) ? handle : NULL;
 }
 
@@ -52,24 +51,13 @@ report_no_worker_place(int level)
 
 /* ----- SQL ----- */
 
-STATEMENT(find_worker, STMT_READ_ONLY | STMT_WHOLE_TABLE,
-		  "SELECT FROM pg_catalog.pg_stat_activity"
-		  " WHERE datname = pg_catalog.current_database() AND backend_type = 'pictrepo worker'");
-
 /* Without shared memory, the server's list of processes tells. */
 static bool
-worker_is_there(FunctionCallInfo fcinfo)
+worker_is_there(void)
 {
 	DatabaseSlot *database = my_database_slot();
-	RepoCall	call;
-	bool		found;
 
-	if (database != NULL)
-		return worker_running(database);
-	repo_call_begin(&call, fcinfo);
-	found = statement_run(&find_worker, NULL) > 0;
-	repo_call_end(&call);
-	return found;
+	return database != NULL ? worker_running(database) : worker_start_time() != DT_NOEND;
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_start_worker);
@@ -88,7 +76,7 @@ pictrepo_start_worker(PG_FUNCTION_ARGS)
 	pid_t		pid;
 
 	PreventCommandDuringRecovery("pictrepo.start_worker()");
-	if (worker_is_there(fcinfo))
+	if (worker_is_there())
 		PG_RETURN_BOOL(false);
 	if (database_slots_full())
 		report_no_database_slot(ERROR);
@@ -99,7 +87,7 @@ pictrepo_start_worker(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(true);
 
 	/* another worker may have started at the same time, and this one left */
-	if (worker_is_there(fcinfo))
+	if (worker_is_there())
 		PG_RETURN_BOOL(false);
 	ereport(ERROR,
 			errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

@@ -334,6 +334,35 @@ my $log_start = -s $node->logfile;
 my $token = '5ecc0000-aaaa-4bbb-8ccc-dddddddddddd';
 my $upload = qq{{"Success": {"alias": "alias", "token": "$token"}}};
 
+# A token is in every place that can hold one. A reader looks at everything.
+my $cleanup = qq{{"Alias": {"alias": "alias.png", "token": "$token"}}};
+$node->safe_psql('good', qq{
+	SELECT pictrepo.create_alias('told.png', '$token', 'hash');
+	SELECT pictrepo.push('removals', '$cleanup', retry => 1);
+	SELECT pictrepo.push('removals', '$cleanup', retry => 0);
+	SELECT pictrepo.complete_job('removals', '$WORKER', id, 'failure', 'no such file: $cleanup')
+		FROM pictrepo.pop('removals', '$WORKER', 2);
+	SELECT pictrepo.push('removals', '$cleanup');
+	SELECT pictrepo.schedule_job('clean', 'removals', '$cleanup', every => '1 day');
+	SELECT pictrepo.complete_upload(pictrepo.create_upload(), '$upload')});
+my @looks = (
+	(map { call_of($_) } grep { level_of($_) == 1 } @functions, @of_worker),
+	(map { "SELECT t::text FROM pictrepo.$_ t" } @views, grep { /samples$/ } tables($node, 'good')));
+my @seen = try_calls($node, 'good', 'a_reader', @looks);
+unlike($seen[$_], qr/5ecc0000|dddddddddddd|secret|^error/, "a reader sees no token by $looks[$_]") foreach 0 .. $#looks;
+
+# Who may take a job sees what is in it.
+my $cleanup_jobs = q{
+	SELECT count(*), count(*) FILTER (WHERE job #>> '{Alias,token}' ~ '^5ecc'), count(*) FILTER (WHERE error ~ '5ecc'),
+		count(*) FILTER (WHERE state IN ('ready', 'scheduled')), min(retry)
+	FROM pictrepo.jobs WHERE queue = 'removals'};
+is((try_calls($node, 'good', 'a_reader', $cleanup_jobs))[0], '2|0|0|2|0', 'a reader sees jobs without their content');
+is((try_calls($node, 'good', $_, $cleanup_jobs))[0], '2|2|1|2|0', "$_ sees it") foreach qw(a_writer an_admin);
+is((try_calls($node, 'good', 'nobody', $cleanup_jobs))[0], 'error 42501', 'a role without a level sees no job');
+is((try_calls($node, 'good', 'a_reader', 'SELECT job FROM pictrepo.dead_jobs'))[0], 'error 42501', 'a reader sees no dead job');
+is($node->safe_psql('good', "SELECT count(*) FROM pictrepo.dead_jobs WHERE job::text ~ '5ecc' AND error ~ '5ecc'"),
+	'1', 'which has a token, too');
+
 # an alias whose hash is being removed, or that is being created, at the time
 my $holder = $node->background_psql('good', on_error_stop => 0);
 $holder->query_safe(qq{

@@ -346,6 +346,66 @@ ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM pictrepo.dead_j
 value('ALTER SYSTEM RESET ALL');
 value('SELECT pg_reload_conf()');
 
+# ----- an owner who may not read pg_stat_activity -----
+
+# The extension's statements run as its owner, who need not be a superuser.
+sub change_owner
+{
+	my ($database) = @_;
+
+	value('CREATE ROLE installer SUPERUSER LOGIN; CREATE ROLE boss; SET ROLE installer; CREATE EXTENSION pictrepo', $database);
+	value('REASSIGN OWNED BY installer TO boss; DROP OWNED BY installer; DROP ROLE installer', $database);
+	is(value(q{SELECT proowner::regrole FROM pg_proc WHERE oid = 'pictrepo.size'::regproc}, $database),
+		'boss', 'the extension has another owner');
+	return;
+}
+
+sub worker_is_seen
+{
+	my ($name, $database) = @_;
+
+	like(value('SELECT pictrepo.health_check()', $database), qr/; worker on$/, "$name: health_check sees the worker");
+	is( value(q{SELECT value = 'since ' || (SELECT backend_start FROM pg_stat_activity
+			WHERE backend_type = 'pictrepo worker' AND datname = current_database()), advice IS NULL
+			FROM pictrepo.status() WHERE item = 'worker'}, $database),
+		't|t', "$name: and so does status");
+	return;
+}
+
+# A session that lives keeps its job, however often others look; one that has ended does not.
+sub owner_reaps
+{
+	my ($name, $database) = @_;
+	my $session = Session->new($node, $database);
+
+	value(q{SELECT pictrepo.push('bound', '1'); SELECT pictrepo.push('silent', '1')}, $database);
+	is($session->ask(q{SELECT attempt FROM pictrepo.pop('bound', bind => true)}), '1', "$name: a bound claim");
+	value(q{SELECT pictrepo.run_maintenance('rescue'); SELECT pictrepo.pop('bound')}, $database) foreach 1 .. 3;
+	is(value(q{SELECT state, error IS NULL FROM pictrepo.jobs WHERE queue = 'bound'}, $database),
+		'running|t', "$name: it holds");
+	$session->leave;
+	ok( $node->poll_query_until($database, q{SELECT pictrepo.run_maintenance('rescue') >= 0 AND state = 'ready'
+			AND error ~ 'has ended$' FROM pictrepo.jobs WHERE queue = 'bound'}),
+		"$name: it ends with the session");
+
+	value(q{SELECT pictrepo.pop('silent')}, $database);
+	value("ALTER SYSTEM SET pictrepo.heartbeat_timeout = '100ms'");
+	value('SELECT pg_reload_conf()');
+	ok( $node->poll_query_until($database, q{SELECT pictrepo.run_maintenance('reap') >= 0 AND state = 'ready'
+			AND error ~ 'no heartbeat' FROM pictrepo.jobs WHERE queue = 'silent'}),
+		"$name: a silent worker loses its job");
+	value('ALTER SYSTEM RESET pictrepo.heartbeat_timeout');
+	value('SELECT pg_reload_conf()');
+	value('TRUNCATE pictrepo.job_queue', $database);
+	return;
+}
+
+value('CREATE DATABASE owned');
+change_owner('owned');
+worker_works('an owner without rights has a worker', 'owned');
+worker_is_seen('an owner without rights', 'owned');
+owner_reaps('an owner without rights', 'owned');
+
 # ----- claims that end with their sessions -----
 
 sub bound_job
@@ -519,6 +579,13 @@ ok($node->poll_query_until('postgres', q{SELECT state = 'ready' FROM pictrepo.jo
 value('DROP EXTENSION pictrepo');
 no_worker('and goes with the extension', 'postgres');
 $start->leave;
+
+value('ALTER SYSTEM RESET ALL');
+value('SELECT pg_reload_conf()');
+owner_reaps('an owner without rights, without a worker', 'owned');
+is(value('SELECT pictrepo.start_worker()', 'owned'), 't', 'an owner without rights can have a worker started');
+is(value('SELECT pictrepo.start_worker()', 'owned'), 'f', 'and sees that it runs');
+worker_is_seen('an owner without rights, without preload', 'owned');
 
 unlike(slurp_file($_->logfile), qr/PANIC|TRAP|terminated by signal (6|11)/, 'nothing odd in the log')
   foreach $node, $standby;

@@ -164,7 +164,7 @@ $node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "''");
 $node->restart;
 ($html, $text) = page('', 'without shared_preload_libraries');
 is_sound($html, 'without shared_preload_libraries');
-like($text, qr/ preload off shared_preload_libraries = &#x27;pictrepo&#x27; and a restart: /, 'it says what that would bring');
+like($text, qr/ preload off set shared_preload_libraries = &#x27;pictrepo&#x27; and restart the server: /, 'it says what that would bring');
 
 $node->stop;
 done_testing();
