@@ -69,14 +69,14 @@ queue_name_hash(const text *name)
 
 /* *exists, if given: the entry was there before. */
 static LockedHeartbeat
-lock_or_enter(Oid database, const pg_uuid_t *job, HASHACTION action, LWLockMode mode, bool *exists)
+lock_or_enter(const pg_uuid_t *job, HASHACTION action, LWLockMode mode, bool *exists)
 {
 	HeartbeatKey key;
 	uint32		hash;
 	LockedHeartbeat found;
 
 	memset(&key, 0, sizeof(key));
-	key.database = database;
+	key.database = MyDatabaseId;
 	key.job = *job;
 	hash = get_hash_value(heartbeats, &key);
 	found.lock = shmem->heartbeat_locks[hash % HEARTBEAT_PARTITIONS];
@@ -88,7 +88,7 @@ lock_or_enter(Oid database, const pg_uuid_t *job, HASHACTION action, LWLockMode 
 static LockedHeartbeat
 lock_entry(const pg_uuid_t *job, LWLockMode mode)
 {
-	return lock_or_enter(MyDatabaseId, job, HASH_FIND, mode, NULL);
+	return lock_or_enter(job, HASH_FIND, mode, NULL);
 }
 
 static bool
@@ -120,7 +120,7 @@ static bool
 create_entry(const Claim *claim)
 {
 	bool		exists = false;
-	LockedHeartbeat found = lock_or_enter(MyDatabaseId, &claim->job, HASH_ENTER_NULL, LW_EXCLUSIVE, &exists);
+	LockedHeartbeat found = lock_or_enter(&claim->job, HASH_ENTER_NULL, LW_EXCLUSIVE, &exists);
 
 	if (found.entry != NULL && !exists)
 		init_entry(found.entry, claim);
@@ -138,7 +138,7 @@ heartbeat_claim(const Claim *claim)
 {
 	PendingClaim *change = pending_claim_begin(claim);
 	bool		exists = false;
-	LockedHeartbeat found = lock_or_enter(MyDatabaseId, &claim->job, HASH_ENTER_NULL, LW_EXCLUSIVE, &exists);
+	LockedHeartbeat found = lock_or_enter(&claim->job, HASH_ENTER_NULL, LW_EXCLUSIVE, &exists);
 
 	if (found.entry != NULL)
 	{

@@ -331,11 +331,15 @@ level_changes_claim(PendingChanges *level, const pg_uuid_t *job)
 	slist_iter	iter;
 
 	slist_foreach(iter, &level->claims)
+	{
 		if (memcmp(&slist_container(PendingClaim, node, iter.cur)->claim.job, job, UUID_LEN) == 0)
 			return true;
+	}
 	slist_foreach(iter, &level->claim_ends)
+	{
 		if (memcmp(&slist_container(PendingClaimEnd, node, iter.cur)->job, job, UUID_LEN) == 0)
 			return true;
+	}
 	return false;
 }
 

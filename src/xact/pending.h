@@ -48,8 +48,8 @@ typedef struct PendingClaim
 	slist_node	node;
 	Claim		claim;
 	TimestampTz claimed_at;
-	int			replaces;		/* attempt of the entry that the job had before;
-								 * its own: none */
+	int			replaces;		/* attempt of the entry that the job had
+								 * before; its own: none */
 } PendingClaim;
 
 typedef struct PendingClaimEnd

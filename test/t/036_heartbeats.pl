@@ -109,7 +109,8 @@ sub keeps_heartbeat
 		last if seconds() - $start < 5;
 	}
 	is($after, $before, "$name: the last heartbeat is what it was");
-	is(ask(q{SELECT status, worker = w(1), attempt FROM pictrepo.job_queue}), 'running|t|1', "$name: the job is not taken away");
+	is(ask(q{SELECT status, worker = w(1), attempt FROM pictrepo.job_queue}), 'running|t|1',
+		"$name: the job is not taken away");
 	is(ask('SELECT beat(2), beat(1)'), 'f|t', "$name: the worker holds the job still");
 	return $row;
 }
@@ -135,7 +136,8 @@ keeps_entry('an error', sub
 });
 keeps_entry('twice', 'BEGIN; SELECT retake(1, 2); SELECT retake(2, 3); ROLLBACK');
 keeps_entry('a savepoint', 'BEGIN; SAVEPOINT a; SELECT retake(1, 2); ROLLBACK TO a; COMMIT');
-keeps_entry('a savepoint twice', q{BEGIN; SAVEPOINT a; SELECT retake(1, 2); ROLLBACK TO a; SELECT retake(1, 2); ROLLBACK TO a; COMMIT});
+keeps_entry('a savepoint twice',
+	q{BEGIN; SAVEPOINT a; SELECT retake(1, 2); ROLLBACK TO a; SELECT retake(1, 2); ROLLBACK TO a; COMMIT});
 keeps_entry('savepoints, the inner one rolled back first',
 	q{BEGIN; SAVEPOINT a; SELECT retake(1, 2); SAVEPOINT b; SELECT retake(2, 3); ROLLBACK TO b; ROLLBACK TO a; COMMIT});
 keeps_entry('savepoints, the inner one released',
@@ -198,7 +200,8 @@ sub held_by
 	is(ask(q{SELECT string_agg(beat(n)::text, ' ' ORDER BY n) FROM generate_series(1, 3) n}),
 		join(' ', map { $_ == $holder ? 'true' : 'false' } 1 .. 3), "$name: worker $holder holds the job");
 	is(ask('SELECT ctid FROM pictrepo.job_queue'), $row, "$name: without a row version");
-	is(ask(qq{SELECT pictrepo.complete_job('q', w($holder), id) FROM pictrepo.job_queue}), 'completed', "$name: the job is done");
+	is(ask(qq{SELECT pictrepo.complete_job('q', w($holder), id) FROM pictrepo.job_queue}), 'completed',
+		"$name: the job is done");
 	return;
 }
 
