@@ -55,7 +55,7 @@ STATEMENT(any_silent_anywhere, STMT_READ_WRITE,
 #define REAP(which) \
 	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, j.run_at," \
 			 " format('worker %s sent no heartbeat since %s', j.worker," \
-			 " coalesce(pictrepo.pulse(j.id), j.heartbeat)) AS error" \
+			 " greatest(pictrepo.pulse(j.id), j.heartbeat)) AS error" \
 			 " FROM pictrepo.job_queue j WHERE " which SILENT("j") \
 			 " ORDER BY j.queue, j.heartbeat, j.id LIMIT $3 OFFSET $4 FOR UPDATE SKIP LOCKED") \
 	" SELECT queue, again FROM ended"

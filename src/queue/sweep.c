@@ -43,7 +43,7 @@ sweep_heartbeats(void)
 	uint64		ended = statement_run(&not_running, ARGS(not_null(heartbeat_silent_jobs(before))));
 
 	for (uint64 i = 0; i < ended; i++)
-		heartbeat_remove(DatumGetUUIDP(result_value(i, 1).value), ATTEMPT_UNKNOWN);
+		heartbeat_forget(DatumGetUUIDP(result_value(i, 1).value), before);
 	return ended;
 }
 

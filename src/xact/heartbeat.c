@@ -8,24 +8,35 @@
  * commits.  While the entry is active, a heartbeat writes the time into it, and
  * makes no new version of the job's row.
  *
+ * A transaction may end a claim and claim the same job again.  The job then has
+ * the entry of the first claim already, and keeps it until the transaction
+ * commits.  Only the commit writes the new claim into the entry.  So a rollback
+ * leaves the first claim with its last heartbeat.
+ *
  * Without an entry, a heartbeat updates the job's row.  An entry is missing after
  * a restart of the server, when the table was full, and when a prepared
- * transaction that ended the claim was rolled back.  The heartbeat then makes a
- * new entry for the next ones.  It first reserves the entry, which is not active
- * yet.  Then it updates the row.  If the row says that the worker holds the job,
- * the entry becomes active, otherwise the heartbeat removes it again.  The entry
- * exists before the row is read, so a transaction that ends the claim at any
- * time after that finds the entry and removes it.
+ * transaction made the claim.  The heartbeat then makes a new entry for the next
+ * ones.  It first reserves the entry, which is not active yet.  Then it updates the
+ * row.  If the row says that the worker holds the job, the entry becomes active,
+ * otherwise the heartbeat removes it again.  The entry exists before the row is
+ * read, so a transaction that ends the claim at any time after that finds the entry
+ * and removes it.
  *
  * Each claim of a job has a new attempt number.  A transaction removes the entry
- * of the attempt that it ended.  So a removal that happens late does not remove
- * the entry of the next claim.  A reserved entry has no attempt yet, and any end
- * removes it.
+ * of the attempt that it ended, or of an earlier one.  So a removal that happens
+ * late does not remove the entry of the next claim.  A reserved entry has no
+ * attempt yet, and any end removes it.
  *
  * A session that takes jobs away from silent workers suspends their entries
  * first (reap.c).  A heartbeat of a suspended entry must update the job's row, as
  * the session that takes the job away must.  One of them locks the row first.  So
  * no worker learns that it holds a job while it loses the job.
+ *
+ * PREPARE TRANSACTION suspends the entries of the claims that the transaction has
+ * ended, because no callback tells whether it commits.  After ROLLBACK PREPARED
+ * the last heartbeat still counts, and the next one resumes the entry.  After
+ * COMMIT PREPARED the row says that the worker has lost the job.  The next claim
+ * uses the entry, or the sweep removes it.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,7 +52,6 @@
 #include "shmem/database_slot.h"
 #include "shmem/shmem.h"
 #include "xact/heartbeat.h"
-#include "xact/pending.h"
 
 /* The entry of a job, or NULL; its partition is locked. */
 typedef struct LockedHeartbeat
@@ -57,21 +67,28 @@ queue_name_hash(const text *name)
 							   VARSIZE_ANY_EXHDR(name), 0);
 }
 
+/* *exists, if given: the entry was there before. */
 static LockedHeartbeat
-lock_entry(Oid database, const pg_uuid_t *job, HASHACTION action, LWLockMode mode)
+lock_or_enter(const pg_uuid_t *job, HASHACTION action, LWLockMode mode, bool *exists)
 {
 	HeartbeatKey key;
 	uint32		hash;
 	LockedHeartbeat found;
 
 	memset(&key, 0, sizeof(key));
-	key.database = database;
+	key.database = MyDatabaseId;
 	key.job = *job;
 	hash = get_hash_value(heartbeats, &key);
 	found.lock = shmem->heartbeat_locks[hash % HEARTBEAT_PARTITIONS];
 	LWLockAcquire(found.lock, mode);
-	found.entry = hash_search_with_hash_value(heartbeats, &key, hash, action, NULL);
+	found.entry = hash_search_with_hash_value(heartbeats, &key, hash, action, exists);
 	return found;
+}
+
+static LockedHeartbeat
+lock_entry(const pg_uuid_t *job, LWLockMode mode)
+{
+	return lock_or_enter(job, HASH_FIND, mode, NULL);
 }
 
 static bool
@@ -81,30 +98,55 @@ belongs_to_claim(const Heartbeat *entry, const Claim *claim)
 		entry->queue == claim->queue;
 }
 
+static void
+set_claim(Heartbeat *entry, const Claim *claim)
+{
+	entry->attempt = claim->attempt;
+	entry->worker = claim->worker;
+	entry->queue = claim->queue;
+}
+
+static void
+init_entry(Heartbeat *entry, const Claim *claim)
+{
+	set_claim(entry, claim);
+	entry->active = false;
+	entry->suspended = false;
+	pg_atomic_init_u64(&entry->last_beat, GetCurrentTimestamp());
+}
+
+/* False: the job has an entry, or there is no room for one. */
 static bool
 create_entry(const Claim *claim)
 {
-	LockedHeartbeat found = lock_entry(MyDatabaseId, &claim->job, HASH_ENTER_NULL, LW_EXCLUSIVE);
+	bool		exists = false;
+	LockedHeartbeat found = lock_or_enter(&claim->job, HASH_ENTER_NULL, LW_EXCLUSIVE, &exists);
 
-	if (found.entry != NULL)
-	{
-		found.entry->attempt = claim->attempt;
-		found.entry->worker = claim->worker;
-		found.entry->queue = claim->queue;
-		found.entry->active = false;
-		found.entry->suspended = false;
-		pg_atomic_init_u64(&found.entry->last_beat, GetCurrentTimestamp());
-	}
+	if (found.entry != NULL && !exists)
+		init_entry(found.entry, claim);
 	LWLockRelease(found.lock);
-	return found.entry != NULL;
+	return found.entry != NULL && !exists;
 }
 
-/* This transaction claims a job.  Without room for an entry, heartbeats update the row. */
+/*
+ * This transaction claims a job.  An entry that the job has stays as it is until
+ * the commit.  But an entry of a later attempt is left over from a job that was
+ * removed and came back.  Without room for an entry, heartbeats update the row.
+ */
 void
 heartbeat_claim(const Claim *claim)
 {
-	if (create_entry(claim))
-		pending_heartbeat(&claim->job, claim->attempt, true);
+	PendingClaim *change = pending_claim_begin(claim);
+	bool		exists = false;
+	LockedHeartbeat found = lock_or_enter(&claim->job, HASH_ENTER_NULL, LW_EXCLUSIVE, &exists);
+
+	if (found.entry != NULL)
+	{
+		if (!exists || found.entry->attempt > claim->attempt)
+			init_entry(found.entry, claim);
+		change->replaces = found.entry->attempt;
+	}
+	LWLockRelease(found.lock);
 }
 
 /*
@@ -121,7 +163,7 @@ heartbeat_record(const Claim *claim)
 
 	if (database == NULL || pg_atomic_read_u32(&database->prepared) != 0)
 		return false;
-	found = lock_entry(MyDatabaseId, &claim->job, HASH_FIND, LW_SHARED);
+	found = lock_entry(&claim->job, LW_SHARED);
 	held = found.entry != NULL && found.entry->active && !found.entry->suspended &&
 		belongs_to_claim(found.entry, claim);
 	if (held)
@@ -133,29 +175,25 @@ heartbeat_record(const Claim *claim)
 /*
  * Reserve an entry, before the job's row says whether the worker holds the job.
  * False: the job has an entry, or cannot have one.  Otherwise the caller must
- * call heartbeat_settle.
+ * call heartbeat_settle.  A change of the claim by this transaction may roll back,
+ * so its heartbeats make no entry.
  */
 bool
 heartbeat_reserve(Claim *claim)
 {
 	DatabaseSlot *database = my_database_slot();
-	LockedHeartbeat found;
-	bool		exists;
 
-	if (database == NULL || pg_atomic_read_u32(&database->prepared) != 0)
+	if (database == NULL || pg_atomic_read_u32(&database->prepared) != 0 || pending_changes_claim(&claim->job))
 		return false;
-	found = lock_entry(MyDatabaseId, &claim->job, HASH_FIND, LW_SHARED);
-	exists = found.entry != NULL;
-	LWLockRelease(found.lock);
 	claim->attempt = ATTEMPT_UNKNOWN;
-	return !exists && create_entry(claim);
+	return create_entry(claim);
 }
 
 /* The row has said whether the worker holds the job: activate or remove the entry. */
 void
 heartbeat_settle(const Claim *claim, bool held)
 {
-	LockedHeartbeat found = lock_entry(MyDatabaseId, &claim->job, HASH_FIND, LW_EXCLUSIVE);
+	LockedHeartbeat found = lock_entry(&claim->job, LW_EXCLUSIVE);
 
 	if (found.entry != NULL && found.entry->attempt == ATTEMPT_UNKNOWN && belongs_to_claim(found.entry, claim))
 	{
@@ -178,7 +216,7 @@ heartbeat_read(const pg_uuid_t *job, TimestampTz *heartbeat)
 
 	if (my_database_slot() == NULL)
 		return false;
-	found = lock_entry(MyDatabaseId, job, HASH_FIND, LW_SHARED);
+	found = lock_entry(job, LW_SHARED);
 	if (found.entry != NULL && found.entry->active)
 		*heartbeat = (TimestampTz) pg_atomic_read_u64(&found.entry->last_beat);
 	LWLockRelease(found.lock);
@@ -228,7 +266,7 @@ heartbeat_suspend(Datum jobs, TimestampTz before)
 					  &ids, NULL, &count);
 	for (int i = 0; i < count; i++)
 	{
-		LockedHeartbeat found = lock_entry(MyDatabaseId, DatumGetUUIDP(ids[i]), HASH_FIND, LW_EXCLUSIVE);
+		LockedHeartbeat found = lock_entry(DatumGetUUIDP(ids[i]), LW_EXCLUSIVE);
 
 		if (found.entry != NULL &&
 			(TimestampTz) pg_atomic_read_u64(&found.entry->last_beat) < before)
@@ -238,48 +276,100 @@ heartbeat_suspend(Datum jobs, TimestampTz before)
 }
 
 /*
- * The worker still holds the job.  This transaction has updated the job's row, and
- * its lock on the row keeps other sessions from taking the job away.
+ * The worker holds the job.  This transaction has updated the job's row, and its
+ * lock on the row keeps other sessions from taking the job away.  The entry may be
+ * of an earlier claim that a prepared transaction has ended, so the claim is written
+ * into it.  A change of the claim by this transaction may roll back, and is not
+ * written.
  */
 void
 heartbeat_resume(const Claim *claim)
 {
 	LockedHeartbeat found;
 
-	if (my_database_slot() == NULL)
+	if (my_database_slot() == NULL || pending_changes_claim(&claim->job))
 		return;
-	found = lock_entry(MyDatabaseId, &claim->job, HASH_FIND, LW_EXCLUSIVE);
-	if (found.entry != NULL && found.entry->suspended && belongs_to_claim(found.entry, claim))
+	found = lock_entry(&claim->job, LW_EXCLUSIVE);
+	if (found.entry != NULL)
 	{
+		set_claim(found.entry, claim);
+		found.entry->active = true;
 		found.entry->suspended = false;
 		pg_atomic_write_u64(&found.entry->last_beat, GetCurrentTimestamp());
 	}
 	LWLockRelease(found.lock);
 }
 
-/* ----- for the end of a transaction: these cannot fail ----- */
-
-/* The claim is committed. */
+/* The job does not run.  An entry with a newer heartbeat belongs to a new claim. */
 void
-heartbeat_activate(const pg_uuid_t *job, int attempt)
+heartbeat_forget(const pg_uuid_t *job, TimestampTz before)
 {
-	LockedHeartbeat found = lock_entry(MyDatabaseId, job, HASH_FIND, LW_EXCLUSIVE);
+	LockedHeartbeat found = lock_entry(job, LW_EXCLUSIVE);
 
-	if (found.entry != NULL && found.entry->attempt == attempt)
-		found.entry->active = true;
+	if (found.entry != NULL && (TimestampTz) pg_atomic_read_u64(&found.entry->last_beat) < before)
+		hash_search(heartbeats, &found.entry->key, HASH_REMOVE, NULL);
 	LWLockRelease(found.lock);
 }
 
-/* The claim has ended, or was rolled back; ATTEMPT_UNKNOWN: of any attempt. */
+/* ----- for the end of a transaction: these cannot fail ----- */
+
+/*
+ * The claim is committed: write it into the entry that it created, or that it
+ * replaces.  Other sessions may have ended the claim already, and the job may have
+ * the entry of a later attempt.  A suspended entry stays so, because a session may
+ * have found it silent: the next heartbeat updates the row.
+ */
+void
+heartbeat_activate(const PendingClaim *change)
+{
+	const Claim *claim = &change->claim;
+	LockedHeartbeat found = lock_entry(&claim->job, LW_EXCLUSIVE);
+
+	if (found.entry != NULL && found.entry->attempt >= change->replaces &&
+		found.entry->attempt <= claim->attempt)
+	{
+		TimestampTz last_beat = (TimestampTz) pg_atomic_read_u64(&found.entry->last_beat);
+
+		set_claim(found.entry, claim);
+		found.entry->active = true;
+		pg_atomic_write_u64(&found.entry->last_beat, Max(last_beat, change->claimed_at));
+	}
+	LWLockRelease(found.lock);
+}
+
+/*
+ * The claim is rolled back, or prepared: remove the entry that it created.  An
+ * active entry with its attempt belongs to a claim that another session made since.
+ */
+void
+heartbeat_cancel(const Claim *claim)
+{
+	LockedHeartbeat found = lock_entry(&claim->job, LW_EXCLUSIVE);
+
+	if (found.entry != NULL && found.entry->attempt == claim->attempt && !found.entry->active)
+		hash_search(heartbeats, &found.entry->key, HASH_REMOVE, NULL);
+	LWLockRelease(found.lock);
+}
+
+/* The claim has ended. */
 void
 heartbeat_remove(const pg_uuid_t *job, int attempt)
 {
-	LockedHeartbeat found = lock_entry(MyDatabaseId, job, HASH_FIND, LW_EXCLUSIVE);
+	LockedHeartbeat found = lock_entry(job, LW_EXCLUSIVE);
 
-	if (found.entry != NULL &&
-		(found.entry->attempt == attempt || found.entry->attempt == ATTEMPT_UNKNOWN ||
-		 attempt == ATTEMPT_UNKNOWN))
+	if (found.entry != NULL && found.entry->attempt <= attempt)
 		hash_search(heartbeats, &found.entry->key, HASH_REMOVE, NULL);
+	LWLockRelease(found.lock);
+}
+
+/* The claim has ended, if the transaction that is being prepared commits. */
+void
+heartbeat_suspend_ended(const pg_uuid_t *job, int attempt)
+{
+	LockedHeartbeat found = lock_entry(job, LW_EXCLUSIVE);
+
+	if (found.entry != NULL && found.entry->attempt <= attempt)
+		found.entry->suspended = true;
 	LWLockRelease(found.lock);
 }
 

@@ -201,16 +201,28 @@ pending_job_notification(QueueSlot *queue, const pg_uuid_t *job)
 	change->notify_job_id = *job;
 }
 
-void
-pending_heartbeat(const pg_uuid_t *job, int attempt, bool begins)
+PendingClaim *
+pending_claim_begin(const Claim *claim)
 {
 	PendingChanges *current = pending_current_level();
-	PendingHeartbeat *change = pending_alloc(sizeof(PendingHeartbeat));
+	PendingClaim *change = pending_alloc(sizeof(PendingClaim));
+
+	change->claim = *claim;
+	change->claimed_at = GetCurrentTimestamp();
+	change->replaces = claim->attempt;
+	slist_push_head(&current->claims, &change->node);
+	return change;
+}
+
+void
+pending_claim_end(const pg_uuid_t *job, int attempt)
+{
+	PendingChanges *current = pending_current_level();
+	PendingClaimEnd *change = pending_alloc(sizeof(PendingClaimEnd));
 
 	change->job = *job;
 	change->attempt = attempt;
-	change->begins = begins;
-	slist_push_head(&current->heartbeats, &change->node);
+	slist_push_head(&current->claim_ends, &change->node);
 }
 
 void
@@ -313,6 +325,34 @@ pending_add_ready_bounds(ReadyBounds *bounds, const QueueSlot *queue)
 	return bounds->complete;
 }
 
+static bool
+level_changes_claim(PendingChanges *level, const pg_uuid_t *job)
+{
+	slist_iter	iter;
+
+	slist_foreach(iter, &level->claims)
+	{
+		if (memcmp(&slist_container(PendingClaim, node, iter.cur)->claim.job, job, UUID_LEN) == 0)
+			return true;
+	}
+	slist_foreach(iter, &level->claim_ends)
+	{
+		if (memcmp(&slist_container(PendingClaimEnd, node, iter.cur)->job, job, UUID_LEN) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Has this transaction claimed the job, or ended a claim of it? */
+bool
+pending_changes_claim(const pg_uuid_t *job)
+{
+	for (PendingChanges *level = pending; level != NULL; level = level->outer)
+		if (level_changes_claim(level, job))
+			return true;
+	return false;
+}
+
 bool
 pending_truncates(CountedTable which)
 {
@@ -393,7 +433,8 @@ pending_merge(PendingChanges *outer, PendingChanges *inner)
 	outer->created |= inner->created;
 	outer->requests |= inner->requests;
 	merge_queues(outer, inner);
-	append_list(&outer->heartbeats, &inner->heartbeats);
+	append_list(&outer->claims, &inner->claims);
+	append_list(&outer->claim_ends, &inner->claim_ends);
 	append_list(&outer->keys, &inner->keys);
 	append_list(&outer->notifications, &inner->notifications);
 }
@@ -406,7 +447,9 @@ pending_merge(PendingChanges *outer, PendingChanges *inner)
 void
 pending_free(PendingChanges *level)
 {
-	slist_head *lists[] = {&level->queues, &level->heartbeats, &level->keys, &level->notifications};
+	slist_head *lists[] = {
+		&level->queues, &level->claims, &level->claim_ends, &level->keys, &level->notifications
+	};
 
 	for (int i = 0; i < lengthof(lists); i++)
 		while (!slist_is_empty(lists[i]))

@@ -35,13 +35,29 @@ typedef struct PendingQueue
 	pg_uuid_t	notify_job_id;
 } PendingQueue;
 
-typedef struct PendingHeartbeat
+typedef struct Claim
+{
+	pg_uuid_t	job;
+	pg_uuid_t	worker;
+	uint64		queue;			/* hash of its name */
+	int			attempt;		/* of the job; each claim adds 1 */
+} Claim;
+
+typedef struct PendingClaim
+{
+	slist_node	node;
+	Claim		claim;
+	TimestampTz claimed_at;
+	int			replaces;		/* attempt of the entry that the job had
+								 * before; its own: none */
+} PendingClaim;
+
+typedef struct PendingClaimEnd
 {
 	slist_node	node;
 	pg_uuid_t	job;
 	int			attempt;
-	bool		begins;			/* the claim begins; false: it ends */
-} PendingHeartbeat;
+} PendingClaimEnd;
 
 typedef struct PendingKey
 {
@@ -64,7 +80,8 @@ typedef struct PendingChanges
 	bool		created;		/* the extension */
 	uint32		requests;		/* WORKER_REQ_* flags */
 	slist_head	queues;			/* of PendingQueue */
-	slist_head	heartbeats;		/* of PendingHeartbeat */
+	slist_head	claims;			/* of PendingClaim */
+	slist_head	claim_ends;		/* of PendingClaimEnd */
 	slist_head	keys;			/* of PendingKey */
 	slist_head	notifications;	/* of PendingNotification */
 } PendingChanges;
@@ -94,8 +111,10 @@ extern void pending_config_change(QueueSlot *queue);
 extern void pending_counter(QueueSlot *queue, QueueCounter what, int64 count);
 extern void pending_job_notification(QueueSlot *queue, const pg_uuid_t *job);
 
-/* Claims that begin and end, see heartbeat.c */
-extern void pending_heartbeat(const pg_uuid_t *job, int attempt, bool begins);
+/* Claims that begin and end, see heartbeat.c; the caller sets what a claim replaces */
+extern PendingClaim *pending_claim_begin(const Claim *claim);
+extern void pending_claim_end(const pg_uuid_t *job, int attempt);
+extern bool pending_changes_claim(const pg_uuid_t *job);
 
 /* Wake the waiters with this key, see shmem/wait_queue.c */
 extern void pending_wake_key(uint64 key);

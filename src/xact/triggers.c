@@ -111,6 +111,7 @@ typedef struct JobRow
 	int			retry;
 	NullableDatum unique_key;
 	bool		has_worker;		/* worker and heartbeat are not NULL */
+	pg_uuid_t	worker;			/* valid if has_worker */
 	TimestampTz heartbeat;		/* DT_NOBEGIN: NULL */
 } JobRow;
 
@@ -184,7 +185,9 @@ job_of_row(const TriggerData *trigger, HeapTuple row)
 	TupleDesc	tupdesc = RelationGetDescr(trigger->tg_relation);
 	const JobColumns *columns = job_columns(trigger->tg_relation);
 	Datum		heartbeat;
+	Datum		worker;
 	bool		isnull;
+	bool		no_worker;
 	JobRow		job;
 
 #define COLUMN(name) column_value(tupdesc, row, columns->name)
@@ -199,7 +202,10 @@ job_of_row(const TriggerData *trigger, HeapTuple row)
 #undef COLUMN
 	heartbeat = heap_getattr(row, columns->heartbeat, tupdesc, &isnull);
 	job.heartbeat = isnull ? DT_NOBEGIN : DatumGetTimestampTz(heartbeat);
-	job.has_worker = !isnull && !heap_attisnull(row, columns->worker, tupdesc);
+	worker = heap_getattr(row, columns->worker, tupdesc, &no_worker);
+	job.has_worker = !isnull && !no_worker;
+	if (job.has_worker)
+		job.worker = *DatumGetUUIDP(worker);
 	return job;
 }
 
@@ -302,7 +308,7 @@ end_claim(const JobRow *job)
 	QueueSlot  *queue = pending_queue_of_job(job);
 
 	if (my_database_slot() != NULL)
-		pending_heartbeat(&job->position.id, job->attempt, false);
+		pending_claim_end(&job->position.id, job->attempt);
 	if (queue != NULL)
 		pending_job_stopped(queue);
 }
@@ -317,14 +323,28 @@ count_run_time(const JobRow *job)
 		pending_counter(queue, COUNTER_RUN_TIME, Max(GetCurrentTimestamp() - job->heartbeat, 0));
 }
 
+static bool
+is_same_queue(const JobRow *before, const JobRow *after)
+{
+	return DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
+												PointerGetDatum(before->queue),
+												PointerGetDatum(after->queue)));
+}
+
 /* The pop has collected the changes of a claim already (claim.c). */
 static bool
 is_claim(const JobRow *before, const JobRow *after)
 {
-	return !before->running && after->running &&
-		DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
-											 PointerGetDatum(before->queue),
-											 PointerGetDatum(after->queue)));
+	return !before->running && after->running && is_same_queue(before, after);
+}
+
+/* The worker goes on with the job, of which other columns have changed. */
+static bool
+keeps_claim(const JobRow *before, const JobRow *after)
+{
+	return before->running && after->running && before->has_worker &&
+		before->attempt == after->attempt && is_same_queue(before, after) &&
+		memcmp(&before->worker, &after->worker, UUID_LEN) == 0;
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_job_changed);
@@ -361,7 +381,7 @@ pictrepo_job_changed(PG_FUNCTION_ARGS)
 		if (new != NULL && is_claim(&before, &after))
 			TRIGGER_DONE;
 		count_removed_job(&before);
-		if (before.running)
+		if (before.running && (new == NULL || !keeps_claim(&before, &after)))
 			end_claim(&before);
 		if (before.running && (new == NULL || !after.running))
 			count_run_time(&before);

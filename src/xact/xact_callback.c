@@ -113,6 +113,25 @@ apply_pending_queue(PendingQueue *change)
 		worker_request(my_database_slot(), WORKER_REQ_NOTIFY);
 }
 
+/*
+ * Claims first: a claim may use the entry of an earlier claim that the same
+ * transaction has ended.  The end of the earlier claim then leaves the entry alone.
+ */
+static void
+apply_claims(PendingChanges *all)
+{
+	slist_iter	iter;
+
+	slist_foreach(iter, &all->claims)
+		heartbeat_activate(slist_container(PendingClaim, node, iter.cur));
+	slist_foreach(iter, &all->claim_ends)
+	{
+		PendingClaimEnd *end = slist_container(PendingClaimEnd, node, iter.cur);
+
+		heartbeat_remove(&end->job, end->attempt);
+	}
+}
+
 static void
 apply_pending(PendingChanges *all)
 {
@@ -124,15 +143,7 @@ apply_pending(PendingChanges *all)
 	for (int t = 0; t < COUNTED_TABLES; t++)
 		apply_row_count(all, t, xid);
 	INJECT(commit_counted);
-	slist_foreach(iter, &all->heartbeats)
-	{
-		PendingHeartbeat *change = slist_container(PendingHeartbeat, node, iter.cur);
-
-		if (change->begins)
-			heartbeat_activate(&change->job, change->attempt);
-		else
-			heartbeat_remove(&change->job, change->attempt);
-	}
+	apply_claims(all);
 	slist_foreach(iter, &all->queues)
 		apply_pending_queue(slist_container(PendingQueue, node, iter.cur));
 	slist_foreach(iter, &all->keys)
@@ -159,6 +170,16 @@ undo_claims(PendingQueue *change)
 	wake_queue_waiters(change->queue, change->claimed);
 }
 
+/* The claims that this level ended have kept their entries. */
+static void
+cancel_claims(PendingChanges *level)
+{
+	slist_iter	iter;
+
+	slist_foreach(iter, &level->claims)
+		heartbeat_cancel(&slist_container(PendingClaim, node, iter.cur)->claim);
+}
+
 static void
 queue_slots_unpin(PendingChanges *level)
 {
@@ -174,13 +195,7 @@ undo_pending(PendingChanges *level)
 	slist_iter	iter;
 
 	INJECT(abort_begun);
-	slist_foreach(iter, &level->heartbeats)
-	{
-		PendingHeartbeat *change = slist_container(PendingHeartbeat, node, iter.cur);
-
-		if (change->begins)
-			heartbeat_remove(&change->job, change->attempt);
-	}
+	cancel_claims(level);
 	slist_foreach(iter, &level->queues)
 		undo_claims(slist_container(PendingQueue, node, iter.cur));
 	notify_discard(&level->notifications);
@@ -223,6 +238,25 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionI
 /* ----- transactions ----- */
 
 /*
+ * The prepared transaction may commit or roll back.  Its claims get entries from
+ * their first heartbeats.  The claims that it ended keep their entries, and their
+ * heartbeats must ask the rows.
+ */
+static void
+prepare_claims(PendingChanges *all)
+{
+	slist_iter	iter;
+
+	cancel_claims(all);
+	slist_foreach(iter, &all->claim_ends)
+	{
+		PendingClaimEnd *end = slist_container(PendingClaimEnd, node, iter.cur);
+
+		heartbeat_suspend_ended(&end->job, end->attempt);
+	}
+}
+
+/*
  * No callback runs in this session when a prepared transaction commits.  While
  * prepared transactions exist, waiters poll and row counts are unknown.  The
  * waiters that a commit would wake are woken now, so that they begin to poll.
@@ -234,12 +268,7 @@ prepare_pending(PendingChanges *all)
 
 	INJECT(prepare_begun);
 	row_count_forget(my_database_slot());
-	slist_foreach(iter, &all->heartbeats)
-	{
-		PendingHeartbeat *change = slist_container(PendingHeartbeat, node, iter.cur);
-
-		heartbeat_remove(&change->job, change->attempt);
-	}
+	prepare_claims(all);
 	slist_foreach(iter, &all->queues)
 	{
 		QueueSlot  *queue = slist_container(PendingQueue, node, iter.cur)->queue;
