@@ -204,8 +204,7 @@ job_of_row(const TriggerData *trigger, HeapTuple row)
 	job.heartbeat = isnull ? DT_NOBEGIN : DatumGetTimestampTz(heartbeat);
 	worker = heap_getattr(row, columns->worker, tupdesc, &no_worker);
 	job.has_worker = !isnull && !no_worker;
-	if (job.has_worker)
-		job.worker = *DatumGetUUIDP(worker);
+	job.worker = job.has_worker ? *DatumGetUUIDP(worker) : (pg_uuid_t) {0};
 	return job;
 }
 
