@@ -941,7 +941,7 @@ soon("SELECT ($workers) = '@with'", 'eight databases have a worker');
 in('other8', q{SELECT pictrepo.push('q', '1'), pictrepo.create_hash('h', 'f')});
 is(in('other8', q{SELECT pictrepo.queue_length(), pictrepo.size(), (SELECT count(*) FROM pictrepo.pop('q'))}),
 	'1|1|1', 'the ninth works as without preload');
-like(in('other8', q{SELECT value, advice FROM pictrepo.status() WHERE item = 'worker'}), qr/^none\|the server has no room/,
+like(in('other8', q{SELECT value, advice FROM pictrepo.status() WHERE item = 'worker'}), qr/^none\|shared memory has no room/,
 	'and status() says so');
 ($stdout, $stderr) = run($node, 'other8', 'SELECT pictrepo.start_worker()');
 like($stderr, qr/53400: no pictrepo worker can run in database "other8"$/m, 'nor can one be started');
