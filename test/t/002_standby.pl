@@ -79,7 +79,7 @@ max_logical_replication_workers = 0
 # ----- readers and writers -----
 
 # What answers from the shared memory of each server.
-my $OWN = qr/^(counting|pulse|queue_counters|waiting_sessions|maintenance_status)$/;
+my $OWN = qr/^(counting|pulse|queue_counters|waiting_sessions|maintenance_status|server_state)$/;
 
 sub check_readers
 {
