@@ -76,22 +76,7 @@ pending_truncate(CountedTable which)
 }
 
 static PendingQueue *
-find_pending_queue(PendingChanges *level, const QueueSlot *queue)
-{
-	slist_iter	iter;
-
-	slist_foreach(iter, &level->queues)
-	{
-		PendingQueue *change = slist_container(PendingQueue, node, iter.cur);
-
-		if (change->queue == queue)
-			return change;
-	}
-	return NULL;
-}
-
-static PendingQueue *
-find_pending_queue_by_key(PendingChanges *level, const QueueKey *key)
+find_pending_queue(PendingChanges *level, const QueueKey *key)
 {
 	slist_iter	iter;
 
@@ -123,7 +108,7 @@ pending_queue(const text *name)
 	memset(&key, 0, sizeof(key));
 	key.database = MyDatabaseId;
 	memcpy(key.name, VARDATA_ANY(name), length);
-	change = find_pending_queue_by_key(current, &key);
+	change = find_pending_queue(current, &key);
 	if (change == NULL)
 	{
 		change = pending_alloc(sizeof(PendingQueue));
@@ -131,7 +116,10 @@ pending_queue(const text *name)
 		change->ready_bounds.complete = change->claimed_bounds.complete = true;
 		change->queue = queue_slot_pin(MyDatabaseId, VARDATA_ANY(name), length, true);
 		if (change->queue == NULL)
+		{
+			pfree(change);		/* a transaction may add a million jobs */
 			return NULL;
+		}
 		slist_push_head(&current->queues, &change->node);
 	}
 	return change->queue;
@@ -140,7 +128,7 @@ pending_queue(const text *name)
 static PendingQueue *
 pending_queue_entry(const QueueSlot *queue)
 {
-	return find_pending_queue(pending, queue);
+	return find_pending_queue(pending, &queue->key);
 }
 
 void
@@ -276,7 +264,7 @@ pending_get_length(QueueSlot *queue)
 
 	for (PendingChanges *level = pending; level != NULL; level = level->outer)
 	{
-		PendingQueue *change = find_pending_queue(level, queue);
+		PendingQueue *change = find_pending_queue(level, &queue->key);
 
 		if (change != NULL)
 			sum += change->length;
@@ -290,7 +278,7 @@ pending_changes_config(const QueueSlot *queue)
 {
 	for (PendingChanges *level = pending; level != NULL; level = level->outer)
 	{
-		PendingQueue *change = find_pending_queue(level, queue);
+		PendingQueue *change = find_pending_queue(level, &queue->key);
 
 		if (change != NULL && change->configured)
 			return true;
@@ -317,7 +305,7 @@ pending_add_ready_bounds(ReadyBounds *bounds, const QueueSlot *queue)
 {
 	for (PendingChanges *level = pending; level != NULL; level = level->outer)
 	{
-		PendingQueue *change = find_pending_queue(level, queue);
+		PendingQueue *change = find_pending_queue(level, &queue->key);
 
 		if (change != NULL)
 			merge_bounds(bounds, &change->ready_bounds);
@@ -396,7 +384,7 @@ merge_queues(PendingChanges *outer, PendingChanges *inner)
 	slist_foreach_modify(iter, &inner->queues)
 	{
 		PendingQueue *change = slist_container(PendingQueue, node, iter.cur);
-		PendingQueue *same = find_pending_queue(outer, change->queue);
+		PendingQueue *same = find_pending_queue(outer, &change->queue->key);
 
 		slist_delete_current(&iter);
 		if (same != NULL)

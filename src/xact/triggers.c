@@ -252,49 +252,22 @@ check_job(const JobRow *job)
 				errdetail_internal("%s", error));
 }
 
-/* NULL: the queue has no slot in shared memory. */
-static QueueSlot *
-pending_queue_of_job(const JobRow *job)
-{
-	return pending_queue(job->queue);
-}
-
+/*
+ * What a change of a job changes in shared memory.  queue NULL: the queue has no
+ * slot there.
+ */
 static void
-count_added_job(const JobRow *job)
+count_job(QueueSlot *queue, int difference)
 {
-	QueueSlot  *queue = pending_queue_of_job(job);
-
 	if (my_database_slot() != NULL)
-		pending_row_count(COUNTED_JOBS, 1);
+		pending_row_count(COUNTED_JOBS, difference);
 	if (queue != NULL)
-		pending_length(queue, 1);
+		pending_length(queue, difference);
 }
 
 static void
-count_push(const JobRow *job)
+announce_ready_job(const JobRow *job, QueueSlot *queue)
 {
-	QueueSlot  *queue = pending_queue_of_job(job);
-
-	if (queue != NULL)
-		pending_counter(queue, COUNTER_PUSHED, 1);
-}
-
-static void
-count_removed_job(const JobRow *job)
-{
-	QueueSlot  *queue = pending_queue_of_job(job);
-
-	if (my_database_slot() != NULL)
-		pending_row_count(COUNTED_JOBS, -1);
-	if (queue != NULL)
-		pending_length(queue, -1);
-}
-
-static void
-announce_ready_job(const JobRow *job)
-{
-	QueueSlot  *queue = pending_queue_of_job(job);
-
 	if (queue != NULL)
 		pending_ready(queue, &job->position);
 	notify_job(queue, &job->position.id, text_to_cstring(job->queue));
@@ -302,10 +275,8 @@ announce_ready_job(const JobRow *job)
 
 /* A worker no longer holds the job. */
 static void
-end_claim(const JobRow *job)
+end_claim(const JobRow *job, QueueSlot *queue)
 {
-	QueueSlot  *queue = pending_queue_of_job(job);
-
 	if (my_database_slot() != NULL)
 		pending_claim_end(&job->position.id, job->attempt);
 	if (queue != NULL)
@@ -314,10 +285,8 @@ end_claim(const JobRow *job)
 
 /* The row's heartbeat is the time of the claim: later heartbeats are in shared memory. */
 static void
-count_run_time(const JobRow *job)
+count_run_time(const JobRow *job, QueueSlot *queue)
 {
-	QueueSlot  *queue = pending_queue_of_job(job);
-
 	if (queue != NULL && !TIMESTAMP_NOT_FINITE(job->heartbeat))
 		pending_counter(queue, COUNTER_RUN_TIME, Max(GetCurrentTimestamp() - job->heartbeat, 0));
 }
@@ -360,6 +329,7 @@ pictrepo_job_changed(PG_FUNCTION_ARGS)
 	TriggerData *trigger = trigger_data(fcinfo, true);
 	HeapTuple	old = old_row(trigger);
 	HeapTuple	new = new_row(trigger);
+	QueueSlot  *queue;
 	JobRow		before;
 	JobRow		after;
 
@@ -379,19 +349,21 @@ pictrepo_job_changed(PG_FUNCTION_ARGS)
 		before = job_of_row(trigger, old);
 		if (new != NULL && is_claim(&before, &after))
 			TRIGGER_DONE;
-		count_removed_job(&before);
+		queue = pending_queue(before.queue);
+		count_job(queue, -1);
 		if (before.running && (new == NULL || !keeps_claim(&before, &after)))
-			end_claim(&before);
+			end_claim(&before, queue);
 		if (before.running && (new == NULL || !after.running))
-			count_run_time(&before);
+			count_run_time(&before, queue);
 	}
 	if (new != NULL)
 	{
-		count_added_job(&after);
-		if (old == NULL)
-			count_push(&after);
+		queue = pending_queue(after.queue);
+		count_job(queue, 1);
+		if (old == NULL && queue != NULL)
+			pending_counter(queue, COUNTER_PUSHED, 1);
 		if (!after.running)
-			announce_ready_job(&after);
+			announce_ready_job(&after, queue);
 	}
 	TRIGGER_DONE;
 }

@@ -255,6 +255,13 @@ is($reaped, 't', 'connections: the worker needs none, and takes jobs from silent
 $sessions[1]->send(q{SELECT job FROM pictrepo.pop('other', wait => '10 min')});
 $sessions[2]->ask(q{SELECT pictrepo.push('other', '"called"')});
 is($sessions[1]->answer, '"called"', 'connections: who has one goes on');
+# The queues before it keep the slots in shared memory until the transaction ends.
+$sessions[2]->ask(q{BEGIN; SET LOCAL pictrepo.notify = off; SELECT count(pictrepo.push('q' || n, '1')) FROM generate_series(1, 500) n});
+$sessions[2]->ask(q{SELECT count(pictrepo.push('many', '1')) FROM generate_series(1, 20000)});
+is($sessions[2]->ask(
+		q{SELECT total_bytes < 1e6 FROM pg_backend_memory_contexts WHERE name = 'TopTransactionContext'}),
+	't', 'queues: a transaction with many jobs of a queue without a slot needs no memory for each');
+$sessions[2]->ask('ROLLBACK');
 $_->leave foreach @sessions;
 value('DELETE FROM pictrepo.job_queue');
 ok($node->poll_query_until('postgres', 'SELECT true'), 'connections: there are some again');
