@@ -207,8 +207,9 @@ collect_queues(void)
 	while ((queue = hash_seq_search(&scan)) != NULL)
 		if (queue->key.database == MyDatabaseId && is_notify_pending(queue))
 		{
-			pg_atomic_fetch_add_u32(&queue->pins, 1);
+			/* it may fail: it must not leave a pin */
 			sent_queues = lappend(sent_queues, queue);
+			pg_atomic_fetch_add_u32(&queue->pins, 1);
 		}
 	LWLockRelease(shmem->table_lock);
 }
