@@ -22,9 +22,6 @@
 
 PG_FUNCTION_INFO_V1(pictrepo_queue_length);
 
-STATEMENT(count_jobs, STMT_READ_ONLY | STMT_WHOLE_TABLE,
-		  "SELECT count(*) FROM pictrepo.job_queue");
-
 /* One count for each status, because each status has its own index. */
 STATEMENT(count_jobs_of_queue, STMT_READ_ONLY,
 		  "SELECT (SELECT count(*) FROM pictrepo.job_queue WHERE queue = $1 AND status = 'new')"
@@ -36,7 +33,7 @@ STATEMENT(count_jobs_of_all_queues, STMT_READ_ONLY | STMT_WHOLE_TABLE,
 
 /* The number of jobs, if shared memory has it. */
 static bool
-known_length(FunctionCallInfo fcinfo, NullableDatum queue, int64 *length)
+known_length(NullableDatum queue, int64 *length)
 {
 	return queue.isnull ? row_count_get(COUNTED_JOBS, length) : row_count_of_queue(queue, length);
 }
@@ -53,16 +50,14 @@ pictrepo_queue_length(PG_FUNCTION_ARGS)
 	RepoCall	call;
 	int64		length;
 
-	if (known_length(fcinfo, queue, &length))
+	if (known_length(queue, &length))
 		PG_RETURN_INT64(length);
 
 	repo_call_begin(&call, fcinfo);
-	(void) row_count_scan(COUNTED_JOBS, &count_jobs_of_all_queues);
+	length = row_count_scan(COUNTED_JOBS, &count_jobs_of_all_queues);
 	repo_call_end(&call);
-	if (known_length(fcinfo, queue, &length))
+	if (queue.isnull || known_length(queue, &length))
 		PG_RETURN_INT64(length);
-	if (queue.isnull)
-		return return_value(fcinfo, &count_jobs, NULL);
 	return return_value(fcinfo, &count_jobs_of_queue, ARGS(queue));
 }
 
