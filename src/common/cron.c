@@ -149,22 +149,22 @@ parse_element(char *text, const CronFieldRule *field, uint64 *allowed)
  * contains a *, for either_day.
  */
 static const char *
-parse_field(const char *text, int length, const CronFieldRule *field, uint64 *allowed, bool *star)
+parse_field(const char *list, int length, const CronFieldRule *field, uint64 *allowed, bool *star)
 {
-	const char *end = text +length;
+	const char *end = list + length;
 
 	*allowed = 0;
-	*star = memchr(text, '*', length) != NULL;
-	while (text <=end)
+	*star = memchr(list, '*', length) != NULL;
+	while (list <= end)
 	{
-		const char *comma = memchr(text, ',', end - text);
-		int			element = (comma != NULL ? comma : end) - text;
-		const char *wrong = parse_element(pnstrdup(text, element), field, allowed);
+		const char *comma = memchr(list, ',', end - list);
+		int			element = (comma != NULL ? comma : end) - list;
+		const char *wrong = parse_element(pnstrdup(list, element), field, allowed);
 
 		if (wrong != NULL)
 			return psprintf("Field \"%s\" contains \"%s\"; %s.",
-							field->name, shown_text(text, element), wrong);
-		text	  +=element + 1;
+							field->name, shown_text(list, element), wrong);
+		list += element + 1;
 	}
 	return NULL;
 }
@@ -183,46 +183,43 @@ matches_any_date(const Cron *cron)
 }
 
 const char *
-cron_parse(const char *text, Cron *cron)
+cron_parse(const char *cron_text, Cron *cron)
 {
 	bool		star[CRON_FIELDS];
 	int			count = 0;
 
-	text	  +=strspn(text, BLANKS);
-
-	if (*text == '@')
+	cron_text += strspn(cron_text, BLANKS);
+	if (*cron_text == '@')
 	{
-		int			length = strcspn(text, BLANKS);
-		const char *name = text;
+		int			length = strcspn(cron_text, BLANKS);
+		const char *name = cron_text;
 
-		text = NULL;
-
+		cron_text = NULL;
 		for (int i = 0; i < (int) lengthof(shorthands); i++)
 			if (pg_strncasecmp(name, shorthands[i][0], length) == 0 &&
 				shorthands[i][0][length] == '\0' &&
 				name[length + strspn(name + length, BLANKS)] == '\0')
-				text = shorthands[i][1];
-
-		if (text == NULL)
+				cron_text = shorthands[i][1];
+		if (cron_text == NULL)
 			return psprintf("\"%s\" is not a shorthand; the shorthands are @hourly, @daily, @weekly, @monthly"
 							" and @yearly.", shown_text(name, strlen(name)));
 	}
 
-	while (*text !='\0')
+	while (*cron_text != '\0')
 	{
-		int			length = strcspn(text, BLANKS);
+		int			length = strcspn(cron_text, BLANKS);
 
 		if (count < CRON_FIELDS)
 		{
-			const char *wrong = parse_field(text, length, &fields[count],
+			const char *wrong = parse_field(cron_text, length, &fields[count],
 											&cron->allowed[count], &star[count]);
 
 			if (wrong != NULL)
 				return wrong;
 		}
 		count++;
-		text	  +=length;
-		text	  +=strspn(text, BLANKS);
+		cron_text += length;
+		cron_text += strspn(cron_text, BLANKS);
 	}
 	if (count < CRON_FIELDS)
 		return psprintf("Field \"%s\" is missing.", fields[count].name);

@@ -33,7 +33,7 @@ typedef struct Cron
 } Cron;
 
 /* Parse a cron text that matches at least one date.  Returns NULL, or a sentence that says what is wrong. */
-extern const char *cron_parse(const char *text, Cron *cron);
+extern const char *cron_parse(const char *cron_text, Cron *cron);
 
 /* The first time after a given one, or infinity beyond the range of timestamptz */
 extern TimestampTz cron_next(const Cron *cron, TimestampTz after, pg_tz *zone);

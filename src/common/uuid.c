@@ -87,7 +87,7 @@ session_worker_id(void)
 
 /* Do the bytes look like a UUID, with or without hyphens? */
 static bool
-looks_like_uuid(const char *text, int length)
+looks_like_uuid(const char *spelling, int length)
 {
 	bool		hyphens = length == UUID_TEXT_LEN;
 
@@ -97,43 +97,41 @@ looks_like_uuid(const char *text, int length)
 	{
 		if (hyphens && (i == 8 || i == 13 || i == 18 || i == 23))
 		{
-			if (text[i] != '-')
+			if (spelling[i] != '-')
 				return false;
 		}
-		else if (!isxdigit((unsigned char) text[i]))
+		else if (!isxdigit((unsigned char) spelling[i]))
 			return false;
 	}
 	return true;
 }
 
 /*
- * Is the text a UUID?  The hyphens may be missing, and it may be in braces or
+ * Does this spell a UUID?  The hyphens may be missing, and it may be in braces or
  * after urn:uuid:.  If so, write its normal form: lower case with hyphens.
  */
 bool
-uuid_normalize(const char *text, int length, char normal[UUID_TEXT_LEN])
+uuid_normalize(const char *spelling, int length, char normal[UUID_TEXT_LEN])
 {
 	static const char urn[] = "urn:uuid:";
 	const int	urn_length = sizeof(urn) - 1;
 	char		bare[UUID_TEXT_LEN + 1];
 
-	if (length == UUID_TEXT_LEN + 2 && text[0] == '{' && text[length - 1] == '}')
+	if (length == UUID_TEXT_LEN + 2 && spelling[0] == '{' && spelling[length - 1] == '}')
 	{
-		text	  ++;
-
+		spelling++;
 		length -= 2;
 	}
 	else if (length == UUID_TEXT_LEN + urn_length &&
-			 pg_strncasecmp(text, urn, urn_length) == 0)
+			 pg_strncasecmp(spelling, urn, urn_length) == 0)
 	{
-		text	  +=urn_length;
-
+		spelling += urn_length;
 		length -= urn_length;
 	}
-	if (!looks_like_uuid(text, length))
+	if (!looks_like_uuid(spelling, length))
 		return false;
 
-	memcpy(bare, text, length);
+	memcpy(bare, spelling, length);
 	bare[length] = '\0';
 	memcpy(normal,
 		   DatumGetCString(DirectFunctionCall1(uuid_out,

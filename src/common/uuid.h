@@ -17,7 +17,7 @@
 
 extern void uuid_mint(pg_uuid_t *id);
 extern const pg_uuid_t *session_worker_id(void);
-extern bool uuid_normalize(const char *text, int length, char normal[UUID_TEXT_LEN]);
+extern bool uuid_normalize(const char *spelling, int length, char normal[UUID_TEXT_LEN]);
 extern text *alias_normalize(text *alias);
 
 #endif

@@ -61,5 +61,4 @@ extern uint64 statement_run_latest(SqlStatement *statement, const NullableDatum 
 extern Portal statement_open_portal(SqlStatement *statement, const NullableDatum *args);
 extern void check_can_retry(void);
 
-
 #endif

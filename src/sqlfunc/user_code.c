@@ -309,8 +309,10 @@ any_has_user_code(List *tables)
 	ListCell   *cell;
 
 	foreach(cell, tables)
+	{
 		if (table_has_user_code(lfirst_oid(cell)))
-		return true;
+			return true;
+	}
 	return false;
 }
 
