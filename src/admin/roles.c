@@ -66,8 +66,7 @@ grant_list(const char *privilege, SqlStatement *list, int level, const char *rol
 	NullableDatum arg = not_null(Int32GetDatum(level));
 	NullableDatum objects;
 
-	if (statement_run(list, &arg) == 0)
-		return;
+	statement_run(list, &arg);
 	objects = result_value(0, 1);
 	if (!objects.isnull)
 		SPI_execute(psprintf("GRANT %s %s TO %s", privilege,

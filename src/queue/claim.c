@@ -117,13 +117,13 @@ take_claims(PopCall *pop)
 	if (SPI_processed == 0)
 		return;
 	INJECT(claim_locked);
+	claim.queue = queue_name_hash(DatumGetTextPP(pop->queue.value));
 	for (uint64 i = 0; i < SPI_processed && pop->slot != NULL; i++)
 	{
 		JobPosition position = claimed_position(i);
 
 		claim.job = position.id;
 		claim.attempt = DatumGetInt32(result_value(i, 3).value);
-		claim.queue = queue_name_hash(DatumGetTextPP(pop->queue.value));
 		heartbeat_claim(&claim);
 		pending_claim(pop->slot, &position, 1);
 		pending_counter(pop->slot, COUNTER_WAIT_TIME, wait_time(pop, i));

@@ -67,8 +67,8 @@ has_level(const ReadyBounds *bounds, int i, int32 priority)
 	return i < bounds->levels && bounds->first[i].priority == priority;
 }
 
-/* Lower the bound of the job's priority; false: no room for one more priority. */
-bool
+/* Lower the bound of the job's priority.  Without room for one more priority, the bounds are not complete. */
+void
 ready_bounds_add(ReadyBounds *bounds, const JobPosition *job)
 {
 	int			i = find_level(bounds, job->priority);
@@ -77,18 +77,17 @@ ready_bounds_add(ReadyBounds *bounds, const JobPosition *job)
 	{
 		if (comes_before(job, &bounds->first[i]))
 			bounds->first[i] = *job;
-		return true;
+		return;
 	}
 	if (bounds->levels == LOW_WATER_MARK_LEVELS)
 	{
 		bounds->complete = false;
-		return false;
+		return;
 	}
 	memmove(&bounds->first[i + 1], &bounds->first[i],
 			(bounds->levels - i) * sizeof(JobPosition));
 	bounds->first[i] = *job;
 	bounds->levels++;
-	return true;
 }
 
 static void

@@ -23,7 +23,7 @@ typedef struct LowWaterMarkView
 extern bool low_water_marks_read(LowWaterMarkView *view, QueueSlot *queue);
 extern void full_scan_begin(LowWaterMarkView *view, QueueSlot *queue);
 extern void full_scan_end(LowWaterMarkView *view);
-extern bool ready_bounds_add(ReadyBounds *bounds, const JobPosition *job);
+extern void ready_bounds_add(ReadyBounds *bounds, const JobPosition *job);
 extern void low_water_mark_raise(const LowWaterMarkView *view, const JobPosition *bound);
 
 /* At the end of a transaction, with the queue's lock held */

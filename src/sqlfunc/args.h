@@ -42,7 +42,6 @@
  *	time_argument			finite timestamptz					22023
  *	duration_argument		interval that is not negative		22023
  *	slug_argument			slug of a page						22023
- *	checked_slug_argument	the same; NULL passes				22023
  *	array_argument			at most one dimension				22023
  *							no null elements, unless the		22004
  *							caller asks for them

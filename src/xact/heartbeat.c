@@ -239,12 +239,7 @@ heartbeat_silent_jobs(TimestampTz before)
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		if (entry->key.database == MyDatabaseId &&
 			(TimestampTz) pg_atomic_read_u64(&entry->last_beat) < before)
-		{
-			pg_uuid_t  *job = palloc(sizeof(pg_uuid_t));
-
-			*job = entry->key.job;
-			jobs = accumArrayResult(jobs, UUIDPGetDatum(job), false, UUIDOID, CurrentMemoryContext);
-		}
+			jobs = accumArrayResult(jobs, UUIDPGetDatum(&entry->key.job), false, UUIDOID, CurrentMemoryContext);
 	for (int i = 0; i < HEARTBEAT_PARTITIONS; i++)
 		LWLockRelease(shmem->heartbeat_locks[i]);
 	if (jobs == NULL)
