@@ -287,7 +287,7 @@ sub call_of
 	my ($function) = @_;
 	my $name = $function->{name};
 
-	die "lib/Pictrepo.pm does not know how to call $function->{signature}\n"
+	die "test/perl/Pictrepo.pm does not know how to call $function->{signature}\n"
 	  if !exists $arguments{$name};
 	return ($function->{kind} eq 'p' ? 'CALL' : 'SELECT * FROM') . " pictrepo.$name($arguments{$name})";
 }

@@ -105,7 +105,7 @@ foreach my $function (@functions)
 
 foreach my $function (@functions)
 {
-	ok(eval { call_of($function) }, "lib/Pictrepo.pm calls $function->{name}");
+	ok(eval { call_of($function) }, "test/perl/Pictrepo.pm calls $function->{name}");
 }
 
 $node->stop;
