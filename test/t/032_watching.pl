@@ -146,8 +146,8 @@ value(q{SELECT pictrepo.push('undone', '1'); SELECT pg_sleep(0.1);
 is(counted('wait_time + run_time', 'undone'), '0.000000', 'no wait and no run without a commit');
 
 # rows that no client of ours writes
-value(qq{INSERT INTO pictrepo.job_queue (id, queue, job, run_at, queue_time)
-	VALUES (gen_random_uuid(), 'odd', '1', '-infinity', '-infinity');
+value(qq{INSERT INTO pictrepo.job_queue (id, queue, job, queue_time)
+	VALUES (gen_random_uuid(), 'odd', '1', 'infinity');
 	INSERT INTO pictrepo.job_queue (id, queue, job, status, worker, heartbeat)
 	VALUES (gen_random_uuid(), 'odd', '2', 'running', '$WORKER', '-infinity'),
 		(gen_random_uuid(), 'odd', '3', 'running', '$WORKER', 'infinity'),
