@@ -18,9 +18,15 @@ SQL = $(SQL_ORDER:%=src/%.sql)
 SQL_FORGOTTEN = $(filter-out $(SQL) src/upgrade/%,$(wildcard src/*.sql src/*/*.sql))
 INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
 
+# The upgrade from the last release: what src/upgrade/OLD--NEW.sql says of tables, then
+# all functions, views and comments of the install script.  The scripts of earlier
+# releases are stored as they were built.
+UPGRADE_BY_HAND = $(wildcard src/upgrade/*--$(EXTVERSION).sql)
+UPGRADE_SCRIPT_SQL = $(UPGRADE_BY_HAND:src/upgrade/%=build/$(EXTENSION)--%)
+
 MODULE_big = pictrepo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
-DATA_built = $(INSTALL_SCRIPT_SQL)
+DATA_built = $(INSTALL_SCRIPT_SQL) $(UPGRADE_SCRIPT_SQL)
 DATA = $(wildcard src/upgrade/$(EXTENSION)--*--*.sql)
 
 # PICTREPO_DEBUG=1 builds with injection points, see src/common/injection_points.h.
@@ -229,6 +235,12 @@ json-c:
 $(INSTALL_SCRIPT_SQL): $(SQL) $(EXTENSION).control Makefile
 	@mkdir -p build
 	cat $(SQL) >$@
+
+$(UPGRADE_SCRIPT_SQL): build/$(EXTENSION)--%: src/upgrade/% src/upgrade/replaceable.awk src/upgrade/privileges.sql \
+		$(INSTALL_SCRIPT_SQL)
+	{ printf '%s\n' '\echo Use "ALTER EXTENSION $(EXTENSION) UPDATE" to load this file. \quit' && \
+		cat $< && awk -f src/upgrade/replaceable.awk $(INSTALL_SCRIPT_SQL) && \
+		cat src/upgrade/privileges.sql; } >$@
 
 output-directories:
 	@mkdir -p build/regress build/isolation

@@ -92,6 +92,27 @@ pictrepo_server_state(PG_FUNCTION_ARGS)
 								 not_null(Int32GetDatum(TRANSFER_LOCK_CLASS))));
 }
 
+PG_FUNCTION_INFO_V1(pictrepo_status);
+
+STATEMENT(old_status, STMT_READ_ONLY,
+		  "SELECT item, value, advice FROM pg_catalog.pg_extension, LATERAL (VALUES"
+		  " ('library', '" PICTREPO_VERSION "', NULL),"
+		  " ('schema', extversion, 'ALTER EXTENSION pictrepo UPDATE'),"
+		  " ('worker', 'none', 'starts when the library and the schema have the same version'))"
+		  " AS old (item, value, advice) WHERE extname = 'pictrepo'");
+
+/*
+ * status() -> setof (item text, value text, advice text)
+ *
+ * The function of version 0.1.0: tells to update the extension.  Later versions
+ * have an SQL function.
+ */
+Datum
+pictrepo_status(PG_FUNCTION_ARGS)
+{
+	return return_rows(fcinfo, &old_status, NULL);
+}
+
 /* Copy the entry of a waiter, which other sessions change at any time. */
 static WaitInfo
 copy_wait_info(int n)

@@ -301,12 +301,9 @@ sub is_like_fresh_when_upgraded
 	my ($old) = @_;
 	my $database = 'from_' . $old =~ tr/./_/r;
 
-	create($database, "CREATE EXTENSION pictrepo VERSION '$old'");
-	value($database, q{
-		SELECT pictrepo.ingest('hash', 'hash.png', '{"width": 1}', 'alias.png', 'secret');
-		SELECT pictrepo.relate_url('https://example.org/', 'alias.png');
-		SELECT pictrepo.relate_variant_identifier('hash', 'v', 'v.png');
-		SELECT pictrepo.push('q', '1'), pictrepo.create_upload(), pictrepo.set('key', '\x00')});
+	value('postgres', "CREATE DATABASE $database");
+	fill($node, $database, $old);
+	value($database, q{UPDATE pictrepo.schedules SET next_run = '3001-01-01'});
 	my %columns = map { $_ => columns_of($database, $_) } tables($node, $database);
 	my %rows = map { $_ => values_of($database, $_, $columns{$_}) } keys %columns;
 
@@ -396,6 +393,44 @@ sub serves
 		[], "$old: all functions work after the update");
 	return;
 }
+
+# ----- privileges -----
+
+# What the role may do, and what a dump of the database grants it
+sub granted_to
+{
+	my ($database, $role) = @_;
+	my ($dump, undef) = run_command([ 'pg_dump', '--schema-only', $node->connstr($database) ]);
+
+	return join "\n", value($database, qq{SELECT oid::regprocedure::text FROM pg_proc
+		WHERE pronamespace = 'pictrepo'::regnamespace AND has_function_privilege('$role', oid, 'EXECUTE')
+		UNION ALL SELECT oid::regclass::text FROM pg_class
+		WHERE relnamespace = 'pictrepo'::regnamespace AND relkind IN ('r', 'v') AND has_table_privilege('$role', oid, 'SELECT')
+		ORDER BY 1}), map { s/\b\Q$role\E\b/role/r } grep { /^GRANT .* TO $role;/ } split /\n/, $dump;
+}
+
+sub keeps_levels
+{
+	my ($old) = @_;
+	my $database = 'levels_' . $old =~ tr/./_/r;
+
+	create($database, "CREATE EXTENSION pictrepo VERSION '$old'");
+	foreach my $level (qw(reader writer admin))
+	{
+		value($database, "CREATE ROLE old_$level; SELECT pictrepo.grant_access('old_$level', '$level')");
+	}
+	value($database, 'ALTER EXTENSION pictrepo UPDATE');
+	foreach my $level (qw(reader writer admin))
+	{
+		value($database, "CREATE ROLE new_$level; SELECT pictrepo.grant_access('new_$level', '$level')");
+		is(granted_to($database, "old_$level"), granted_to($database, "new_$level"),
+			"$old: a role with level $level has it after the update, and in a dump");
+		value($database, "DROP OWNED BY old_$level, new_$level; DROP ROLE old_$level, new_$level");
+	}
+	return;
+}
+
+keeps_levels($_) foreach grep { $_ ne $version } @released;
 
 serves($_) foreach $made_up, grep { $_ ne $version } @released;
 

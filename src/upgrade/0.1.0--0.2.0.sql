@@ -1,0 +1,1 @@
+-- What an upgrade from 0.1.0 changes in tables, and what it cannot replace.
