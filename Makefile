@@ -11,7 +11,7 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).
 SQL_ORDER = header \
 	$(addprefix images/,values hashes variants aliases proxies access_times details \
 		host_settings store_migrations uploads) \
-	$(addprefix queue/,queue schedules stats) operations/operations \
+	$(addprefix queue/,queue schedules job_admin stats) operations/operations \
 	$(addprefix transfer/,lines pictrs) worker/worker \
 	$(addprefix admin/,samples roles waiting status) footer
 SQL = $(SQL_ORDER:%=src/%.sql)
@@ -41,7 +41,7 @@ comma = ,
 
 # The first script creates the extension for the others.
 REGRESS = install values hashes variants aliases settings details migrations \
-	queue schedules engine proxies access uploads full operations lines pictrs roles hostile comments
+	queue job_admin schedules engine proxies access uploads full operations lines pictrs roles hostile comments
 REGRESS_OPTS = --outputdir=build/regress
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=build/isolation --load-extension=$(EXTENSION)

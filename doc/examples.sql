@@ -221,6 +221,23 @@ SELECT pictrepo.push('mail', '1', retry => 0) AS dead \gset
 SELECT pictrepo.complete_job('mail', NULL, id, 'failure') FROM pictrepo.pop('mail');
 -- example: requeue_dead
 SELECT pictrepo.requeue_dead(:'dead');
+-- example: update_job
+SELECT pictrepo.update_job(:'dead', priority => 10, run_at => now() + interval '1 hour');
+-- example: cancel_job
+SELECT pictrepo.cancel_job(:'dead');
+-- example: cancel_jobs
+SELECT pictrepo.cancel_jobs('mail', unique_key => 'newsletter');
+-- example: delete_dead
+SELECT pictrepo.delete_dead('mail', '%no such address%');
+-- step
+SELECT pictrepo.push('mail', '2');
+SELECT id AS job FROM pictrepo.pop('mail') \gset
+-- example: release_job
+SELECT pictrepo.release_job('mail', NULL, :'job', run_at => now() + interval '10 minutes');
+-- step
+SELECT pictrepo.cancel_jobs('mail'), pictrepo.configure_queue('mail', retries => 2);
+-- example: drop_queue
+SELECT pictrepo.drop_queue('mail');
 
 -- ---------------------------------------------------------------------------
 -- Schedules

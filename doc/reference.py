@@ -30,7 +30,7 @@ CHAPTERS = (
     ("Settings of the image host", "images/host_settings",
      "Values that the image host stores for its own use. The settings of pictrepo are [below](#settings)."),
     ("Store migration", "images/store_migrations", "Which files have moved from one store to another."),
-    ("Queue", "queue/queue queue/stats",
+    ("Queue", "queue/queue queue/job_admin queue/stats",
      "Jobs, the workers that hold them, and jobs that failed for good."),
     ("Operations", "operations/operations",
      "Each function does one whole task of an image host, in one call and one commit."),
@@ -269,14 +269,17 @@ def signature(function):
     return "\n".join([*lines, "    " + returns]).rstrip()
 
 
-def function_text(function, example=None):
+def function_text(function, example=None, overloaded=False):
+    heading = f"pictrepo.{function.name}"
+    if overloaded:
+        heading += f"({','.join(name for mode, name, *_ in function.arguments if mode == '')})"
     if function.is_trigger:
         level = "Only triggers of pictrepo call it."
     elif function.levels is None:
         level = f"Only superusers may call it, and roles that a superuser grants EXECUTE; {function.volatility}."
     else:
         level = f"Level {function.levels[0]}; {function.volatility}."
-    return (f"### pictrepo.{function.name}\n\n```sql\n{signature(function)}\n```\n\n"
+    return (f"### {heading}\n\n```sql\n{signature(function)}\n```\n\n"
             f"{wrapped(sentence(function.comment))}\n\n*{level}*\n"
             + (f"\n{example}\n" if example else ""))
 
@@ -410,7 +413,11 @@ def read_catalog(connection):
     functions = sorted_rows(FUNCTIONS, True, {"levels": list(LEVELS)})
     functions.sort(key=lambda pair: pair[1].is_trigger)
     shown = examples.run([row.name for _, row in functions if not row.is_trigger])
-    parts = [(place, row.name, function_text(row, shown[row.name])) for place, row in functions if not row.is_trigger]
+    parts = []
+    for place, row in functions:
+        if not row.is_trigger:
+            overloaded = row.name in {name for _, name, _ in parts}
+            parts.append((place, row.name, function_text(row, None if overloaded else shown[row.name], overloaded)))
     parts += [(place, row.name, relation_text(row)) for place, row in sorted_rows(RELATIONS, False)]
     parts += [(place, row.name, enum_text(row)) for place, row in sorted_rows(ENUMS, False)]
     parts += [(place, row.name, function_text(row)) for place, row in functions if row.is_trigger]

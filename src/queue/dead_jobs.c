@@ -9,6 +9,7 @@
 
 #include "common/guc.h"
 #include "common/maintenance_tasks.h"
+#include "queue/job_end.h"
 #include "queue/queue.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
@@ -18,14 +19,7 @@
 PG_FUNCTION_INFO_V1(pictrepo_requeue_dead);
 
 STATEMENT(revive_job, STMT_READ_WRITE,
-		  "WITH dead AS (SELECT * FROM pictrepo.dead_jobs WHERE id = $1 FOR UPDATE),"
-		  " revived AS (INSERT INTO pictrepo.job_queue"
-		  " (id, queue, job, priority, queue_time, run_at, unique_key, upload, error, retry)"
-		  " SELECT id, queue, job, priority, queue_time, clock_timestamp(), unique_key, upload, error,"
-		  " coalesce((SELECT retries FROM pictrepo.queues q WHERE q.queue = dead.queue), " DEFAULT_RETRIES ")"
-		  " FROM dead ON CONFLICT DO NOTHING RETURNING id)"
-		  " DELETE FROM pictrepo.dead_jobs d USING revived WHERE d.id = revived.id",
-		  UUIDOID);
+		  REVIVE_JOBS("SELECT * FROM pictrepo.dead_jobs WHERE id = $1 FOR UPDATE"), UUIDOID);
 
 /*
  * requeue_dead(id uuid) -> bool

@@ -25,12 +25,6 @@
 #include "sqlfunc/statement.h"
 #include "xact/pending.h"
 
-/*
- * The worker holds the job.  With "status = 'running'", the planner may choose the
- * index of running jobs instead of the primary key.
- */
-#define HELD(job) job "queue = $1 AND " job "worker = $2 AND " job "status <> 'new'"
-
 /* The most frequent case has a statement of its own, which is faster. */
 STATEMENT(complete_one, STMT_READ_WRITE,
 		  "DELETE FROM pictrepo.job_queue WHERE id = $3 AND " HELD(""),

@@ -40,6 +40,12 @@ extern JobOutcome *end_jobs(const JobEnd *ending, NullableDatum queue, NullableD
 extern const char *outcome_of_job(Datum job_id, const JobOutcome *outcomes, int count);
 extern void count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count);
 
+/*
+ * SQL: worker $2 holds the job of queue $1.  With "status = 'running'", the planner
+ * may choose the index of running jobs instead of the primary key.
+ */
+#define HELD(job) job "queue = $1 AND " job "worker = $2 AND " job "status <> 'new'"
+
 /* SQL: the result of an upload whose job is dead */
 #define JOB_FAILED(error) \
 	"jsonb_build_object('Failure', jsonb_build_object(" \
@@ -67,5 +73,15 @@ extern void count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count
 	" ON CONFLICT (id) DO UPDATE SET died_at = excluded.died_at, error = excluded.error)," \
 	" failed_uploads AS (UPDATE pictrepo.uploads u SET result = " JOB_FAILED("d.error") \
 	" FROM died d WHERE u.id = d.upload AND u.result IS NULL)"
+
+/* SQL: move dead jobs, which the query has locked, back to their queues */
+#define REVIVE_JOBS(query) \
+	"WITH dead AS (" query ")," \
+	" revived AS (INSERT INTO pictrepo.job_queue" \
+	" (id, queue, job, priority, queue_time, run_at, unique_key, upload, error, retry)" \
+	" SELECT id, queue, job, priority, queue_time, clock_timestamp(), unique_key, upload, error," \
+	" coalesce((SELECT retries FROM pictrepo.queues q WHERE q.queue = dead.queue), " DEFAULT_RETRIES ")" \
+	" FROM dead ON CONFLICT DO NOTHING RETURNING id)" \
+	" DELETE FROM pictrepo.dead_jobs d USING revived WHERE d.id = revived.id"
 
 #endif

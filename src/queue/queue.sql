@@ -89,9 +89,11 @@ CREATE TABLE pictrepo.dead_jobs (
 	upload uuid,
 	error text
 );
+CREATE INDEX dead_jobs_queue_index ON pictrepo.dead_jobs (queue, died_at);
 CREATE INDEX dead_jobs_died_index ON pictrepo.dead_jobs (died_at);
 CREATE INDEX dead_jobs_upload_index ON pictrepo.dead_jobs (upload) WHERE upload IS NOT NULL;
 COMMENT ON INDEX pictrepo.dead_jobs_upload_index IS 'finds the dead jobs of an upload';
+COMMENT ON INDEX pictrepo.dead_jobs_queue_index IS 'finds the dead jobs of a queue';
 COMMENT ON INDEX pictrepo.dead_jobs_died_index IS
 	'finds the dead jobs that are older than pictrepo.dead_job_retention';
 COMMENT ON TABLE pictrepo.dead_jobs IS 'jobs that failed for good; requeue_dead makes one ready again';

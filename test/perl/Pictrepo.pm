@@ -123,6 +123,12 @@ my %arguments = (
 	pause_queue => q{'q'},
 	resume_queue => q{'paused'},
 	requeue_dead => qq{'$DEAD'},
+	cancel_job => qq{'$READY'},
+	cancel_jobs => q{'q'},
+	update_job => qq{'$READY', priority => 8},
+	release_job => qq{'q', '$WORKER', '$RUNNING'},
+	delete_dead => q{'q', '%'},
+	drop_queue => q{'paused'},
 
 	start_worker => q{},
 	run_maintenance => q{},

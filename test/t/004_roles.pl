@@ -49,7 +49,8 @@ my @views = split /\n/, $node->safe_psql('good', q{
 # ----- levels -----
 
 my %only_admin = map { $_ => 1 } qw(
-  configure_queue pause_queue resume_queue requeue_dead start_worker run_maintenance
+  configure_queue pause_queue resume_queue drop_queue requeue_dead delete_dead cancel_job cancel_jobs update_job
+  start_worker run_maintenance
   schedule_job unschedule_job export import import_lines import_pictrs export_pictrs);
 
 # The lowest level that may call a function: 1 reader, 2 writer, 3 admin, 4 none.

@@ -304,6 +304,28 @@ class Calls:
     def call_requeue_dead(self):
         return (self.one([*self.model.dead_jobs, NOBODY]),)
 
+    def any_job(self):
+        return self.one([*self.model.job_queue, NOBODY])
+
+    def call_cancel_job(self):
+        return (self.any_job(),)
+
+    def call_cancel_jobs(self):
+        return self.one(QUEUES), self.maybe(UNIQUE)
+
+    def call_update_job(self):
+        at, priority, _ = self.schedule()
+        return self.any_job(), self.maybe(QUEUES), at, self.maybe([priority])
+
+    def call_release_job(self):
+        return *self.job(), self.maybe([*TIMES, LATER])
+
+    def call_delete_dead(self):
+        return self.one(QUEUES), self.one(["why", "%"])
+
+    def call_drop_queue(self):
+        return (self.one(QUEUES),)
+
     def call_queue_length(self):
         return (self.maybe(QUEUES),)
 

@@ -507,9 +507,7 @@ class Model:
         self.dead_jobs[id] = {column: job[column] for column in
                               ("queue", "job", "priority", "queue_time", "attempt", "unique_key", "upload")}
         self.dead_jobs[id].update(died_at=self.now(), error=error)
-        upload = self.uploads.get(job["upload"])
-        if upload and upload["result"] is None:
-            upload["result"] = {"Failure": {"message": error or "the job failed", "code": "job-failed"}}
+        self.fail_upload(job["upload"], error or "the job failed", "job-failed")
         return "dead"
 
     def complete_job(self, *args):
@@ -531,6 +529,51 @@ class Model:
         self.job_queue[id].update(queue_time=dead["queue_time"], error=dead["error"])
         del self.dead_jobs[id]
         return [(True,)]
+
+    def fail_upload(self, upload, message, code):
+        row = self.uploads.get(upload)
+        if row and row["result"] is None:
+            row["result"] = {"Failure": {"message": message, "code": code}}
+
+    def cancel_job(self, id):
+        job = self.job_queue.pop(id, None)
+        if job is None:
+            return [("missing",)]
+        self.fail_upload(job["upload"], "the job was cancelled", "job-cancelled")
+        return [("cancelled",)]
+
+    def cancel_jobs(self, queue, key):
+        """With a limit that no queue reaches here."""
+        ids = [id for id, job in self.job_queue.items() if job["queue"] == queue and key in (None, job["unique_key"])]
+        for id in ids:
+            self.cancel_job(id)
+        return [(len(ids),)]
+
+    def update_job(self, id, queue, run_at, priority):
+        job = self.job_queue.get(id)
+        waits = job is not None and job["status"] == "new"
+        if waits:
+            given = {"queue": queue, "run_at": run_at, "priority": priority}
+            job.update({column: value for column, value in given.items() if value is not None})
+        return [(waits,)]
+
+    def release_job(self, queue, worker, id, run_at):
+        held = self.held(queue, worker, id)
+        if held:
+            self.job_queue[id].update(status="new", worker=None, run_at=run_at or Now(self.called, self.end))
+        return [(held,)]
+
+    def delete_dead(self, queue, error_like):
+        """With a limit that no queue reaches here; the pattern is an error, or %."""
+        ids = [id for id, job in self.dead_jobs.items() if job["queue"] == queue and error_like in ("%", job["error"])]
+        for id in ids:
+            del self.dead_jobs[id]
+        return [(len(ids),)]
+
+    def drop_queue(self, queue):
+        if any(job["queue"] == queue for job in [*self.job_queue.values(), *self.dead_jobs.values()]):
+            return [("in_use",)]
+        return [("missing" if self.queues.pop(queue, None) is None else "dropped",)]
 
     def queue_length(self, queue):
         return [(sum(queue in (None, job["queue"]) for job in self.job_queue.values()),)]
