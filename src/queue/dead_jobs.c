@@ -20,8 +20,8 @@ PG_FUNCTION_INFO_V1(pictrepo_requeue_dead);
 STATEMENT(revive_job, STMT_READ_WRITE,
 		  "WITH dead AS (SELECT * FROM pictrepo.dead_jobs WHERE id = $1 FOR UPDATE),"
 		  " revived AS (INSERT INTO pictrepo.job_queue"
-		  " (id, queue, job, priority, queue_time, run_at, unique_key, upload, error, retry)"
-		  " SELECT id, queue, job, priority, queue_time, clock_timestamp(), unique_key, upload, error,"
+		  " (id, queue, job, priority, queue_time, run_at, attempt, unique_key, upload, error, retry)"
+		  " SELECT id, queue, job, priority, queue_time, clock_timestamp(), attempt, unique_key, upload, error,"
 		  " coalesce((SELECT retries FROM pictrepo.queues q WHERE q.queue = dead.queue), " DEFAULT_RETRIES ")"
 		  " FROM dead ON CONFLICT DO NOTHING RETURNING id)"
 		  " DELETE FROM pictrepo.dead_jobs d USING revived WHERE d.id = revived.id",
@@ -30,7 +30,8 @@ STATEMENT(revive_job, STMT_READ_WRITE,
 /*
  * requeue_dead(id uuid) -> bool
  *
- * Move a dead job back to its queue, with the queue's retries.  False: the dead job
+ * Move a dead job back to its queue, with the queue's retries.  Its attempts go on
+ * counting, so that a late call for an old claim cannot mean a new one.  False: the dead job
  * does not exist, or a live job has its unique key.
  */
 Datum
