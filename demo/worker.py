@@ -43,7 +43,7 @@ class Worker:
 
     def do(self, job_id, job, attempt):
         while self.dawdle:
-            self.beat(job_id)
+            self.beat(job_id, attempt)
             time.sleep(0.2)
         if attempt > 1:
             print(f"  {self.name} takes over a job, attempt {attempt}", flush=True)
@@ -51,27 +51,27 @@ class Worker:
             if "Ingest" in job:
                 self.ingest(job_id, attempt, **job["Ingest"])
             else:
-                self.remove_file(job_id, **job["Identifier"])
+                self.remove_file(job_id, attempt, **job["Identifier"])
         except NotAPicture as error:
-            self.give_up(job_id, job["Ingest"]["identifier"], str(error))
+            self.give_up(job_id, attempt, job["Ingest"]["identifier"], str(error))
 
-    def beat(self, job_id):
-        self.call("SELECT pictrepo.heartbeat(%s, %s, %s)", self.queue, self.id, job_id)
+    def beat(self, job_id, attempt):
+        self.call("SELECT pictrepo.heartbeat(%s, %s, %s, %s)", self.queue, self.id, job_id, attempt)
 
-    def give_up(self, job_id, identifier, error):
+    def give_up(self, job_id, attempt, identifier, error):
         """Trying again would not help: the file goes, the job's upload gets a Failure."""
         with self.db.transaction():
             self.call("SELECT pictrepo.push('cleanup', %s)",
                       Jsonb({"Identifier": {"identifier": identifier}}))
-            outcome = self.call("SELECT pictrepo.complete_job(%s, %s, %s, 'aborted', %s)",
-                                self.queue, self.id, job_id, error)
+            outcome = self.call("SELECT pictrepo.complete_job(%s, %s, %s, 'aborted', %s, %s)",
+                                self.queue, self.id, job_id, error, attempt)
             if outcome == "lost":
                 # another worker has the job now, and needs the file
                 raise psycopg.Rollback()
 
     def ingest(self, job_id, attempt, identifier, upload):
         """Look at an uploaded file and make it known under a new alias."""
-        with beating(lambda: self.beat(job_id)):
+        with beating(lambda: self.beat(job_id, attempt)):
             data = self.store.read(identifier)
             kind, width, height, frames = look_at(self.store.path(identifier))
             sha256 = hashlib.sha256(data).digest()
@@ -89,13 +89,13 @@ class Worker:
 
         # The picture, the upload's result and the end of the job in one: a worker
         # that dies before leaves no trace. The file goes if the content is known.
-        self.call("SELECT outcome FROM pictrepo.finish_ingest(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        self.call("SELECT outcome FROM pictrepo.finish_ingest(%s, %s, %s, %s, %s, %s, %s, %s, %s, attempt => %s)",
                   self.queue, self.id, job_id, upload,
-                  hash, identifier, Jsonb(details), alias, token)
+                  hash, identifier, Jsonb(details), alias, token, attempt)
 
-    def remove_file(self, job_id, identifier):
+    def remove_file(self, job_id, attempt, identifier):
         self.store.remove(identifier)
-        self.call("SELECT pictrepo.complete_job(%s, %s, %s)", self.queue, self.id, job_id)
+        self.call("SELECT pictrepo.complete_job(%s, %s, %s, attempt => %s)", self.queue, self.id, job_id, attempt)
 
 
 if __name__ == "__main__":

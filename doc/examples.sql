@@ -189,23 +189,23 @@ SELECT pictrepo.queue_length('process');
 -- example: pop
 SELECT * FROM pictrepo.pop('process', wait => '10 s');
 -- step
-SELECT id AS job FROM pictrepo.jobs WHERE state = 'running' \gset
+SELECT id AS job, attempt FROM pictrepo.jobs WHERE state = 'running' \gset
 -- example: heartbeat
-SELECT pictrepo.heartbeat('process', NULL, :'job');
+SELECT pictrepo.heartbeat('process', NULL, :'job', :attempt);
 -- example: pulse
 SELECT pictrepo.pulse(:'job');
 -- example: complete_job
-SELECT pictrepo.complete_job('process', NULL, :'job', 'success');
+SELECT pictrepo.complete_job('process', NULL, :'job', 'success', attempt => :attempt);
 -- example: pop_wait
 CALL pictrepo.pop_wait('process', timeout => '10 min');
 -- step
 SELECT id AS job FROM pictrepo.jobs WHERE state = 'running' \gset
 -- example: complete_and_pop
-SELECT outcome, id, job FROM pictrepo.complete_and_pop('process', NULL, :'job');
+SELECT outcome, id, job FROM pictrepo.complete_and_pop('process', NULL, :'job', attempt => :attempt);
 -- step
 SELECT id AS job FROM pictrepo.jobs WHERE state = 'running' \gset
 -- example: complete_many
-SELECT pictrepo.complete_many('process', NULL, ARRAY[:'job'::uuid], 'failure', 'out of memory');
+SELECT pictrepo.complete_many('process', NULL, ARRAY[:'job'::uuid], 'failure', 'out of memory', ARRAY[:attempt]);
 -- example: configure_queue
 SELECT pictrepo.configure_queue('process', retries => 3, backoff => '10 s', max_running => 20);
 -- example: pause_queue
@@ -266,10 +266,10 @@ SELECT pictrepo.create_upload() AS upload;
 SELECT id AS upload FROM pictrepo.uploads \gset
 SELECT pictrepo.make_hash(sha256('a third file'), 12, 'jpeg') AS bird \gset
 SELECT pictrepo.push('ingest', '{"identifier": "d4/bird.jpg"}', upload => :'upload');
-SELECT id AS job FROM pictrepo.pop('ingest') \gset
+SELECT id AS job, attempt FROM pictrepo.pop('ingest') \gset
 -- example: finish_ingest
 SELECT * FROM pictrepo.finish_ingest('ingest', NULL, :'job', :'upload', :'bird', 'd4/bird.jpg',
-    '{"width": 640}', 'bird.jpg', 'delete-me', created_at => '2026-01-04 12:00+00');
+    '{"width": 640}', 'bird.jpg', 'delete-me', created_at => '2026-01-04 12:00+00', attempt => :attempt);
 -- example: wait
 SELECT pictrepo.wait(:'upload', '30 s');
 -- example: claim

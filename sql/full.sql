@@ -7,7 +7,7 @@ SELECT * FROM pictrepo.aliases_from_alias('d.png');
 SELECT pictrepo.cleanup_hash('\xaa');
 
 -- preload and worker differ between the servers of the test
-SELECT regexp_replace(pictrepo.health_check(), '(on|off)\M', '<on/off>', 'g');
+SELECT regexp_replace(regexp_replace(pictrepo.health_check(), '; failing: .*', ''), '(on|off)\M', '<on/off>', 'g');
 SELECT pictrepo.health_check() ~ 'preload on' =
 	('pictrepo' = ANY (string_to_array(replace(current_setting('shared_preload_libraries'), ' ', ''), ','))) AS says_so;
 

@@ -46,8 +46,8 @@ INSERT INTO pictrepo.uploads (id, created_at, result) VALUES
 INSERT INTO pictrepo.job_queue (id, queue, job, status, worker, heartbeat, attempt, run_at, queue_time)
 	VALUES ('01900000-0000-7000-8000-000000000001', 'q', '{"n": 99999999999999999999}', 'running',
 		'11111111-1111-1111-1111-111111111111', '2001-01-01', 1, '2001-01-01', '2001-01-01');
-INSERT INTO pictrepo.job_queue (id, queue, job, priority, run_at, queue_time, unique_key, upload, error)
-	VALUES ('01900000-0000-7000-8000-000000000002', 'q', 'null', -7, '2001-01-01', '2001-01-01', 'key',
+INSERT INTO pictrepo.job_queue (id, queue, job, priority, run_at, queue_time, unique_key, failures, upload, error)
+	VALUES ('01900000-0000-7000-8000-000000000002', 'q', 'null', -7, '2001-01-01', '2001-01-01', 'key', 3,
 		'01900000-0000-7000-8000-000000000004', '');
 INSERT INTO pictrepo.dead_jobs (id, queue, job, priority, queue_time, died_at, attempt, error)
 	VALUES ('01900000-0000-7000-8000-000000000003', 'q', '"dead"', 1, '2001-01-01', '2001-01-01', 3, 'why');

@@ -98,6 +98,7 @@ SELECT pictrepo.requeue_dead(:'id');
 SELECT pictrepo.requeue_dead(:'id');
 SELECT id = :'id' AS same, state, retry, attempt, error FROM pictrepo.jobs;
 SELECT job, attempt FROM pictrepo.pop('flaky', :'one');
+SELECT failures FROM pictrepo.job_queue;
 
 -- aborted: the job is dead at once
 SELECT pictrepo.complete_job('flaky', :'one', :'id', 'aborted');
@@ -122,9 +123,14 @@ BEGIN
 END $$;
 SELECT n, pause BETWEEN most / 2 - 1 AND most AS as_told
 FROM (VALUES (1, 10), (2, 20), (3, 40), (4, 60), (5, 60)) v (n, most), LATERAL (SELECT pause() WHERE n > 0) p;
-UPDATE pictrepo.job_queue SET attempt = 2000000000;
+UPDATE pictrepo.job_queue SET failures = 2000000000;
 SELECT pause BETWEEN 29 AND 60 AS as_told FROM pause();
 SELECT count(*) AS not_due FROM pictrepo.pop('slow');
+UPDATE pictrepo.job_queue SET run_at = now();
+SELECT attempt FROM pictrepo.pop('slow');
+SELECT pictrepo.complete_job('slow', NULL, :'id', 'aborted');
+SELECT pictrepo.requeue_dead(:'id');
+SELECT pause BETWEEN 5 - 1 AND 10 AS as_at_first FROM pause();
 DROP FUNCTION pause;
 TRUNCATE pictrepo.job_queue, pictrepo.queues;
 
@@ -143,6 +149,41 @@ SELECT attempt FROM pictrepo.pop('silent', :'one');
 SELECT attempt, error ~ '^worker 2{8}.* sent no heartbeat since ' AS why FROM pictrepo.dead_jobs;
 RESET pictrepo.heartbeat_timeout;
 TRUNCATE pictrepo.dead_jobs;
+
+-- a worker claims a job again: a call that names the attempt means that claim alone
+SELECT pictrepo.configure_queue('again', backoff := '0');
+SELECT pictrepo.push('again', '1') AS id \gset
+SELECT attempt FROM pictrepo.pop('again', :'one');
+SELECT pictrepo.heartbeat('again', :'one', :'id', 1), pictrepo.heartbeat('again', :'one', :'id', 2) AS another;
+SELECT pictrepo.complete_job('again', :'one', :'id', 'failure', NULL, 2) AS another;
+SELECT pictrepo.complete_job('again', :'one', :'id', 'failure', NULL, 1);
+SELECT attempt FROM pictrepo.pop('again', :'one');
+SELECT pictrepo.heartbeat('again', :'one', :'id', 1) AS first, pictrepo.heartbeat('again', :'one', :'id', 2),
+	pictrepo.heartbeat('again', :'one', :'id') AS any;
+SELECT pictrepo.complete_job('again', :'one', :'id', attempt := 1) AS success,
+	pictrepo.complete_job('again', :'one', :'id', 'failure', 'late', 1) AS failure,
+	pictrepo.complete_job('again', :'one', :'id', 'aborted', 'late', 1) AS aborted;
+SELECT pictrepo.complete_many('again', :'one', ARRAY[:'id'::uuid], attempts := '{1}') AS success,
+	pictrepo.complete_many('again', :'one', ARRAY[:'id'::uuid], 'failure', 'late', '{1}') AS failure;
+SELECT outcome, id FROM pictrepo.complete_and_pop('again', :'one', :'id', attempt := 1);
+SELECT outcome FROM pictrepo.finish_ingest('again', :'one', :'id', NULL, '\x01', 'late', '{}', 'late', 'token', NULL, 1);
+SELECT state, attempt, retry, error FROM pictrepo.jobs WHERE queue = 'again';
+SELECT outcome, attempt FROM pictrepo.complete_and_pop('again', :'one', :'id', 'failure', attempt := 2);
+SELECT pictrepo.complete_many('again', :'one', ARRAY[:'id'::uuid, :'id'], 'success', NULL, '{2,3}');
+-- of many jobs, those whose claim it is
+SELECT pictrepo.push_many('again', '{1,2,3}') AS ids \gset
+SELECT count(*) FROM pictrepo.pop('again', :'one', 3);
+SELECT pictrepo.complete_many('again', :'one', :'ids', 'failure', NULL, '{2,1,0}');
+SELECT pictrepo.complete_many('again', :'one', :'ids', 'success', NULL, '{2,1,1}');
+SELECT pictrepo.complete_many('again', :'one', :'ids');
+-- a dead job that is requeued goes on counting
+SELECT id, attempt FROM pictrepo.pop('again', :'one') \gset
+SELECT pictrepo.complete_job('again', :'one', :'id', 'aborted', NULL, :attempt);
+SELECT pictrepo.requeue_dead(:'id');
+SELECT attempt FROM pictrepo.pop('again', :'one');
+SELECT pictrepo.complete_job('again', :'one', :'id', attempt := :attempt) AS first_life,
+	pictrepo.heartbeat('again', :'one', :'id', :attempt) AS first_life, pictrepo.complete_job('again', :'one', :'id', attempt := 3);
+TRUNCATE pictrepo.job_queue, pictrepo.queues;
 
 -- paused and limited queues
 SELECT count(pictrepo.push('limited', '1')) FROM generate_series(1, 5);
@@ -210,6 +251,10 @@ SELECT pictrepo.complete_job('q', NULL, :'id', 'done');
 SELECT pictrepo.complete_job('q', NULL, :'id', NULL);
 SELECT pictrepo.complete_many('q', NULL, NULL);
 SELECT pictrepo.complete_many('q', NULL, ARRAY[NULL]::uuid[]);
+SELECT pictrepo.complete_many('q', NULL, ARRAY[:'id'::uuid], attempts := '{1,2}');
+SELECT pictrepo.complete_many('q', NULL, ARRAY[:'id'::uuid], attempts := '{NULL}');
+SELECT pictrepo.complete_many('q', NULL, ARRAY[:'id'::uuid], attempts := '{{1}}');
+SELECT pictrepo.heartbeat('q', NULL, :'id', -1);
 SELECT pictrepo.complete_and_pop('q', NULL, NULL);
 SELECT pictrepo.queue_length('');
 SELECT pictrepo.configure_queue(NULL);

@@ -31,7 +31,8 @@ STATEMENT(write_health, STMT_READ_WRITE,
 		  BYTEAOID);
 
 STATEMENT(read_health, STMT_READ_WRITE,
-		  "SELECT s.value = $1, e.extversion"
+		  "SELECT s.value = $1, e.extversion, coalesce((SELECT '; failing: ' || string_agg(duty, ', ' ORDER BY duty)"
+		  " FROM pictrepo.maintenance WHERE last_error IS NOT NULL), '')"
 		  " FROM pictrepo.settings s, pg_catalog.pg_extension e"
 		  " WHERE s.key = 'health-value' AND e.extname = 'pictrepo'",
 		  BYTEAOID);
@@ -40,8 +41,8 @@ STATEMENT(read_health, STMT_READ_WRITE,
  * health_check() -> text
  *
  * Write a value, read it back, and return the versions of the library and the
- * schema, and whether the library is preloaded and a worker runs.  Error 58030 if
- * the value was not read back.
+ * schema, whether the library is preloaded and a worker runs, and which tasks of the
+ * worker fail.  Error 58030 if the value was not read back.
  */
 Datum
 pictrepo_health_check(PG_FUNCTION_ARGS)
@@ -59,11 +60,12 @@ pictrepo_health_check(PG_FUNCTION_ARGS)
 				errmsg("health check failed"),
 				errdetail("The value that was written could not be read back."));
 	MemoryContextSwitchTo(answer);
-	result = cstring_to_text(psprintf("ok; library %s; schema %s; preload %s; worker %s",
+	result = cstring_to_text(psprintf("ok; library %s; schema %s; preload %s; worker %s%s",
 									PICTREPO_VERSION,
 									TextDatumGetCString(result_value(0, 2).value),
 									preloaded ? "on" : "off",
-									worker_start_time() != DT_NOEND ? "on" : "off"));
+									worker_start_time() != DT_NOEND ? "on" : "off",
+									TextDatumGetCString(result_value(0, 3).value)));
 	repo_call_end(&call);
 	PG_RETURN_TEXT_P(result);
 }

@@ -3,8 +3,8 @@
 CREATE FUNCTION pictrepo.health_check() RETURNS text
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_health_check';
 COMMENT ON FUNCTION pictrepo.health_check() IS
-	'write a value and read it back. Returns the versions of library and schema, and whether preload and the '
-	'worker are on. Error 58030: the value was not read back';
+	'write a value and read it back. Returns the versions of library and schema, whether preload and the '
+	'worker are on, and the tasks of the worker that fail. Error 58030: the value was not read back';
 
 CREATE FUNCTION pictrepo.server_state(OUT library text, OUT preload bool, OUT room bool,
 	OUT worker_since timestamptz, OUT restore_lock int, OUT transfer_lock int)
@@ -52,7 +52,9 @@ WITH
 	),
 	-- The last runs of maintenance, by the worker or by run_maintenance()
 	maintenance AS (
-		SELECT max(last_run) AS last_run, string_agg(duty || ': ' || last_error, '; ' ORDER BY duty) AS error
+		SELECT max(last_run) AS last_run,
+			string_agg(format('%s since %s: %s', duty, failing_since, last_error), '; ' ORDER BY duty)
+				FILTER (WHERE last_error IS NOT NULL) AS error
 		FROM pictrepo.maintenance
 	),
 	schedules AS (

@@ -167,6 +167,7 @@ static const LineMember job_members[] = {
 	{"queue_time", IS_TIME_OR_INFINITY},
 	WHOLE("attempt", false, INT_MIN, INT_MAX),
 	WHOLE("retry", false, 0, INT_MAX),
+	WHOLE("failures", false, INT_MIN, INT_MAX),
 	TEXT("unique_key", false, 80),
 	{"upload", IS_UUID},
 	{"error", IS_TEXT, false, 0, INT_MAX},

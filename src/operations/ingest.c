@@ -236,11 +236,11 @@ upload_result(const Ingestion *ingestion)
 
 /* The caller is in a repo call.  False: the worker does not hold the job. */
 static bool
-complete_job(const NullableDatum *job)
+complete_job(const EndedClaims *claim)
 {
 	JobEnd		success = {.result = RESULT_SUCCESS, .error = NULL_ARG};
 
-	return strcmp(end_job(&success, job[0], job[1], job[2]), "completed") == 0;
+	return strcmp(end_job(&success, claim), "completed") == 0;
 }
 
 /*
@@ -256,29 +256,28 @@ STATEMENT(job_contains_file, STMT_READ_WRITE,
 PG_FUNCTION_INFO_V1(pictrepo_finish_ingest);
 
 /*
- * finish_ingest(queue text, worker uuid, job_id uuid, upload uuid, and as ingest)
+ * finish_ingest(queue text, worker uuid, job_id uuid, upload uuid, and as ingest,
+ *				 attempt int)
  *		-> (outcome text, identifier text, details jsonb)
  *
  * Complete a job, store its image as ingest does, and store the result of the
  * upload, in one transaction.  worker NULL: session_worker().  upload NULL: the job
- * has no upload.
+ * has no upload.  attempt: of the claim; NULL: whichever claim the worker has.
  *
- * Returns the outcomes of ingest, and "lost": the worker does not hold the job.
- * Then the file is released, unless the job itself contains the file's identifier.
+ * Returns the outcomes of ingest, and "lost": the worker does not hold the job
+ * by this claim.  Then the file is released, unless the job itself contains the file's identifier.
  */
 Datum
 pictrepo_finish_ingest(PG_FUNCTION_ARGS)
 {
-	NullableDatum job[] = {
-		key_argument(fcinfo, 0), worker_argument(fcinfo, 1), any_argument(fcinfo, 2)
-	};
+	EndedClaims claim = claim_arguments(fcinfo, 10);
 	NullableDatum upload = fcinfo->args[3];
 	Ingestion	ingestion = ingestion_arguments(fcinfo, 4);
 	bool		completed;
 	RepoCall	call;
 
 	repo_call_begin(&call, fcinfo);
-	completed = complete_job(job);
+	completed = complete_job(&claim);
 	INJECT(ingest_job_ended);
 	if (completed)
 	{
@@ -290,7 +289,7 @@ pictrepo_finish_ingest(PG_FUNCTION_ARGS)
 	else
 	{
 		ingestion.outcome = lost;
-		if (statement_run(&job_contains_file, ARGS(job[2], ingestion.identifier)) == 0)
+		if (statement_run(&job_contains_file, ARGS(claim.job, ingestion.identifier)) == 0)
 			release_file(ingestion.identifier);
 	}
 	repo_call_end(&call);

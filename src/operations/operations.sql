@@ -38,12 +38,14 @@ COMMENT ON FUNCTION pictrepo.ingest(bytea, text, jsonb, text, text, timestamptz)
 
 CREATE FUNCTION pictrepo.finish_ingest(queue text, worker uuid, job_id uuid, upload uuid,
 	hash bytea, identifier text, details jsonb, alias text, delete_token text,
-	created_at timestamptz = NULL) RETURNS pictrepo.ingested
+	created_at timestamptz = NULL, attempt int = NULL) RETURNS pictrepo.ingested
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_finish_ingest';
-COMMENT ON FUNCTION pictrepo.finish_ingest(text, uuid, uuid, uuid, bytea, text, jsonb, text, text, timestamptz) IS
+COMMENT ON FUNCTION pictrepo.finish_ingest(text, uuid, uuid, uuid, bytea, text, jsonb, text, text, timestamptz,
+	int) IS
 	'ingest a file, store the result of the upload and end the job, in one call. '
 	'worker NULL: session_worker(). upload NULL: the job has no upload. '
-	'The outcome is that of ingest, or lost if the worker no longer holds the job. '
+	'attempt: number of the claim, which pop returned; NULL: any claim. '
+	'The outcome is that of ingest, or lost if the worker no longer holds the job by this claim. '
 	'If it is lost, nothing is stored, and the file is queued for removal unless the job or anything else '
 	'names it';
 

@@ -18,57 +18,82 @@
 PG_FUNCTION_INFO_V1(pictrepo_complete_job);
 
 /*
- * complete_job(queue text, worker uuid, job_id uuid, result text, error text) -> text
+ * complete_job(queue text, worker uuid, job_id uuid, result text, error text,
+ *				attempt int) -> text
  *
  * End a job.  worker NULL: session_worker().  result: 'success', 'failure' (retry
  * it if it has retries left), or 'aborted' (do not retry it).  error: text to store
- * with a job that failed; NULL: none.
+ * with a job that failed; NULL: none.  attempt: of the claim that ends; NULL:
+ * whichever claim the worker has.
  *
  * Returns 'completed', 'retrying', 'dead' (it is in dead_jobs), or 'lost' (the
- * worker does not hold the job, and nothing was changed).  Error 22023 for another
- * result.
+ * worker does not hold the job by this claim, and nothing was changed).  Error 22023
+ * for another result.
  */
 Datum
 pictrepo_complete_job(PG_FUNCTION_ARGS)
 {
-	NullableDatum queue = key_argument(fcinfo, 0);
-	NullableDatum worker = worker_argument(fcinfo, 1);
-	NullableDatum job_id = any_argument(fcinfo, 2);
+	EndedClaims claim = claim_arguments(fcinfo, 5);
 	JobEnd		ending = job_end_arguments(fcinfo, 3);
 	const char *outcome;
 	RepoCall	call;
 
 	repo_call_begin(&call, fcinfo);
-	outcome = end_job(&ending, queue, worker, job_id);
+	outcome = end_job(&ending, &claim);
 	repo_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(outcome));
+}
+
+/* An attempt for each job; all are NULL if the call gives none. */
+static NullableDatum *
+attempts_argument(FunctionCallInfo fcinfo, int n, int jobs)
+{
+	NullableDatum *attempts = palloc_array(NullableDatum, jobs + 1);
+	Datum	   *given;
+	int			count = jobs;
+
+	for (int i = 0; i < jobs; i++)
+		attempts[i] = NULL_ARG;
+	if (new_argument(fcinfo, n).isnull)
+		return attempts;
+	given = array_argument(fcinfo, n, INT4OID, &count, NULL);
+	if (count != jobs)
+		bad_argument(fcinfo, n,
+					 psprintf("The number of elements is %d, but argument \"job_ids\" has %d.", count, jobs),
+					 NULL);
+	for (int i = 0; i < jobs; i++)
+		attempts[i] = not_null(given[i]);
+	return attempts;
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_complete_many);
 
 /*
- * complete_many(queue text, worker uuid, job_ids uuid[], result text, error text) -> text[]
+ * complete_many(queue text, worker uuid, job_ids uuid[], result text, error text,
+ *				 attempts int[]) -> text[]
  *
  * End jobs, as complete_job does.  Returns its results in the order of job_ids.
+ * attempts has one element for each job; NULL: whichever claims the worker has.
+ * Error 22023 if the arrays have different lengths.
  */
 Datum
 pictrepo_complete_many(PG_FUNCTION_ARGS)
 {
-	NullableDatum queue = key_argument(fcinfo, 0);
-	NullableDatum worker = worker_argument(fcinfo, 1);
+	EndedClaims claims = claim_arguments(fcinfo, 5);
 	JobEnd		ending = job_end_arguments(fcinfo, 3);
 	MemoryContext answer = CurrentMemoryContext;
 	int			count;
 	int			ended;
 	Datum	   *answers = array_argument(fcinfo, 2, UUIDOID, &count, NULL);
+	NullableDatum *attempts = attempts_argument(fcinfo, 5, count);
 	JobOutcome *outcomes;
 	Datum		result;
 	RepoCall	call;
 
 	repo_call_begin(&call, fcinfo);
-	outcomes = end_jobs(&ending, queue, worker, fcinfo->args[2], &ended);
+	outcomes = end_jobs(&ending, &claims, &ended);
 	for (int i = 0; i < count; i++)
-		answers[i] = CStringGetTextDatum(outcome_of_job(answers[i], outcomes, ended));
+		answers[i] = CStringGetTextDatum(outcome_of_job(answers[i], attempts[i], outcomes, ended));
 	MemoryContextSwitchTo(answer);
 	result = array_of(answers, count, TEXTOID).value;
 	repo_call_end(&call);

@@ -24,7 +24,8 @@ STATEMENT(revive_job, STMT_READ_WRITE,
 /*
  * requeue_dead(id uuid) -> bool
  *
- * Move a dead job back to its queue, with the queue's retries.  False: the dead job
+ * Move a dead job back to its queue, with the queue's retries.  Its attempts go on
+ * counting, so that a late call for an old claim cannot mean a new one.  False: the dead job
  * does not exist, or a live job has its unique key.
  */
 Datum

@@ -25,19 +25,29 @@ typedef struct JobEnd
 	NullableDatum error;
 } JobEnd;
 
+/* Which claims end: the arguments of a call, which are $1 to $4 of the statements */
+typedef struct EndedClaims
+{
+	NullableDatum queue;
+	NullableDatum worker;
+	NullableDatum job;			/* an id, or an array of them */
+	NullableDatum attempt;		/* of the claim, or an array; NULL: any attempt */
+} EndedClaims;
+
 /* The outcome of one job; answer is a string constant */
 typedef struct JobOutcome
 {
 	pg_uuid_t	id;
+	int			attempt;
 	const char *answer;
 } JobOutcome;
 
 extern JobEnd job_end_arguments(FunctionCallInfo fcinfo, int n);
-extern const char *end_job(const JobEnd *ending, NullableDatum queue,
-						   NullableDatum worker, NullableDatum job_id);
-extern JobOutcome *end_jobs(const JobEnd *ending, NullableDatum queue, NullableDatum worker,
-							NullableDatum job_ids, int *count);
-extern const char *outcome_of_job(Datum job_id, const JobOutcome *outcomes, int count);
+extern EndedClaims claim_arguments(FunctionCallInfo fcinfo, int attempt);
+extern const char *end_job(const JobEnd *ending, const EndedClaims *claim);
+extern JobOutcome *end_jobs(const JobEnd *ending, const EndedClaims *claims, int *count);
+extern const char *outcome_of_job(Datum job_id, NullableDatum attempt,
+								  const JobOutcome *outcomes, int count);
 extern void count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count);
 
 /*
@@ -60,7 +70,8 @@ extern void count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count
 	"WITH ended AS MATERIALIZED (" query ")," \
 	" retried AS (UPDATE pictrepo.job_queue j" \
 	" SET status = 'new', worker = NULL, heartbeat = NULL, session = NULL," \
-	" retry = j.retry - 1, run_at = e.run_at, error = e.error, returned_at = clock_timestamp()" \
+	" retry = j.retry - 1, failures = j.failures + 1, run_at = e.run_at, error = e.error," \
+	" returned_at = clock_timestamp()" \
 	" FROM ended e WHERE e.again AND j.id = e.id)," \
 	" died AS (DELETE FROM pictrepo.job_queue j USING ended e" \
 	" WHERE NOT e.again AND j.id = e.id" \
@@ -78,8 +89,8 @@ extern void count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count
 #define REVIVE_JOBS(query) \
 	"WITH dead AS (" query ")," \
 	" revived AS (INSERT INTO pictrepo.job_queue" \
-	" (id, queue, job, priority, queue_time, run_at, unique_key, upload, error, retry)" \
-	" SELECT id, queue, job, priority, queue_time, clock_timestamp(), unique_key, upload, error," \
+	" (id, queue, job, priority, queue_time, run_at, attempt, unique_key, upload, error, retry)" \
+	" SELECT id, queue, job, priority, queue_time, clock_timestamp(), attempt, unique_key, upload, error," \
 	" coalesce((SELECT retries FROM pictrepo.queues q WHERE q.queue = dead.queue), " DEFAULT_RETRIES ")" \
 	" FROM dead ON CONFLICT DO NOTHING RETURNING id)" \
 	" DELETE FROM pictrepo.dead_jobs d USING revived WHERE d.id = revived.id"

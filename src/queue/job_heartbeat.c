@@ -23,22 +23,34 @@ PG_FUNCTION_INFO_V1(pictrepo_heartbeat);
 
 STATEMENT(update_heartbeat, STMT_READ_WRITE,
 		  "UPDATE pictrepo.job_queue SET heartbeat = clock_timestamp()"
-		  " WHERE id = $3 AND queue = $1 AND worker = $2 AND status <> 'new' RETURNING attempt",
-		  TEXTOID, UUIDOID, UUIDOID);
+		  " WHERE id = $3 AND queue = $1 AND worker = $2 AND status <> 'new'"
+		  " AND attempt = coalesce($4, attempt) RETURNING attempt",
+		  TEXTOID, UUIDOID, UUIDOID, INT4OID);
+
+/* Any claim of the worker, if the call gives no attempt.  Claims count from 1. */
+static int
+attempt_argument(FunctionCallInfo fcinfo, int n)
+{
+	return new_argument(fcinfo, n).isnull ? ATTEMPT_UNKNOWN :
+		DatumGetInt32(limit_argument(fcinfo, n, 0, PG_INT32_MAX).value);
+}
 
 /*
- * heartbeat(queue text, worker uuid, job_id uuid) -> bool
+ * heartbeat(queue text, worker uuid, job_id uuid, attempt int) -> bool
  *
  * Say that the worker is alive and still runs the job.  worker NULL:
- * session_worker().  Returns false if the worker no longer holds the job.
+ * session_worker().  attempt: of the claim; NULL: whichever claim the worker has.
+ * Returns false if the worker no longer holds the job by this claim.
  */
 Datum
 pictrepo_heartbeat(PG_FUNCTION_ARGS)
 {
 	NullableDatum args[] = {
-		key_argument(fcinfo, 0), worker_argument(fcinfo, 1), any_argument(fcinfo, 2)
+		key_argument(fcinfo, 0), worker_argument(fcinfo, 1), any_argument(fcinfo, 2),
+		new_argument(fcinfo, 3)
 	};
 	Claim		claim = {
+		.attempt = attempt_argument(fcinfo, 3),
 		.job = *DatumGetUUIDP(args[2].value),
 		.worker = *DatumGetUUIDP(args[1].value),
 		.queue = queue_name_hash(DatumGetTextPP(args[0].value))

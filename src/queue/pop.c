@@ -123,7 +123,8 @@ pictrepo_pop(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(pictrepo_complete_and_pop);
 
 /*
- * complete_and_pop(queue text, worker uuid, job_id uuid, result text, error text)
+ * complete_and_pop(queue text, worker uuid, job_id uuid, result text, error text,
+ *					attempt int)
  *		-> (outcome text, id uuid, job jsonb, attempt int, queue_time timestamptz)
  *
  * End a job as complete_job does, then claim one job as pop does without waiting.
@@ -133,22 +134,22 @@ PG_FUNCTION_INFO_V1(pictrepo_complete_and_pop);
 Datum
 pictrepo_complete_and_pop(PG_FUNCTION_ARGS)
 {
+	EndedClaims claim = claim_arguments(fcinfo, 5);
 	JobEnd		ending = job_end_arguments(fcinfo, 3);
 	PopCall		pop = {
-		.queue = key_argument(fcinfo, 0),
-		.worker = worker_argument(fcinfo, 1),
+		.queue = claim.queue,
+		.worker = claim.worker,
 		.session = NULL_ARG,
 		.wanted = 1,
 		.take = take_row,
 		.row = {NULL_ARG, NULL_ARG, NULL_ARG, NULL_ARG}
 	};
-	NullableDatum job_id = any_argument(fcinfo, 2);
 	NullableDatum row[1 + POP_COLUMNS];
 	const char *outcome;
 	RepoCall	call;
 
 	repo_call_begin(&call, fcinfo);
-	outcome = end_job(&ending, pop.queue, pop.worker, job_id);
+	outcome = end_job(&ending, &claim);
 	(void) claim_jobs(&pop);
 	repo_call_end(&call);
 	row[0] = not_null(PointerGetDatum(cstring_to_text(outcome)));

@@ -41,7 +41,8 @@ CREATE TABLE pictrepo.job_queue (
 	upload uuid,
 	error text,
 	session text COLLATE "C",
-	returned_at timestamptz
+	returned_at timestamptz,
+	failures int NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX job_queue_unique_key_index ON pictrepo.job_queue (unique_key)
 	WHERE unique_key IS NOT NULL;
@@ -58,8 +59,11 @@ COMMENT ON COLUMN pictrepo.job_queue.status IS 'new or running';
 COMMENT ON COLUMN pictrepo.job_queue.priority IS 'priority; a job with a higher number runs first';
 COMMENT ON COLUMN pictrepo.job_queue.run_at IS 'time from which the job is due';
 COMMENT ON COLUMN pictrepo.job_queue.queue_time IS 'time when the job was pushed';
-COMMENT ON COLUMN pictrepo.job_queue.attempt IS 'number of times that a worker got the job';
+COMMENT ON COLUMN pictrepo.job_queue.attempt IS
+	'number of times that a worker got the job, also before it was dead: the number of the last claim';
 COMMENT ON COLUMN pictrepo.job_queue.retry IS 'number of retries left';
+COMMENT ON COLUMN pictrepo.job_queue.failures IS
+	'number of runs that failed since the job was pushed or requeued; the pause before a retry doubles with each';
 COMMENT ON COLUMN pictrepo.job_queue.worker IS 'worker that holds the job; NULL if the job waits';
 COMMENT ON COLUMN pictrepo.job_queue.heartbeat IS
 	'time of the claim or of a later heartbeat; NULL if the job waits. View jobs shows the last heartbeat';
@@ -182,40 +186,45 @@ COMMENT ON PROCEDURE pictrepo.pop_wait(text, uuid, interval, uuid, jsonb, int, t
 	'worker NULL: session_worker(). timeout: an interval of 0 or more, not NULL. '
 	'Error 2D000: the call is in a transaction block or a function';
 
-CREATE FUNCTION pictrepo.heartbeat(queue text, worker uuid, job_id uuid) RETURNS bool
+CREATE FUNCTION pictrepo.heartbeat(queue text, worker uuid, job_id uuid, attempt int = NULL) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_heartbeat';
-COMMENT ON FUNCTION pictrepo.heartbeat(text, uuid, uuid) IS
-	'record that a worker still runs a job. Returns false if the worker no longer holds the job. '
+COMMENT ON FUNCTION pictrepo.heartbeat(text, uuid, uuid, int) IS
+	'record that a worker still runs a job. '
+	'Returns false if the worker no longer holds the job, or holds it by another claim than the given one. '
 	'worker NULL: session_worker(). '
+	'attempt: number of the claim, which pop returned; NULL: any claim. '
 	'Without a heartbeat for pictrepo.heartbeat_timeout, a worker counts as silent and loses the job. '
 	'The job is then ready again with one retry less, or moves to dead_jobs if it has no retry left';
 
 CREATE FUNCTION pictrepo.complete_job(queue text, worker uuid, job_id uuid,
-	result text = 'success', error text = NULL) RETURNS text
+	result text = 'success', error text = NULL, attempt int = NULL) RETURNS text
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_complete_job';
-COMMENT ON FUNCTION pictrepo.complete_job(text, uuid, uuid, text, text) IS
+COMMENT ON FUNCTION pictrepo.complete_job(text, uuid, uuid, text, text, int) IS
 	'end a job. worker NULL: session_worker(). '
 	'result: success removes the job; failure runs it again after a pause, or moves it to dead_jobs if it '
 	'has no retry left; aborted moves it to dead_jobs. '
 	'error: reason of the failure, which jobs and dead_jobs show. '
+	'attempt: number of the claim, which pop returned; NULL: any claim. '
 	'Returns the outcome: completed, retrying, dead (the job is in dead_jobs), or lost (the worker no '
-	'longer holds the job, and nothing changes)';
+	'longer holds the job, or holds it by another claim than the given one, and nothing changes)';
 
 CREATE FUNCTION pictrepo.complete_many(queue text, worker uuid, job_ids uuid[],
-	result text = 'success', error text = NULL) RETURNS text[]
+	result text = 'success', error text = NULL, attempts int[] = NULL) RETURNS text[]
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_complete_many';
-COMMENT ON FUNCTION pictrepo.complete_many(text, uuid, uuid[], text, text) IS
+COMMENT ON FUNCTION pictrepo.complete_many(text, uuid, uuid[], text, text, int[]) IS
 	'end many jobs with the same result, as complete_job does. Returns the outcome of each job, in order. '
-	'worker NULL: session_worker(). result: success, failure or aborted';
+	'worker NULL: session_worker(). result: success, failure or aborted. '
+	'attempts: the number of the claim for each job; NULL: any claim';
 
 CREATE FUNCTION pictrepo.complete_and_pop(queue text, worker uuid, job_id uuid,
-	result text = 'success', error text = NULL,
+	result text = 'success', error text = NULL, attempt int = NULL,
 	OUT outcome text, OUT id uuid, OUT job jsonb, OUT attempt int, OUT queue_time timestamptz)
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_complete_and_pop';
-COMMENT ON FUNCTION pictrepo.complete_and_pop(text, uuid, uuid, text, text) IS
+COMMENT ON FUNCTION pictrepo.complete_and_pop(text, uuid, uuid, text, text, int) IS
 	'end a job as complete_job does, and claim the next job of the queue in the same call. '
 	'Returns the outcome of the ended job, and the next job, or NULLs if none is ready. '
-	'worker NULL: session_worker(). result: success, failure or aborted';
+	'worker NULL: session_worker(). result: success, failure or aborted. '
+	'attempt: number of the claim that ends; NULL: any claim';
 
 CREATE FUNCTION pictrepo.queue_length(queue text = NULL) RETURNS bigint
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_queue_length';
@@ -248,6 +257,7 @@ CREATE FUNCTION pictrepo.requeue_dead(id uuid) RETURNS bool
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_requeue_dead';
 COMMENT ON FUNCTION pictrepo.requeue_dead(uuid) IS
 	'make a dead job ready again, with the retries that are configured for its queue. '
+	'Its attempts go on counting, its failures begin at 0. '
 	'Returns false if no dead job has the ID, or if a job that waits or runs holds its unique key';
 
 -- A role sees the content of a job only if it may claim jobs.
@@ -274,7 +284,8 @@ COMMENT ON COLUMN pictrepo.jobs.state IS 'scheduled (not due yet), ready or runn
 COMMENT ON COLUMN pictrepo.jobs.priority IS 'priority; a job with a higher number runs first';
 COMMENT ON COLUMN pictrepo.jobs.run_at IS 'time from which the job is due';
 COMMENT ON COLUMN pictrepo.jobs.queue_time IS 'time when the job was pushed';
-COMMENT ON COLUMN pictrepo.jobs.attempt IS 'number of times that a worker got the job';
+COMMENT ON COLUMN pictrepo.jobs.attempt IS
+	'number of times that a worker got the job, also before it was dead: the number of the last claim';
 COMMENT ON COLUMN pictrepo.jobs.retry IS 'number of retries left';
 COMMENT ON COLUMN pictrepo.jobs.worker IS 'worker that holds the job; NULL if the job waits';
 COMMENT ON COLUMN pictrepo.jobs.heartbeat IS 'time of the last heartbeat; NULL if the job waits';

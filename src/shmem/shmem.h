@@ -99,6 +99,8 @@ typedef struct MaintenanceTaskState
 	int64		runs;
 	int64		errors;
 	char		error[200];		/* of the last run; empty: none */
+	TimestampTz failing_since;	/* the first of the runs that had an error
+								 * since one had none; 0: the last had none */
 } MaintenanceTaskState;
 
 /* See worker_slot.c for the events that lead from one to another */

@@ -283,8 +283,14 @@ worker_slot_record_task(DatabaseSlot *database, MaintenanceTaskId task, Timestam
 	state->duration = GetCurrentTimestamp() - start;
 	state->rows += rows;
 	state->runs++;
-	if (error[0] != '\0')
+	if (error[0] == '\0')
+		state->failing_since = 0;
+	else
+	{
 		state->errors++;
+		if (state->failing_since == 0)
+			state->failing_since = start;
+	}
 	strlcpy(state->error, error, sizeof(state->error));
 	LWLockRelease(shmem->maintenance_lock);
 }

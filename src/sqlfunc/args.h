@@ -73,6 +73,13 @@ not_null(Datum value)
 	return result;
 }
 
+/* Argument n, which the last release does not declare; until the upgrade it is NULL. */
+static inline NullableDatum
+new_argument(FunctionCallInfo fcinfo, int n)
+{
+	return n < PG_NARGS() ? fcinfo->args[n] : NULL_ARG;
+}
+
 /* Values of a type as an array without nulls */
 extern NullableDatum array_of(Datum *values, int count, Oid type);
 

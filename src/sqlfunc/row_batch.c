@@ -6,13 +6,19 @@
  * A user's trigger or constraint may fail for one row.  The other rows must be
  * processed nevertheless.  The last two arguments of such a statement are its
  * LIMIT and OFFSET.  If the statement fails, it runs again for one row at a
- * time, and skips the rows that fail.
+ * time, and skips the rows that fail.  But if it fails without a row, too, as it does
+ * by a statement trigger, it stops there.
+ *
+ * The log has one line for each cause.  The statement is run again and again, and
+ * may fail for the same cause each time.  So the log says nothing of a cause that the
+ * last run had, too.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -22,6 +28,27 @@
 
 /* after so many failures the cause is not the rows; stop */
 #define FAILED_ROWS_MAX 100
+
+/* so many causes are logged; a trigger may make one for each row */
+#define CAUSES_MAX 8
+
+/* Why the last run of a statement failed */
+typedef struct FailureCauses
+{
+	int			count;
+	uint64		causes[CAUSES_MAX];
+} FailureCauses;
+
+typedef struct RowBatch
+{
+	SqlStatement *statement;
+	const NullableDatum *args;
+	uint64		(*take) (void);
+	int			limit;
+	int			skip;
+	uint64		rows;
+	FailureCauses failures;
+} RowBatch;
 
 /* message for the last row that failed, or NULL */
 static char *last_error = NULL;
@@ -40,31 +67,90 @@ row_batch_clear_error(void)
 	last_error = NULL;
 }
 
-/* Would this error happen for any row?  If so, it is raised. */
+/* Would this error happen for any row? */
 bool
 error_concerns_all_rows(const ErrorData *error)
 {
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
+		case ERRCODE_INVALID_TRANSACTION_STATE:
 		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
 		case ERRCODE_INSUFFICIENT_RESOURCES:
 		case ERRCODE_OPERATOR_INTERVENTION:
 		case ERRCODE_SYSTEM_ERROR:
 		case ERRCODE_INTERNAL_ERROR:
 			return true;
 		default:
-			return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+			return false;
 	}
 }
 
-/* Write the error to the server log only: the caller did not cause it. */
-static void
-log_failed_row(ErrorData *error)
+/*
+ * Is this statement alone refused, by something that is wrong with a table or with a
+ * function of the user?  Then the caller can go on with others.
+ */
+static bool
+error_is_refusal(const ErrorData *error)
 {
+	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION ||
+		(category == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE &&
+		 error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE);
+}
+
+static uint64
+hash_string(const char *string, uint64 seed)
+{
+	return string == NULL ? seed : hash_bytes_extended((const unsigned char *) string, strlen(string), seed);
+}
+
+/*
+ * A number for the cause of an error.  The message is not part of it, as it may name
+ * the row; what it was made from is, and so are the functions that it came through.
+ */
+uint64
+error_cause(const ErrorData *error)
+{
+	uint64		cause = error->sqlerrcode;
+
+	cause = hash_string(error->message_id, cause);
+	cause = hash_string(error->constraint_name, cause);
+	return hash_string(error->context, cause);
+}
+
+static bool
+has_cause(const FailureCauses *failures, uint64 cause)
+{
+	for (int i = 0; i < failures->count; i++)
+		if (failures->causes[i] == cause)
+			return true;
+	return false;
+}
+
+/*
+ * Keep the error for row_batch_error, and write it to the server log, unless it is
+ * there: the caller did not cause it.
+ */
+static void
+note_failure(RowBatch *batch, ErrorData *error)
+{
+	uint64		cause = error_cause(error);
+	bool		known = batch->statement->failures != NULL && has_cause(batch->statement->failures, cause);
+
 	row_batch_clear_error();
 	last_error = MemoryContextStrdup(TopMemoryContext, error->message);
-	error->elevel = LOG_SERVER_ONLY;
-	ThrowErrorData(error);
+	if (!has_cause(&batch->failures, cause) && batch->failures.count < CAUSES_MAX)
+	{
+		batch->failures.causes[batch->failures.count++] = cause;
+		if (!known)
+		{
+			error->elevel = LOG_SERVER_ONLY;
+			ThrowErrorData(error);
+		}
+	}
 	FreeErrorData(error);
 }
 
@@ -100,48 +186,55 @@ try_in_subtransaction(void (*work) (void *), void *arg, ErrorData **error)
 	return done;
 }
 
-typedef struct RowBatch
-{
-	SqlStatement *statement;
-	const NullableDatum *args;
-	uint64		(*take) (void);
-	uint64		rows;
-} RowBatch;
-
+/* Run the statement once, for so many rows after those to skip. */
 static void
 run_batch(void *arg)
 {
 	RowBatch   *batch = arg;
+	SqlStatement *statement = batch->statement;
+	NullableDatum all[STATEMENT_MAX_ARGS];
+
+	for (int i = 0; i < statement->nargs - 2; i++)
+		all[i] = batch->args[i];
+	all[statement->nargs - 2] = not_null(Int32GetDatum(batch->limit));
+	all[statement->nargs - 1] = not_null(Int32GetDatum(batch->skip));
 
 	/* maintenance processes the rows that are committed by now */
-	batch->rows = statement_run_latest(batch->statement, batch->args);
+	batch->rows = statement_run_latest(statement, all);
 	if (batch->take != NULL)
 		batch->rows = batch->take();
 }
 
-/* Run the statement in a subtransaction.  Returns the number of rows, or -1 with error set. */
+/* The same in a subtransaction.  Returns the number of rows, or -1 with error set. */
 static int64
-try_batch(SqlStatement *statement, const NullableDatum *args, int limit, int skip,
-		  uint64 (*take) (void), ErrorData **error)
+try_batch(RowBatch *batch, int limit, int skip, ErrorData **error)
 {
-	NullableDatum all[STATEMENT_MAX_ARGS];
-	RowBatch	batch = {.statement = statement, .args = all, .take = take};
-
-	for (int i = 0; i < statement->nargs - 2; i++)
-		all[i] = args[i];
-	all[statement->nargs - 2] = not_null(Int32GetDatum(limit));
-	all[statement->nargs - 1] = not_null(Int32GetDatum(skip));
-
-	if (try_in_subtransaction(run_batch, &batch, error))
-		return batch.rows;
-	if (error_concerns_all_rows(*error))
+	batch->limit = limit;
+	batch->skip = skip;
+	if (try_in_subtransaction(run_batch, batch, error))
+		return batch->rows;
+	if (error_concerns_all_rows(*error) && !error_is_refusal(*error))
 		ReThrowError(*error);
 	return -1;
 }
 
+/* The statement has failed with this error.  Would it without a row? */
+static bool
+fails_without_rows(RowBatch *batch, const ErrorData *error)
+{
+	ErrorData  *same;
+
+	if (error_concerns_all_rows(error))
+		return true;
+	if (try_batch(batch, 0, 0, &same) >= 0)
+		return false;
+	FreeErrorData(same);
+	return true;
+}
+
 /* Process one row at a time, and skip the rows that fail. */
 static uint64
-run_one_by_one(SqlStatement *statement, const NullableDatum *args, int limit, uint64 (*take) (void))
+run_one_by_one(RowBatch *batch, int limit)
 {
 	uint64		done = 0;
 	int			failed = 0;
@@ -149,7 +242,7 @@ run_one_by_one(SqlStatement *statement, const NullableDatum *args, int limit, ui
 	while (done < limit && failed < FAILED_ROWS_MAX)
 	{
 		ErrorData  *error;
-		int64		rows = try_batch(statement, args, 1, failed, take, &error);
+		int64		rows = try_batch(batch, 1, failed, &error);
 
 		if (rows == 0)
 			break;
@@ -157,11 +250,40 @@ run_one_by_one(SqlStatement *statement, const NullableDatum *args, int limit, ui
 			done += rows;
 		else
 		{
-			log_failed_row(error);
+			note_failure(batch, error);
 			failed++;
 		}
 	}
 	return done;
+}
+
+static uint64
+run_all(RowBatch *batch, int limit)
+{
+	ErrorData  *error;
+	int64		rows = try_batch(batch, limit, 0, &error);
+
+	if (rows >= 0)
+		return rows;
+	if (fails_without_rows(batch, error))
+	{
+		note_failure(batch, error);
+		return 0;
+	}
+	FreeErrorData(error);
+	return run_one_by_one(batch, limit);
+}
+
+/* What the log has said of this run, the next one need not repeat. */
+static void
+remember_failures(const RowBatch *batch)
+{
+	SqlStatement *statement = batch->statement;
+
+	if (statement->failures == NULL && batch->failures.count > 0)
+		statement->failures = MemoryContextAlloc(TopMemoryContext, sizeof(FailureCauses));
+	if (statement->failures != NULL)
+		*statement->failures = batch->failures;
 }
 
 /*
@@ -172,11 +294,9 @@ run_one_by_one(SqlStatement *statement, const NullableDatum *args, int limit, ui
 uint64
 row_batch_run(SqlStatement *statement, const NullableDatum *args, int limit, uint64 (*take) (void))
 {
-	ErrorData  *error;
-	int64		rows = try_batch(statement, args, limit, 0, take, &error);
+	RowBatch	batch = {.statement = statement, .args = args, .take = take};
+	uint64		rows = run_all(&batch, limit);
 
-	if (rows >= 0)
-		return rows;
-	FreeErrorData(error);
-	return run_one_by_one(statement, args, limit, take);
+	remember_failures(&batch);
+	return rows;
 }

@@ -14,6 +14,7 @@ extern bool try_in_subtransaction(void (*work) (void *), void *arg, ErrorData **
 extern uint64 row_batch_run(SqlStatement *statement, const NullableDatum *args, int limit,
 							uint64 (*take) (void));
 extern bool error_concerns_all_rows(const ErrorData *error);
+extern uint64 error_cause(const ErrorData *error);
 extern char *row_batch_error(void);
 extern void row_batch_clear_error(void);
 

@@ -76,6 +76,33 @@ repo_call_end(RepoCall *call)
 	SetUserIdAndSecContext(call->caller, call->caller_context);
 }
 
+/* Something that a statement names is missing: most likely, the schema is older. */
+static void
+hint_at_version(void *arg)
+{
+	int			sqlstate = geterrcode();
+
+	if (sqlstate == ERRCODE_UNDEFINED_COLUMN || sqlstate == ERRCODE_UNDEFINED_TABLE ||
+		sqlstate == ERRCODE_UNDEFINED_FUNCTION)
+		errhint("If pictrepo.status() shows a schema that is older than the library, run ALTER EXTENSION pictrepo UPDATE.");
+}
+
+static SPIPlanPtr
+prepare(const SqlStatement *statement)
+{
+	ErrorContextCallback callback = {.callback = hint_at_version, .previous = error_context_stack};
+	SPIPlanPtr	plan;
+
+	error_context_stack = &callback;
+	plan = SPI_prepare_cursor(statement->sql, statement->nargs, (Oid *) statement->argtypes,
+							  CURSOR_OPT_GENERIC_PLAN);
+	error_context_stack = callback.previous;
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed for \"%s\": %s",
+			 statement->sql, SPI_result_code_string(SPI_result));
+	return plan;
+}
+
 /*
  * Plans are always generic.  The best plan for our statements does not depend
  * on the values, and planning in each call would be too slow.
@@ -85,13 +112,8 @@ saved_plan(SqlStatement *statement)
 {
 	if (statement->plan == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare_cursor(statement->sql, statement->nargs,
-											  statement->argtypes,
-											  CURSOR_OPT_GENERIC_PLAN);
+		SPIPlanPtr	plan = prepare(statement);
 
-		if (plan == NULL)
-			elog(ERROR, "SPI_prepare_cursor failed for \"%s\": %s",
-				 statement->sql, SPI_result_code_string(SPI_result));
 		SPI_keepplan(plan);
 		statement->plan = plan;
 	}

@@ -24,6 +24,7 @@ typedef struct SqlStatement
 	int			nargs;
 	Oid			argtypes[STATEMENT_MAX_ARGS];
 	SPIPlanPtr	plan;			/* NULL until the first run in this backend */
+	struct FailureCauses *failures; /* of the last run, for row_batch.c */
 } SqlStatement;
 
 /*

@@ -119,8 +119,8 @@ STATEMENT(schedule_lines, STMT_READ_ONLY,
 STATEMENT(job_lines, STMT_READ_ONLY,
 		  "SELECT json_build_object('job', json_build_object('id', id, 'queue', queue, 'job', job,"
 		  " 'priority', priority, 'run_at', " TIME("run_at") ", 'queue_time', " TIME("queue_time") ","
-		  " 'attempt', attempt, 'retry', retry, 'unique_key', unique_key, 'upload', upload,"
-		  " 'error', error))::text, id, id"
+		  " 'attempt', attempt, 'retry', retry, 'failures', failures, 'unique_key', unique_key,"
+		  " 'upload', upload, 'error', error))::text, id, id"
 		  " FROM pictrepo.job_queue WHERE id >= $1 AND id IS DISTINCT FROM $2 ORDER BY id" LIMIT_OF_A_RUN,
 		  UUIDOID, UUIDOID);
 

@@ -120,17 +120,6 @@ import_one(ImportLines *lines, int i)
 	MemoryContextReset(lines->one_line);
 }
 
-/* Would any other line fail with the same error? */
-static bool
-concerns_all_lines(const ErrorData *error)
-{
-	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-
-	return error_concerns_all_rows(error) ||
-		category == ERRCODE_INVALID_TRANSACTION_STATE ||
-		category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION;
-}
-
 /* Some of a call's lines */
 typedef struct LineRange
 {
@@ -157,7 +146,7 @@ try_lines(ImportLines *lines, int first, int count)
 
 	(void) try_in_subtransaction(import_range, &range, &error);
 	MemoryContextReset(lines->one_line);
-	if (error != NULL && concerns_all_lines(error))
+	if (error != NULL && error_concerns_all_rows(error))
 		ReThrowError(error);
 	return error;
 }

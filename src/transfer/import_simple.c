@@ -91,11 +91,11 @@ STATEMENT(same_schedule, STMT_READ_ONLY,
 
 STATEMENT(insert_job, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.job_queue (id, queue, job, priority, run_at, queue_time, attempt, retry,"
-		  " unique_key, upload, error)"
+		  " failures, unique_key, upload, error)"
 		  " SELECT ($1 ->> 'id')::uuid, $1 ->> 'queue', $1 -> 'job', coalesce(($1 ->> 'priority')::int, 0),"
 		  " coalesce(($1 ->> 'run_at')::timestamptz, now()), coalesce(($1 ->> 'queue_time')::timestamptz, now()),"
 		  " coalesce(($1 ->> 'attempt')::int, 0), coalesce(($1 ->> 'retry')::int, 5),"
-		  " $1 ->> 'unique_key', ($1 ->> 'upload')::uuid, $1 ->> 'error'"
+		  " coalesce(($1 ->> 'failures')::int, 0), $1 ->> 'unique_key', ($1 ->> 'upload')::uuid, $1 ->> 'error'"
 		  " WHERE NOT EXISTS (SELECT FROM pictrepo.dead_jobs WHERE id = ($1 ->> 'id')::uuid)"
 		  " ON CONFLICT DO NOTHING",
 		  JSONBOID);

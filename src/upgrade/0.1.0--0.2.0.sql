@@ -1,3 +1,17 @@
 -- What an upgrade from 0.1.0 changes in tables, and what it cannot replace.
 
 CREATE INDEX dead_jobs_queue_index ON pictrepo.dead_jobs (queue, died_at);
+
+ALTER TABLE pictrepo.job_queue ADD COLUMN failures int NOT NULL DEFAULT 0;
+
+-- Until now, a job that was requeued had its attempts from 0 on.
+UPDATE pictrepo.job_queue SET failures = attempt - (status = 'running')::int;
+
+DROP FUNCTION pictrepo.heartbeat(text, uuid, uuid);
+DROP FUNCTION pictrepo.complete_job(text, uuid, uuid, text, text);
+DROP FUNCTION pictrepo.complete_many(text, uuid, uuid[], text, text);
+DROP FUNCTION pictrepo.complete_and_pop(text, uuid, uuid, text, text);
+DROP FUNCTION pictrepo.finish_ingest(text, uuid, uuid, uuid, bytea, text, jsonb, text, text, timestamptz);
+
+DROP VIEW pictrepo.maintenance;
+DROP FUNCTION pictrepo.maintenance_status();

@@ -81,6 +81,9 @@ const MaintenanceTask maintenance_tasks[MAINTENANCE_TASKS] = {
 static TimestampTz next_run[MAINTENANCE_TASKS];
 static TimestampTz last_run[MAINTENANCE_TASKS];
 
+/* why the last run of a task failed, which the log has said; 0: it did not fail */
+static uint64 logged_cause[MAINTENANCE_TASKS];
+
 /* ----- one run ----- */
 
 /*
@@ -135,17 +138,21 @@ end_task(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* Log the error, and copy its message. */
+/* Log the error, unless the last run had it, too, and copy its message. */
 static void
-fail_task(MemoryContext context, char *message, int size)
+fail_task(int number, MemoryContext context, char *message, int size)
 {
 	ErrorData  *error;
+	uint64		cause;
 
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
+	cause = error_cause(error);
 	strlcpy(message, error->message, size);
 	FreeErrorData(error);
-	EmitErrorReport();
+	if (cause != logged_cause[number])
+		EmitErrorReport();
+	logged_cause[number] = cause;
 	FlushErrorState();
 	AbortCurrentTransaction();
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -199,13 +206,14 @@ run_task(int number)
 			if (task->next)
 				next = Min(next, task->next());
 			end_task();
+			logged_cause[number] = 0;
 			ran = true;
 			INJECT(worker_committed);
 		}
 	}
 	PG_CATCH();
 	{
-		fail_task(context, error, sizeof(error));
+		fail_task(number, context, error, sizeof(error));
 		rows = 0;
 	}
 	PG_END_TRY();
@@ -318,7 +326,8 @@ PG_FUNCTION_INFO_V1(pictrepo_maintenance_status);
 /*
  * maintenance_status()
  *		-> setof (duty text, every interval, last_run timestamptz, duration interval,
- *				  rows bigint, runs bigint, errors bigint, error text)
+ *				  rows bigint, runs bigint, errors bigint, error text,
+ *				  failing_since timestamptz)
  *
  * The tasks of this database's worker, and their runs since the server started.
  */
@@ -332,8 +341,8 @@ pictrepo_maintenance_status(PG_FUNCTION_ARGS)
 	for (int i = 0; i < MAINTENANCE_TASKS; i++)
 	{
 		MaintenanceTaskState state = {0};
-		Datum		values[8] = {0};
-		bool		nulls[8] = {false};
+		Datum		values[9] = {0};
+		bool		nulls[9] = {false};
 		Interval   *every = palloc0(sizeof(Interval));
 		Interval   *duration = palloc0(sizeof(Interval));
 
@@ -352,6 +361,8 @@ pictrepo_maintenance_status(PG_FUNCTION_ARGS)
 		values[6] = Int64GetDatum(state.errors);
 		values[7] = CStringGetTextDatum(state.error);
 		nulls[7] = state.error[0] == '\0';
+		values[8] = TimestampTzGetDatum(state.failing_since);
+		nulls[8] = state.failing_since == 0;
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	PG_RETURN_NULL();

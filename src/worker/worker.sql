@@ -16,7 +16,7 @@ COMMENT ON FUNCTION pictrepo.run_maintenance(text) IS
 
 CREATE FUNCTION pictrepo.maintenance_status(OUT duty text, OUT every interval,
 	OUT last_run timestamptz, OUT duration interval, OUT rows bigint, OUT runs bigint,
-	OUT errors bigint, OUT last_error text) RETURNS SETOF record
+	OUT errors bigint, OUT last_error text, OUT failing_since timestamptz) RETURNS SETOF record
 	LANGUAGE C STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'pictrepo_maintenance_status';
 COMMENT ON FUNCTION pictrepo.maintenance_status() IS 'rows of view maintenance';
 
@@ -31,4 +31,7 @@ COMMENT ON COLUMN pictrepo.maintenance.duration IS 'duration of the last run; NU
 COMMENT ON COLUMN pictrepo.maintenance.rows IS 'number of rows that the runs processed';
 COMMENT ON COLUMN pictrepo.maintenance.runs IS 'number of runs';
 COMMENT ON COLUMN pictrepo.maintenance.errors IS 'number of runs that had an error';
-COMMENT ON COLUMN pictrepo.maintenance.last_error IS 'error of the last run; NULL if it succeeded';
+COMMENT ON COLUMN pictrepo.maintenance.last_error IS
+	'error of the last run; NULL if it succeeded. The server log has it once, and again when its cause changes';
+COMMENT ON COLUMN pictrepo.maintenance.failing_since IS
+	'start of the first run with an error after the last one without; NULL if the last run succeeded';

@@ -149,6 +149,14 @@ heartbeat_claim(const Claim *claim)
 	LWLockRelease(found.lock);
 }
 
+/* May a heartbeat of this claim use the entry?  It may not name its attempt. */
+static bool
+is_heartbeat_of(const Heartbeat *entry, const Claim *claim)
+{
+	return belongs_to_claim(entry, claim) &&
+		(claim->attempt == ATTEMPT_UNKNOWN || claim->attempt == entry->attempt);
+}
+
 /*
  * Record a heartbeat of the worker; false: its claim has no active entry, so the
  * heartbeat must update the job's row.  That is also so while prepared
@@ -165,7 +173,7 @@ heartbeat_record(const Claim *claim)
 		return false;
 	found = lock_entry(&claim->job, LW_SHARED);
 	held = found.entry != NULL && found.entry->active && !found.entry->suspended &&
-		belongs_to_claim(found.entry, claim);
+		is_heartbeat_of(found.entry, claim);
 	if (held)
 		pg_atomic_write_u64(&found.entry->last_beat, GetCurrentTimestamp());
 	LWLockRelease(found.lock);

@@ -11,7 +11,7 @@
 #include "shmem/shmem.h"
 #include "xact/pending.h"
 
-/* The attempt of an entry that was made without knowing it */
+/* The attempt of an entry or of a heartbeat that was made without knowing it */
 #define ATTEMPT_UNKNOWN (-1)
 
 extern uint64 queue_name_hash(const text *name);

@@ -110,10 +110,10 @@ my %arguments = (
 	push => q{'q', '"pushed"', unique_key => 'key', priority => 5},
 	push_many => q{'q', '{1,2}'},
 	pop => qq{'q', '$WORKER'},
-	heartbeat => qq{'q', '$WORKER', '$RUNNING'},
-	complete_job => qq{'q', '$WORKER', '$RUNNING', 'failure', 'why'},
-	complete_many => qq{'q', '$WORKER', '{$RUNNING}'},
-	complete_and_pop => qq{'q', '$WORKER', '$RUNNING'},
+	heartbeat => qq{'q', '$WORKER', '$RUNNING', 1},
+	complete_job => qq{'q', '$WORKER', '$RUNNING', 'failure', 'why', 1},
+	complete_many => qq{'q', '$WORKER', '{$RUNNING}', 'success', NULL, '{1}'},
+	complete_and_pop => qq{'q', '$WORKER', '$RUNNING', 'success', NULL, 1},
 	pop_wait => qq{'q', '$WORKER', '1 second', NULL, NULL, NULL, NULL},
 	pulse => qq{'$RUNNING'},
 	queue_counters => q{},
@@ -141,7 +141,7 @@ my %arguments = (
 
 	ingest => q{'ingested', 'ingested.png', '{}', 'ingested.png', 'secret', '2001-01-03'},
 	finish_ingest =>
-	  qq{'q', '$WORKER', '$RUNNING', NULL, 'ingested', 'ingested.png', '{}', 'ingested.png', 'secret', '2001-01-03'},
+	  qq{'q', '$WORKER', '$RUNNING', NULL, 'ingested', 'ingested.png', '{}', 'ingested.png', 'secret', '2001-01-03', 1},
 	finish_variant => qq{'hash', 'icon', '$WORKER', 'icon.png', '{}'},
 	serve => q{'alias.png'},
 	serve_url => q{'https://example.org/'},

@@ -348,6 +348,28 @@ sub wait_for
 my $worker_runs = q{SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE backend_type = 'pictrepo worker' AND datname = current_database()};
 
+# Calls of a release whose arguments have changed since
+my %calls_of_release = (
+	'0.1.0' => {
+		heartbeat => qq{'q', '$WORKER', '$RUNNING'},
+		complete_job => qq{'q', '$WORKER', '$RUNNING', 'failure', 'why'},
+		complete_many => qq{'q', '$WORKER', '{$RUNNING}'},
+		complete_and_pop => qq{'q', '$WORKER', '$RUNNING'},
+		finish_ingest =>
+		  qq{'q', '$WORKER', '$RUNNING', NULL, 'new', 'new.png', '{}', 'new.png', 'secret', '2001-01-03'},
+	});
+
+# What does not work with the tables of a release
+my %needs_upgrade = ('0.1.0' => "complete_job: error 42703\nexport: error 42703");
+
+sub call_of_release
+{
+	my ($release, $function) = @_;
+	my $arguments = $calls_of_release{$release}{ $function->{name} };
+
+	return defined $arguments ? "SELECT * FROM pictrepo.$function->{name}($arguments)" : call_of($function);
+}
+
 sub serves
 {
 	my ($old) = @_;
@@ -357,9 +379,10 @@ sub serves
 	fill($node, $database, $old);
 	my @functions = grep { $_->{name} !~ /^(start_worker)$/ } public_functions($node, $database);
 	cmp_ok(scalar @functions, '>', 100, "$old: there are functions");
-	is_deeply(
-		[ grep { /^error (?!23503|P0002)/ } try_calls($node, $database, undef, map { call_of($_) } @functions) ],
-		[], "$old: all of them work");
+	my @answers = try_calls($node, $database, undef, map { call_of_release($old, $_) } @functions);
+	my @failed = grep { $answers[$_] =~ /^error (?!23503|P0002)/ } 0 .. $#functions;
+	is(join("\n", map { "$functions[$_]->{name}: $answers[$_]" } @failed), $needs_upgrade{$old} // '',
+		"$old: all of them work, but for what needs the new tables");
 	is(status($database, 'library'), "$version|", "$old: the library is newer");
 	is(status($database, 'schema'), "$old|ALTER EXTENSION pictrepo UPDATE", "$old: and says so");
 
@@ -377,7 +400,7 @@ sub serves
 	is($listener->notifications, 1, "$old: and tells the channel");
 	value($database, q{UPDATE pictrepo.job_queue SET heartbeat = '2001-01-01' WHERE queue = 'new'});
 	my $reaping = q{SET pictrepo.heartbeat_timeout = '1ms'; SELECT job FROM pictrepo.pop('new')};
-	is(value($database, $reaping), '"first"', "$old: a pop takes jobs from silent workers");
+	is(value($database, $reaping), $needs_upgrade{$old} ? '' : '"first"', "$old: a pop takes jobs from silent workers");
 	value($database, q{SELECT pictrepo.schedule_job('often', 'scheduled', '1', every => '1 s')});
 
 	value($database, 'ALTER EXTENSION pictrepo UPDATE');

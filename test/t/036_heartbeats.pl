@@ -226,6 +226,59 @@ commits('one of two', 2,
 	'BEGIN; SELECT retake(1, 2); SAVEPOINT b; SELECT retake(2, 3); ROLLBACK TO b; COMMIT');
 commits('the other one', 3, 'BEGIN; SAVEPOINT a; SELECT retake(1, 2); ROLLBACK TO a; SELECT retake(1, 3); COMMIT');
 
+# ----- one worker, two claims -----
+
+# A worker of several threads loses the job of one, and another one gets the same job.
+# What the first one says then is not about the second claim.
+sub beats
+{
+	my ($attempt) = @_;
+
+	return ask("SELECT pictrepo.heartbeat('q', w(1), id, $attempt) FROM pictrepo.job_queue");
+}
+
+foreach my $takes (1, 2)
+{
+	my $name = "claim $takes of one worker";
+	my $entry = q{SELECT at, ctid FROM pulse, pictrepo.job_queue};
+
+	hold_job();
+	ask('SELECT retake(1, 1)') foreach 2 .. $takes;
+	is(beats($takes), 't', "$name: it is held");
+	my $before = ask($entry);
+	is(beats($_), 'f', "$name: $_ is not") foreach grep { $_ != $takes } 0 .. 3;
+	is(ask($entry), $before, "$name: nothing changed");
+	is(beats('NULL'), 't', "$name: the worker holds the job by some claim");
+	is(ask('SELECT ctid FROM pictrepo.job_queue'), (split /\|/, $before)[1], "$name: without a row version");
+	ask(q{SET pictrepo.heartbeat_timeout = '1ms'});
+	reap();
+	ask('RESET pictrepo.heartbeat_timeout');
+	is(beats($takes), 'f', "$name: it is lost");
+	is(ask(q{SELECT attempt FROM pictrepo.pop('q', w(1))}), $takes + 1, "$name: the worker gets the job again");
+	foreach my $end (
+		qq{pictrepo.complete_job('q', w(1), id, attempt => $takes)},
+		qq{pictrepo.complete_job('q', w(1), id, 'failure', attempt => $takes)},
+		qq{(pictrepo.complete_and_pop('q', w(1), id, 'aborted', attempt => $takes)).outcome},
+		qq{(pictrepo.complete_many('q', w(1), ARRAY[id], attempts => ARRAY[$takes]))[1]},
+		qq{(pictrepo.finish_ingest('q', w(1), id, NULL, 'hash', 'file', '{}', 'alias', 'token', attempt => $takes)).outcome})
+	{
+		is(ask("SELECT $end FROM pictrepo.job_queue WHERE queue = 'q'"), 'lost', "$name: it cannot end the next one: $end");
+	}
+	ask(q{DELETE FROM pictrepo.job_queue WHERE queue = 'cleanup'});
+	is(ask('SELECT attempt, status FROM pictrepo.job_queue'), $takes + 1 . '|running', "$name: which goes on");
+	is(beats($takes + 1), 't', "$name: as its heartbeats do");
+}
+
+# The numbers go on after the job was dead.
+hold_job();
+ask(q{CREATE TABLE job AS SELECT id FROM pictrepo.job_queue});
+is(ask(q{SELECT pictrepo.complete_job('q', w(1), id, 'aborted', attempt => 1) FROM job}), 'dead', 'requeued: the job is dead');
+is(ask(q{SELECT pictrepo.requeue_dead(id) FROM job}), 't', 'requeued: and lives');
+is(ask(q{SELECT attempt FROM pictrepo.pop('q', w(1))}), '2', 'requeued: its next claim has a new number');
+is(beats(1) . beats(2), 'ft', 'requeued: the first claim is over');
+is(ask(q{SELECT pictrepo.complete_job('q', w(1), id, attempt => 1) FROM job}), 'lost', 'requeued: and ends nothing');
+ask('DROP TABLE job');
+
 # The entry goes with the job.
 sub job_ends
 {

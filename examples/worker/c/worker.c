@@ -17,15 +17,15 @@
 #include <libpq-fe.h>
 
 #define WAIT "CALL pictrepo.pop_wait($1, $2, '10 s')"
-#define END_AND_NEXT "SELECT id, job, outcome FROM pictrepo.complete_and_pop($1, $2, $3, $4, $5)"
-#define END "SELECT NULL, NULL, pictrepo.complete_job($1, $2, $3, $4, $5)"
+#define END_AND_NEXT "SELECT id, job, attempt, outcome FROM pictrepo.complete_and_pop($1, $2, $3, $5, $6, $4)"
+#define END "SELECT NULL, NULL, NULL, pictrepo.complete_job($1, $2, $3, $5, $6, $4)"
 
 /* Seconds between heartbeats, a quarter of pictrepo.heartbeat_timeout. */
 static int	beat_every = 30;
 
 static volatile sig_atomic_t stopping = 0;
 static PGconn *db;
-static const char *arguments[5];	/* $1 to $5: queue, worker, job, result, reason */
+static const char *arguments[6];	/* queue, worker, job, attempt, result, reason */
 static char worker[37];
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -70,7 +70,7 @@ beat(void *unused)
 			;
 		if (busy)
 		{
-			PGresult   *held = call("SELECT pictrepo.heartbeat($1, $2, $3)", 3);
+			PGresult   *held = call("SELECT pictrepo.heartbeat($1, $2, $3, $4)", 4);
 
 			lost = PQntuples(held) == 0 || strcmp(PQgetvalue(held, 0, 0), "t") != 0;
 			PQclear(held);
@@ -101,13 +101,14 @@ handle_beating(json_object *job)
 
 /* Does a job and ends it; the next one comes along, unless the worker is to stop. */
 static PGresult *
-do_job(const char *id, const char *text)
+do_job(const char *id, const char *text, const char *attempt)
 {
 	json_object *job = json_tokener_parse(text);
 	const char *reason;
 	PGresult   *next;
 
 	arguments[2] = id;
+	arguments[3] = attempt;
 	reason = handle_beating(job);
 	json_object_put(job);
 	if (lost)
@@ -115,11 +116,11 @@ do_job(const char *id, const char *text)
 		fprintf(stderr, "job %s is lost\n", id);
 		return call(WAIT, 2);
 	}
-	arguments[3] = reason ? "failure" : "success";
-	arguments[4] = reason;
-	next = call(stopping ? END : END_AND_NEXT, 5);
-	if (PQntuples(next) == 1 && strcmp(PQgetvalue(next, 0, 2), "completed") != 0)
-		fprintf(stderr, "job %s is %s: %s\n", id, PQgetvalue(next, 0, 2), reason ? reason : "");
+	arguments[4] = reason ? "failure" : "success";
+	arguments[5] = reason;
+	next = call(stopping ? END : END_AND_NEXT, 6);
+	if (PQntuples(next) == 1 && strcmp(PQgetvalue(next, 0, 3), "completed") != 0)
+		fprintf(stderr, "job %s is %s: %s\n", id, PQgetvalue(next, 0, 3), reason ? reason : "");
 	return next;
 }
 
@@ -137,7 +138,7 @@ work(void)
 		if (PQgetisnull(last, 0, 0))
 			next = call(WAIT, 2);
 		else
-			next = do_job(PQgetvalue(last, 0, 0), PQgetvalue(last, 0, 1));
+			next = do_job(PQgetvalue(last, 0, 0), PQgetvalue(last, 0, 1), PQgetvalue(last, 0, 2));
 		PQclear(last);
 	}
 	PQclear(next);

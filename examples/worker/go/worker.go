@@ -18,12 +18,20 @@ import (
 )
 
 const (
+	beat       = "SELECT pictrepo.heartbeat($1, $2, $3, $4)"
 	wait       = "CALL pictrepo.pop_wait($1, $2, '10 s')"
-	endAndNext = "SELECT id, job, outcome FROM pictrepo.complete_and_pop($1, $2, $3, $4, $5)"
-	end        = "SELECT NULL::uuid, NULL::jsonb, pictrepo.complete_job($1, $2, $3, $4, $5)"
+	endAndNext = "SELECT id, job, attempt, outcome FROM pictrepo.complete_and_pop($1, $2, $3, $4, $5, $6)"
+	end        = "SELECT NULL::uuid, NULL::jsonb, NULL::int, pictrepo.complete_job($1, $2, $3, $4, $5, $6)"
 )
 
 type job = map[string]interface{}
+
+// A claim of a job; without a job the id is nil. The attempt is the claim's number.
+type claim struct {
+	id      *string
+	job     job
+	attempt *int
+}
 
 // handle does one job: your work goes here. An error lets the job fail, and it is
 // tried again. When its context is done another worker has the job, and this one
@@ -71,45 +79,44 @@ func (w *worker) workConnected(ctx context.Context) error {
 	}
 	defer w.db.Close(ctx)
 
-	var id *string
-	var job job
-	for err == nil && (id != nil || w.stop.Err() == nil) {
-		if id != nil {
-			id, job, err = w.do(ctx, *id, job)
+	var c claim
+	for err == nil && (c.id != nil || w.stop.Err() == nil) {
+		if c.id != nil {
+			c, err = w.do(ctx, c)
 		} else {
 			// pop_wait commits by itself, so there is no transaction around it.
-			err = w.db.QueryRow(ctx, wait, w.queue, w.id).Scan(&id, &job, nil, nil)
+			err = w.db.QueryRow(ctx, wait, w.queue, w.id).Scan(&c.id, &c.job, &c.attempt, nil)
 		}
 	}
 	return err
 }
 
 // do does a job and ends it; the next one comes along, unless the worker is to stop.
-func (w *worker) do(ctx context.Context, id string, doing job) (next *string, job job, err error) {
+func (w *worker) do(ctx context.Context, c claim) (next claim, err error) {
 	lost, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error)
-	go func() { done <- handle(lost, doing) }()
+	go func() { done <- handle(lost, c.job) }()
 	heart := time.NewTicker(w.beat)
 	defer heart.Stop()
 	for {
 		select {
 		case failure := <-done:
-			return w.end(ctx, id, failure)
+			return w.end(ctx, c, failure)
 		case <-heart.C:
 			var held bool
-			err = w.db.QueryRow(ctx, "SELECT pictrepo.heartbeat($1, $2, $3)", w.queue, w.id, id).Scan(&held)
+			err = w.db.QueryRow(ctx, beat, w.queue, w.id, c.id, c.attempt).Scan(&held)
 			if err != nil || !held {
-				log.Printf("job %s is lost", id)
+				log.Printf("job %s is lost", *c.id)
 				cancel()
 				<-done
-				return nil, nil, err
+				return claim{}, err
 			}
 		}
 	}
 }
 
-func (w *worker) end(ctx context.Context, id string, failure error) (next *string, job job, err error) {
+func (w *worker) end(ctx context.Context, c claim, failure error) (next claim, err error) {
 	sql, result, reason := endAndNext, "success", (*string)(nil)
 	if w.stop.Err() != nil {
 		sql = end
@@ -119,11 +126,12 @@ func (w *worker) end(ctx context.Context, id string, failure error) (next *strin
 		result, reason = "failure", &text
 	}
 	var outcome string
-	err = w.db.QueryRow(ctx, sql, w.queue, w.id, id, result, reason).Scan(&next, &job, &outcome)
+	err = w.db.QueryRow(ctx, sql, w.queue, w.id, c.id, result, reason, c.attempt).
+		Scan(&next.id, &next.job, &next.attempt, &outcome)
 	if err == nil && outcome != "completed" {
-		log.Printf("job %s is %s: %v", id, outcome, failure)
+		log.Printf("job %s is %s: %v", *c.id, outcome, failure)
 	}
-	return next, job, err
+	return next, err
 }
 
 func main() {

@@ -20,9 +20,10 @@ public final class Worker {
     // Seconds between heartbeats, a quarter of pictrepo.heartbeat_timeout.
     static final int BEAT = Integer.parseInt(System.getenv().getOrDefault("HEARTBEAT_SECONDS", "30"));
 
+    static final String BEATS = "SELECT pictrepo.heartbeat(?, ?, ?, ?)";
     static final String WAIT = "CALL pictrepo.pop_wait(?, ?, '10 s')";
-    static final String END_AND_NEXT = "SELECT id, job, outcome FROM pictrepo.complete_and_pop(?, ?, ?, ?, ?)";
-    static final String END = "SELECT NULL, NULL, pictrepo.complete_job(?, ?, ?, ?, ?)";
+    static final String END_AND_NEXT = "SELECT id, job, attempt, outcome FROM pictrepo.complete_and_pop(?, ?, ?, ?, ?, ?)";
+    static final String END = "SELECT NULL, NULL, NULL, pictrepo.complete_job(?, ?, ?, ?, ?, ?)";
 
     final String queue;
     final UUID worker = UUID.randomUUID();
@@ -58,10 +59,11 @@ public final class Worker {
     }
 
     void workConnected(Connection db) throws Exception {
-        String[] next = {null, null};
+        String[] next = {null};
         while (next[0] != null || !stop.get()) {
             // pop_wait commits by itself, so there is no transaction around it.
-            next = next[0] == null ? call(db, WAIT, queue, worker) : doJob(db, UUID.fromString(next[0]), next[1]);
+            next = next[0] == null ? call(db, WAIT, queue, worker)
+                : doJob(db, UUID.fromString(next[0]), next[1], Integer.valueOf(next[2]));
         }
     }
 
@@ -78,10 +80,10 @@ public final class Worker {
     }
 
     // Does a job and ends it; the next one comes along, unless the worker is to stop.
-    String[] doJob(Connection db, UUID id, String job) throws Exception {
+    String[] doJob(Connection db, UUID id, String job, Integer attempt) throws Exception {
         String result = "success", reason = null;
         var lost = new AtomicBoolean();
-        var heart = beating(db, id, lost);
+        var heart = beating(db, id, attempt, lost);
         try {
             handle(JsonParser.parseString(job).getAsJsonObject());
         } catch (Exception error) {
@@ -92,20 +94,20 @@ public final class Worker {
         }
         if (lost.get()) {
             System.err.printf("job %s is lost%n", id);
-            return new String[] {null, null};
+            return new String[] {null};
         }
-        var next = call(db, stop.get() ? END : END_AND_NEXT, queue, worker, id, result, reason);
-        if (!next[2].equals("completed")) System.err.printf("job %s is %s: %s%n", id, next[2], reason);
+        var next = call(db, stop.get() ? END : END_AND_NEXT, queue, worker, id, result, reason, attempt);
+        if (!next[3].equals("completed")) System.err.printf("job %s is %s: %s%n", id, next[3], reason);
         return next;
     }
 
     // Sends heartbeats meanwhile, on the worker's connection, which is idle.
-    ScheduledExecutorService beating(Connection db, UUID id, AtomicBoolean lost) {
+    ScheduledExecutorService beating(Connection db, UUID id, Integer attempt, AtomicBoolean lost) {
         var heart = Executors.newSingleThreadScheduledExecutor();
         var working = Thread.currentThread();
         heart.scheduleAtFixedRate(() -> {
             try {
-                lost.set(!"t".equals(call(db, "SELECT pictrepo.heartbeat(?, ?, ?)", queue, worker, id)[0]));
+                lost.set(!"t".equals(call(db, BEATS, queue, worker, id, attempt)[0]));
             } catch (SQLException error) {
                 lost.set(true);
             }

@@ -11,8 +11,8 @@ const { Client, DatabaseError } = require('pg');
 const BEAT = Number(process.env.HEARTBEAT_SECONDS ?? 30);
 
 const WAIT = "CALL pictrepo.pop_wait($1, $2, '10 s')";
-const END_AND_NEXT = 'SELECT id, job, outcome FROM pictrepo.complete_and_pop($1, $2, $3, $4, $5)';
-const END = 'SELECT NULL AS id, pictrepo.complete_job($1, $2, $3, $4, $5) AS outcome';
+const END_AND_NEXT = 'SELECT id, job, attempt, outcome FROM pictrepo.complete_and_pop($1, $2, $3, $5, $6, $4)';
+const END = 'SELECT NULL AS id, pictrepo.complete_job($1, $2, $3, $5, $6, $4) AS outcome';
 
 // Does one job: your work goes here. If it throws the job fails, and is tried
 // again. When the signal `lost` is aborted another worker has the job, and this
@@ -47,7 +47,7 @@ async function workConnected(db, queue, worker, stop) {
   while (next.id || !stop.aborted) {
     // pop_wait commits by itself, so there is no transaction around it.
     next = next.id
-      ? await doJob(db, [queue, worker, next.id], next.job, stop)
+      ? await doJob(db, [queue, worker, next.id, next.attempt], next.job, stop)
       : (await db.query(WAIT, [queue, worker])).rows[0];
   }
 }
@@ -58,7 +58,7 @@ async function doJob(db, claim, job, stop) {
   const lost = new AbortController();
   // The worker's connection is idle while it works.
   const heart = setInterval(async () => {
-    const held = await db.query('SELECT pictrepo.heartbeat($1, $2, $3) AS held', claim)
+    const held = await db.query('SELECT pictrepo.heartbeat($1, $2, $3, $4) AS held', claim)
       .then(({ rows: [{ held }] }) => held, () => false);
     if (!held) lost.abort();
   }, BEAT * 1000);

@@ -13,8 +13,8 @@ use JSON::PP;
 my $beat = $ENV{HEARTBEAT_SECONDS} // 30;
 
 my $wait = "CALL pictrepo.pop_wait(?, ?, '10 s')";
-my $end_and_next = "SELECT id, job, outcome FROM pictrepo.complete_and_pop(?, ?, ?, ?, ?)";
-my $end = "SELECT NULL, NULL, pictrepo.complete_job(?, ?, ?, ?, ?)";
+my $end_and_next = "SELECT id, job, attempt, outcome FROM pictrepo.complete_and_pop(?, ?, ?, ?, ?, ?)";
+my $end = "SELECT NULL, NULL, NULL, pictrepo.complete_job(?, ?, ?, ?, ?, ?)";
 
 # Does one job: your work goes here. If it dies the job fails, and is tried again.
 sub handle
@@ -46,17 +46,18 @@ sub work
 	$db = DBI->connect('dbi:Pg:', undef, undef,
 		{ AutoCommit => 1, RaiseError => 1, PrintError => 0, pg_server_prepare => 0 });
 	$worker //= $db->selectrow_array('SELECT gen_random_uuid()');
-	my ($id, $job);
+	my ($id, $job, $attempt);
 	while ($id || !$stop)
 	{
-		($id, $job) = $id ? do_job($id, $job) : $db->selectrow_array($wait, undef, $queue, $worker);
+		($id, $job, $attempt) =
+			$id ? do_job($id, $job, $attempt) : $db->selectrow_array($wait, undef, $queue, $worker);
 	}
 }
 
 # Does a job and ends it; the next one comes along, unless the worker is to stop.
 sub do_job
 {
-	my ($id, $job) = @_;
+	my ($id, $job, $attempt) = @_;
 	my ($result, $reason) = ('success', undef);
 	my $lost = 0;
 
@@ -65,7 +66,7 @@ sub do_job
 	# two of its operations: one that lasts longer than the heartbeat timeout loses
 	# the job, and belongs in a process of its own.
 	local $SIG{ALRM} = sub {
-		$lost = !is_held($id);
+		$lost = !is_held($id, $attempt);
 		die "lost\n" if $lost;
 		alarm $beat;
 	};
@@ -81,15 +82,17 @@ sub do_job
 		warn "job $id is lost\n";
 		return;
 	}
-	my ($next, $its_job, $outcome) =
-		$db->selectrow_array($stop ? $end : $end_and_next, undef, $queue, $worker, $id, $result, $reason);
+	my ($next, $its_job, $its_attempt, $outcome) =
+		$db->selectrow_array($stop ? $end : $end_and_next, undef, $queue, $worker, $id, $result, $reason, $attempt);
 	warn "job $id is $outcome: ", $reason // '', "\n" if $outcome ne 'completed';
-	return ($next, $its_job);
+	return ($next, $its_job, $its_attempt);
 }
 
 sub is_held
 {
-	my ($id) = @_;
+	my ($id, $attempt) = @_;
 	local $@;
-	return eval { $db->selectrow_array('SELECT pictrepo.heartbeat(?, ?, ?)', undef, $queue, $worker, $id) };
+	return eval {
+		$db->selectrow_array('SELECT pictrepo.heartbeat(?, ?, ?, ?)', undef, $queue, $worker, $id, $attempt);
+	};
 }

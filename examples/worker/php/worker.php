@@ -5,8 +5,8 @@
 declare(strict_types=1);
 
 const WAIT = "CALL pictrepo.pop_wait(?, ?, '10 s')";
-const END_AND_NEXT = 'SELECT id, job, outcome FROM pictrepo.complete_and_pop(?, ?, ?, ?, ?)';
-const END = 'SELECT NULL, NULL, pictrepo.complete_job(?, ?, ?, ?, ?)';
+const END_AND_NEXT = 'SELECT id, job, attempt, outcome FROM pictrepo.complete_and_pop(?, ?, ?, ?, ?, ?)';
+const END = 'SELECT NULL, NULL, NULL, pictrepo.complete_job(?, ?, ?, ?, ?, ?)';
 
 // Another worker has the job.
 final class Lost extends Exception {}
@@ -73,32 +73,35 @@ final class Worker
 
     private function work(): void
     {
-        $id = $job = null;
+        $id = $job = $attempt = null;
         while ($id !== null || !$this->stop) {
-            [$id, $job] = $id === null ? $this->call(WAIT, $this->queue, $this->worker) : $this->doJob($id, $job);
+            [$id, $job, $attempt] = $id === null
+                ? $this->call(WAIT, $this->queue, $this->worker)
+                : $this->doJob($id, $job, (string) $attempt);
         }
     }
 
     // Does a job and ends it; the next one comes along, unless the worker is to stop.
-    private function doJob(string $id, string $job): array
+    private function doJob(string $id, string $job, string $attempt): array
     {
         $claim = [$this->queue, $this->worker, $id];
         $result = 'success';
         $reason = null;
         try {
-            $this->whileBeating($claim, fn () => handle(json_decode($job, associative: true)));
+            $this->whileBeating([...$claim, $attempt], fn () => handle(json_decode($job, associative: true)));
         } catch (Lost) {
             error_log("job $id is lost");
-            return [null, null];
+            return [null, null, null];
         } catch (Throwable $error) {
             $result = 'failure';
             $reason = $error->getMessage();
         }
-        [$next, $its_job, $outcome] = $this->call($this->stop ? END : END_AND_NEXT, ...$claim, ...[$result, $reason]);
+        $sql = $this->stop ? END : END_AND_NEXT;
+        [$next, $its_job, $its_attempt, $outcome] = $this->call($sql, ...$claim, ...[$result, $reason, $attempt]);
         if ($outcome !== 'completed') {
             error_log("job $id is $outcome: $reason");
         }
-        return [$next, $its_job];
+        return [$next, $its_job, $its_attempt];
     }
 
     // An alarm sends the heartbeats, on the worker's connection, which is idle. When
@@ -109,7 +112,7 @@ final class Worker
     {
         pcntl_signal(SIGALRM, function () use ($claim) {
             try {
-                $held = $this->call('SELECT pictrepo.heartbeat(?, ?, ?)', ...$claim)[0];
+                $held = $this->call('SELECT pictrepo.heartbeat(?, ?, ?, ?)', ...$claim)[0];
             } catch (PDOException) {
                 $held = false;
             }

@@ -17,8 +17,8 @@ import psycopg
 BEAT = int(os.environ.get("HEARTBEAT_SECONDS", 30))
 
 WAIT = "CALL pictrepo.pop_wait(%s, %s, '10 s')"
-END_AND_NEXT = "SELECT id, job, outcome FROM pictrepo.complete_and_pop(%s, %s, %s, %s, %s)"
-END = "SELECT NULL, NULL, pictrepo.complete_job(%s, %s, %s, %s, %s)"
+END_AND_NEXT = "SELECT id, job, attempt, outcome FROM pictrepo.complete_and_pop(%s, %s, %s, %s, %s, %s)"
+END = "SELECT NULL, NULL, NULL, pictrepo.complete_job(%s, %s, %s, %s, %s, %s)"
 
 
 def handle(job, lost):
@@ -50,24 +50,24 @@ def work_connected(db, queue, worker, stop):
     job_id = None
     while job_id or not stop.is_set():
         if job_id:
-            job_id, job = do_job(db, (queue, worker, job_id), job, stop)
+            job_id, job, attempt = do_job(db, (queue, worker, job_id), attempt, job, stop)
         else:
-            job_id, job, *_ = db.execute(WAIT, (queue, worker)).fetchone()
+            job_id, job, attempt, _ = db.execute(WAIT, (queue, worker)).fetchone()
 
 
-def do_job(db, claim, job, stop):
+def do_job(db, claim, attempt, job, stop):
     """Do a job and end it; the next one comes along, unless the worker is to stop."""
     result, reason = "success", None
-    with beating(db, claim) as lost:
+    with beating(db, (*claim, attempt)) as lost:
         try:
             handle(job, lost)
         except Exception as error:
             result, reason = "failure", str(error)
     if lost.is_set():
         logging.warning("job %s is lost", claim[2])
-        return None, None
+        return None, None, None
     *following, outcome = db.execute(END if stop.is_set() else END_AND_NEXT,
-                                     (*claim, result, reason)).fetchone()
+                                     (*claim, result, reason, attempt)).fetchone()
     if outcome != "completed":
         logging.warning("job %s is %s: %s", claim[2], outcome, reason)
     return following
@@ -81,7 +81,7 @@ def beating(db, claim):
     def beat():
         try:
             while not done.wait(BEAT):
-                if not db.execute("SELECT pictrepo.heartbeat(%s, %s, %s)", claim).fetchone()[0]:
+                if not db.execute("SELECT pictrepo.heartbeat(%s, %s, %s, %s)", claim).fetchone()[0]:
                     return lost.set()
         except psycopg.Error:
             lost.set()

@@ -9,8 +9,8 @@ require "securerandom"
 BEAT = Integer(ENV.fetch("HEARTBEAT_SECONDS", 30))
 
 WAIT = "CALL pictrepo.pop_wait($1, $2, '10 s')"
-END_AND_NEXT = "SELECT id, job, outcome FROM pictrepo.complete_and_pop($1, $2, $3, $4, $5)"
-END_ONLY = "SELECT NULL, NULL, pictrepo.complete_job($1, $2, $3, $4, $5)"
+END_AND_NEXT = "SELECT id, job, attempt, outcome FROM pictrepo.complete_and_pop($1, $2, $3, $5, $6, $4)"
+END_ONLY = "SELECT NULL, NULL, NULL, pictrepo.complete_job($1, $2, $3, $5, $6, $4)"
 
 # Does one job: your work goes here. If it raises the job fails, and is tried
 # again. Once lost.call is true it should leave the job.
@@ -40,7 +40,8 @@ def work_connected(db, queue, worker, stop)
   id = nil
   while id || !stop.call
     # pop_wait commits by itself, so there is no transaction around it
-    id, job = id ? do_job(db, [queue, worker, id], job, stop) : db.exec_params(WAIT, [queue, worker]).values.first
+    id, job, attempt =
+      id ? do_job(db, [queue, worker, id, attempt], job, stop) : db.exec_params(WAIT, [queue, worker]).values.first
   end
 end
 
@@ -52,9 +53,9 @@ def do_job(db, claim, job, stop)
   rescue StandardError => error
     result, reason = "failure", error.message
   end
-  return warn("job #{claim.last} is lost") if lost
+  return warn("job #{claim[2]} is lost") if lost
   *following, outcome = db.exec_params(stop.call ? END_ONLY : END_AND_NEXT, [*claim, result, reason]).values.first
-  warn "job #{claim.last} is #{outcome}: #{reason}" unless outcome == "completed"
+  warn "job #{claim[2]} is #{outcome}: #{reason}" unless outcome == "completed"
   following
 end
 
@@ -67,7 +68,7 @@ def beating(db, claim)
     until lost
       sleep BEAT
       busy.synchronize do
-        lost = db.exec_params("SELECT pictrepo.heartbeat($1, $2, $3)", claim).getvalue(0, 0) != "t"
+        lost = db.exec_params("SELECT pictrepo.heartbeat($1, $2, $3, $4)", claim).getvalue(0, 0) != "t"
       end
     end
   rescue PG::Error

@@ -258,7 +258,8 @@ new_uuid(PGconn *db)
 static char *
 complete(PGconn *db, const char *worker, const char *id)
 {
-	return value(db, "SELECT pictrepo.complete_job($1, $2, $3)", TEXT("jobs"), TEXT(worker), TEXT(id));
+	return value(db, "SELECT pictrepo.complete_job($1, $2, $3, attempt => $4)",
+				 TEXT("jobs"), TEXT(worker), TEXT(id), TEXT("1"));
 }
 
 static PGresult *
@@ -361,8 +362,8 @@ jobs(PGconn *db)
 	check_json("pop with wait: what another connection pushes meanwhile", field(job, "job"), "{\"number\": 2}");
 
 	check_text("heartbeat: held",
-			   value(db, "SELECT pictrepo.heartbeat($1, $2, $3)",
-					 TEXT("jobs"), TEXT(worker), TEXT(field(job, "id"))), "t");
+			   value(db, "SELECT pictrepo.heartbeat($1, $2, $3, $4)",
+					 TEXT("jobs"), TEXT(worker), TEXT(field(job, "id")), TEXT("1")), "t");
 	push(db, "jobs", "{\"number\": 3}");
 	job = row(query(db, "SELECT outcome, id, job FROM pictrepo.complete_and_pop($1, $2, $3)",
 					TEXT("jobs"), TEXT(worker), TEXT(field(job, "id"))));

@@ -163,7 +163,7 @@ func push(db *pgx.Conn, queue string, job interface{}) string {
 func jobs(db *pgx.Conn) {
 	worker := newUUID()
 	complete := func(id string) string {
-		return text(db, "SELECT pictrepo.complete_job($1, $2, $3)", "jobs", worker, id)
+		return text(db, "SELECT pictrepo.complete_job($1, $2, $3, attempt => $4)", "jobs", worker, id, 1)
 	}
 
 	type popped struct {
@@ -187,7 +187,7 @@ func jobs(db *pgx.Conn) {
 	check("pop with wait: what another connection pushes meanwhile", next.job, object{"number": 2.0})
 
 	check("heartbeat: held",
-		truth(db, "SELECT pictrepo.heartbeat($1, $2, $3)", "jobs", worker, next.id), true)
+		truth(db, "SELECT pictrepo.heartbeat($1, $2, $3, $4)", "jobs", worker, next.id, 1), true)
 	push(db, "jobs", object{"number": 3})
 	var outcome string
 	row{&outcome, &next.id, &next.job}.scan(db,

@@ -195,7 +195,7 @@ public final class Client {
     }
 
     static String complete(Connection db, UUID worker, Object id) throws SQLException {
-        return value(db, "SELECT pictrepo.complete_job(?, ?, ?)", "jobs", worker, id);
+        return value(db, "SELECT pictrepo.complete_job(?, ?, ?, attempt => ?)", "jobs", worker, id, 1);
     }
 
     static List<Object> popWait(Connection db, UUID worker, Duration timeout) throws SQLException {
@@ -216,7 +216,7 @@ public final class Client {
         check("pop with wait: what another connection pushes meanwhile", job.get(1), number(2));
 
         check("heartbeat: held",
-            value(db, "SELECT pictrepo.heartbeat(?, ?, ?)", "jobs", worker, job.get(0)), true);
+            value(db, "SELECT pictrepo.heartbeat(?, ?, ?, ?)", "jobs", worker, job.get(0), 1), true);
         push(db, "jobs", number(3));
         job = row(db, "SELECT outcome, job, id FROM pictrepo.complete_and_pop(?, ?, ?)", "jobs", worker, job.get(0));
         check("complete_and_pop: completed, and the next job", job.subList(0, 2), List.of("completed", number(3)));

@@ -85,7 +85,8 @@ async function jobs(db) {
   const worker = randomUUID();
   const push = (job, queue = 'jobs', connection = db) =>
     value(connection, 'SELECT pictrepo.push($1, $2)', queue, job);
-  const complete = (id) => value(db, 'SELECT pictrepo.complete_job($1, $2, $3)', 'jobs', worker, id);
+  const complete = (id) =>
+    value(db, 'SELECT pictrepo.complete_job($1, $2, $3, attempt => $4)', 'jobs', worker, id, 1);
 
   const pushed = await push({ number: 1 });
   let next = await row(db, 'SELECT * FROM pictrepo.pop($1, $2)', 'jobs', worker);
@@ -100,7 +101,7 @@ async function jobs(db) {
   check('pop with wait: what another connection pushes meanwhile', next.job, { number: 2 });
 
   check('heartbeat: held',
-    await value(db, 'SELECT pictrepo.heartbeat($1, $2, $3)', 'jobs', worker, next.id), true);
+    await value(db, 'SELECT pictrepo.heartbeat($1, $2, $3, $4)', 'jobs', worker, next.id, 1), true);
   await push({ number: 3 });
   next = await row(db, 'SELECT outcome, id, job FROM pictrepo.complete_and_pop($1, $2, $3)',
     'jobs', worker, next.id);

@@ -134,7 +134,7 @@ sub jobs
 		my ($job, $queue) = @_;
 		return value($db, "SELECT pictrepo.push(?, ?)", $queue // 'jobs', $json->encode($job));
 	};
-	my $complete = sub { value($db, "SELECT pictrepo.complete_job(?, ?, ?)", 'jobs', $worker, $_[0]) };
+	my $complete = sub { value($db, "SELECT pictrepo.complete_job(?, ?, ?, attempt => ?)", 'jobs', $worker, $_[0], 1) };
 
 	my $pushed = $push->({ number => 1 });
 	my $next = row($db,
@@ -151,7 +151,7 @@ sub jobs
 		$json->decode($next->{job}), { number => 2 });
 
 	check('heartbeat: held',
-		value($db, "SELECT pictrepo.heartbeat(?, ?, ?)", 'jobs', $worker, $next->{id}), 1);
+		value($db, "SELECT pictrepo.heartbeat(?, ?, ?, ?)", 'jobs', $worker, $next->{id}, 1), 1);
 	$push->({ number => 3 });
 	$next = row($db, "SELECT outcome, id, job FROM pictrepo.complete_and_pop(?, ?, ?)",
 		'jobs', $worker, $next->{id});

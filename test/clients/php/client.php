@@ -143,7 +143,8 @@ function jobs(PDO $db): void
 {
     $worker = new_uuid($db);
     $push = fn ($job, $queue = 'jobs') => value($db, 'SELECT pictrepo.push(?, ?)', $queue, $job);
-    $complete = fn ($id) => value($db, 'SELECT pictrepo.complete_job(?, ?, ?)', 'jobs', $worker, $id);
+    $complete = fn ($id) =>
+        value($db, 'SELECT pictrepo.complete_job(?, ?, ?, attempt => ?)', 'jobs', $worker, $id, 1);
 
     $pushed = $push(['number' => 1]);
     $job = row($db, 'SELECT * FROM pictrepo.pop(?, ?)', 'jobs', $worker);
@@ -158,7 +159,7 @@ function jobs(PDO $db): void
     check('pop with wait: what another connection pushes meanwhile', decode($job['job']), ['number' => 2]);
 
     check('heartbeat: held',
-        value($db, 'SELECT pictrepo.heartbeat(?, ?, ?)', 'jobs', $worker, $job['id']), true);
+        value($db, 'SELECT pictrepo.heartbeat(?, ?, ?, ?)', 'jobs', $worker, $job['id'], 1), true);
     $push(['number' => 3]);
     $job = row($db, 'SELECT outcome, id, job FROM pictrepo.complete_and_pop(?, ?, ?)', 'jobs', $worker, $job['id']);
     check('complete_and_pop: completed, and the next job',

@@ -88,7 +88,7 @@ def jobs(db):
         return value(db, "SELECT pictrepo.push(%s, %s)", queue, Jsonb(job))
 
     def complete(job_id):
-        return value(db, "SELECT pictrepo.complete_job(%s, %s, %s)", "jobs", worker, job_id)
+        return value(db, "SELECT pictrepo.complete_job(%s, %s, %s, attempt => %s)", "jobs", worker, job_id, 1)
 
     pushed = push({"number": 1})
     job_id, job, attempt, since = row(db, "SELECT * FROM pictrepo.pop(%s, %s)", "jobs", worker)
@@ -103,7 +103,7 @@ def jobs(db):
     check("pop with wait: what another connection pushes meanwhile", job, {"number": 2})
 
     check("heartbeat: held",
-          value(db, "SELECT pictrepo.heartbeat(%s, %s, %s)", "jobs", worker, job_id), True)
+          value(db, "SELECT pictrepo.heartbeat(%s, %s, %s, %s)", "jobs", worker, job_id, 1), True)
     push({"number": 3})
     outcome, job_id, job = row(
         db, "SELECT outcome, id, job FROM pictrepo.complete_and_pop(%s, %s, %s)", "jobs", worker, job_id)

@@ -98,7 +98,7 @@ end
 def jobs(db)
   worker = SecureRandom.uuid
   push = ->(job, queue = "jobs", on = db) { value(on, "SELECT pictrepo.push($1, $2)", queue, job) }
-  complete = ->(id) { value(db, "SELECT pictrepo.complete_job($1, $2, $3)", "jobs", worker, id) }
+  complete = ->(id) { value(db, "SELECT pictrepo.complete_job($1, $2, $3, attempt => $4)", "jobs", worker, id, 1) }
 
   pushed = push[{ number: 1 }]
   popped = row(db, "SELECT * FROM pictrepo.pop($1, $2)", "jobs", worker)
@@ -113,7 +113,7 @@ def jobs(db)
   check "pop with wait: what another connection pushes meanwhile", popped["job"], { "number" => 2 }
 
   check "heartbeat: held",
-        value(db, "SELECT pictrepo.heartbeat($1, $2, $3)", "jobs", worker, popped["id"]), true
+        value(db, "SELECT pictrepo.heartbeat($1, $2, $3, $4)", "jobs", worker, popped["id"], 1), true
   push[{ number: 3 }]
   popped = row(db, "SELECT outcome, id, job FROM pictrepo.complete_and_pop($1, $2, $3)",
                "jobs", worker, popped["id"])

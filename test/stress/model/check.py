@@ -82,7 +82,7 @@ TABLES = {
     "uploads": (["id"], ["result"]),
     "queues": (["queue"], ["retries", "backoff", "backoff_max", "max_running", "paused"]),
     "job_queue": (["id"], ["queue", "job", "status", "priority", "run_at", "queue_time", "attempt", "retry",
-                           "worker", "unique_key", "upload", "error", "session"]),
+                           "failures", "worker", "unique_key", "upload", "error", "session"]),
     "dead_jobs": (["id"], ["queue", "job", "priority", "queue_time", "died_at", "attempt", "unique_key",
                            "upload", "error"]),
 }
@@ -149,6 +149,11 @@ class Calls:
         if jobs and self.random.random() < 0.8:
             return self.one(jobs)
         return self.one(QUEUES), self.one(WORKERS), self.one([*self.model.job_queue, NOBODY])
+
+    def attempt(self, id):
+        """The number of the job's last claim, or of the one before it."""
+        last = self.model.job_queue.get(id, {"attempt": 1})["attempt"]
+        return self.one([None, last, last, max(last - 1, 0)])
 
     def ending(self):
         return self.one(["success", "failure", "failure", "aborted"]), self.maybe(["why"])
@@ -290,16 +295,20 @@ class Calls:
     call_pop_again = call_pop
 
     def call_heartbeat(self):
-        return self.job()
+        queue, worker, job = self.job()
+        return queue, worker, job, self.attempt(job)
 
     def call_complete_job(self):
-        return *self.job(), *self.ending()
+        queue, worker, job = self.job()
+        return queue, worker, job, *self.ending(), self.attempt(job)
 
     call_complete_job_again = call_complete_and_pop = call_complete_job
 
     def call_complete_many(self):
         queue, worker, job = self.job()
-        return queue, worker, [job, *self.random.choices([*self.model.job_queue, NOBODY], k=2), job], *self.ending()
+        jobs = [job, *self.random.choices([*self.model.job_queue, NOBODY], k=2), job]
+        attempts = [self.attempt(id) or 1 for id in jobs]
+        return queue, worker, jobs, *self.ending(), self.maybe([attempts])
 
     def call_requeue_dead(self):
         return (self.one([*self.model.dead_jobs, NOBODY]),)
@@ -344,7 +353,8 @@ class Calls:
     call_ingest_again = call_ingest
 
     def call_finish_ingest(self):
-        return *self.job(), self.maybe([self.upload()]), *self.call_ingest()
+        queue, worker, job = self.job()
+        return queue, worker, job, self.maybe([self.upload()]), *self.call_ingest(), self.attempt(job)
 
     def call_finish_variant(self):
         return *self.variant(), self.one(WORKERS), self.file(), self.one(DETAILS)

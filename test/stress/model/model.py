@@ -435,7 +435,7 @@ class Model:
             "queue": queue, "job": job, "status": "new", "priority": priority,
             "run_at": run_at or self.now(), "queue_time": self.now(), "attempt": 0,
             "retry": self.of_queue(queue, "retries", 5) if retry is None else retry,
-            "worker": None, "unique_key": key, "upload": upload, "error": None, "session": None}
+            "failures": 0, "worker": None, "unique_key": key, "upload": upload, "error": None, "session": None}
 
     def push(self, queue, job, key, run_at, priority, retry, upload):
         if self.key_is_held(key):
@@ -480,16 +480,16 @@ class Model:
             job.update(status="running", worker=worker or self.session, attempt=job["attempt"] + 1)
         return [(id, *(self.job_queue[id][column] for column in ("job", "attempt", "queue_time"))) for id in popped]
 
-    def held(self, queue, worker, id):
+    def held(self, queue, worker, id, attempt):
         job = self.job_queue.get(id)
         return (job is not None and job["status"] == "running" and job["queue"] == queue
-                and job["worker"] == (worker or self.session))
+                and job["worker"] == (worker or self.session) and attempt in (None, job["attempt"]))
 
-    def heartbeat(self, queue, worker, id):
-        return [(self.held(queue, worker, id),)]
+    def heartbeat(self, queue, worker, id, attempt):
+        return [(self.held(queue, worker, id, attempt),)]
 
-    def end_job(self, queue, worker, id, result, error):
-        if not self.held(queue, worker, id):
+    def end_job(self, queue, worker, id, result, error, attempt):
+        if not self.held(queue, worker, id, attempt):
             return "lost"
         job = self.job_queue[id]
         if result == "success":
@@ -497,10 +497,10 @@ class Model:
             return "completed"
         if result == "failure" and job["retry"] > 0:
             longest = self.of_queue(queue, "backoff_max", timedelta(minutes=5))
-            pause = self.of_queue(queue, "backoff", timedelta(seconds=1)) * 2 ** (job["attempt"] - 1)
+            pause = self.of_queue(queue, "backoff", timedelta(seconds=1)) * 2 ** job["failures"]
             pause = min(longest, pause)
             # By the clock, and not by the beginning of the transaction.
-            job.update(status="new", worker=None, retry=job["retry"] - 1, error=error,
+            job.update(status="new", worker=None, retry=job["retry"] - 1, failures=job["failures"] + 1, error=error,
                        run_at=Now(self.called + pause / 2, self.end + pause))
             return "retrying"
         del self.job_queue[id]
@@ -513,12 +513,14 @@ class Model:
     def complete_job(self, *args):
         return [(self.end_job(*args),)]
 
-    def complete_many(self, queue, worker, ids, result, error):
-        outcomes = {id: self.end_job(queue, worker, id, result, error) for id in dict.fromkeys(ids)}
-        return [([outcomes[id] for id in ids],)]
+    def complete_many(self, queue, worker, ids, result, error, attempts):
+        claims = list(zip(ids, attempts or [None] * len(ids)))
+        outcomes = {claim: self.end_job(queue, worker, claim[0], result, error, claim[1])
+                    for claim in dict.fromkeys(claims)}
+        return [([outcomes[claim] for claim in claims],)]
 
-    def complete_and_pop(self, queue, worker, id, result, error):
-        outcome = self.end_job(queue, worker, id, result, error)
+    def complete_and_pop(self, queue, worker, id, result, error, attempt):
+        outcome = self.end_job(queue, worker, id, result, error, attempt)
         return [(outcome, *(self.pop(queue, worker, 1) or [(None,) * 4])[0])]
 
     def requeue_dead(self, id):
@@ -526,7 +528,7 @@ class Model:
         if dead is None or self.key_is_held(dead["unique_key"]):
             return [(False,)]
         self.new_job(id, dead["queue"], dead["job"], dead["unique_key"], None, dead["priority"], None, dead["upload"])
-        self.job_queue[id].update(queue_time=dead["queue_time"], error=dead["error"])
+        self.job_queue[id].update(queue_time=dead["queue_time"], attempt=dead["attempt"], error=dead["error"])
         del self.dead_jobs[id]
         return [(True,)]
 
@@ -640,8 +642,8 @@ class Model:
         self.relate_details(identifier, details)
         return [("created", identifier, self.details_of(identifier))]
 
-    def finish_ingest(self, queue, worker, job, upload, hash, identifier, details, alias, token, created_at):
-        if self.end_job(queue, worker, job, "success", None) == "lost":
+    def finish_ingest(self, queue, worker, job, upload, hash, identifier, details, alias, token, created_at, attempt):
+        if self.end_job(queue, worker, job, "success", None, attempt) == "lost":
             # A file that the job itself is about is the next worker's, whatever its queue.
             named = (self.job_queue.get(job) or self.dead_jobs.get(job) or {}).get("job")
             if identifier not in texts_in(named):

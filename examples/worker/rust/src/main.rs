@@ -12,15 +12,29 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::time::{interval_at, sleep, Instant};
-use tokio_postgres::{Client, Config, Error, NoTls};
+use tokio_postgres::{Client, Config, Error, NoTls, Row};
 use uuid::Uuid;
 
+const BEAT: &str = "SELECT pictrepo.heartbeat($1, $2, $3, $4)";
 const WAIT: &str = "CALL pictrepo.pop_wait($1, $2, '10 s')";
-const END_AND_NEXT: &str = "SELECT id, job, outcome FROM pictrepo.complete_and_pop($1, $2, $3, $4, $5)";
-const END: &str = "SELECT NULL::uuid AS id, NULL::jsonb AS job, pictrepo.complete_job($1, $2, $3, $4, $5) AS outcome";
+const END_AND_NEXT: &str = "SELECT id, job, attempt, outcome FROM pictrepo.complete_and_pop($1, $2, $3, $4, $5, $6)";
+const END: &str = "SELECT NULL::uuid AS id, NULL::jsonb AS job, NULL::int AS attempt,
+    pictrepo.complete_job($1, $2, $3, $4, $5, $6) AS outcome";
 
 type Failure = Box<dyn StdError + Send + Sync>;
-type Job = Option<(Uuid, Value)>;
+
+/// A job that the worker has claimed. The attempt is the number of the claim.
+struct Claim {
+    id: Uuid,
+    job: Value,
+    attempt: i32,
+}
+
+/// The job of a row, if it has one.
+fn claim_of(row: &Row) -> Option<Claim> {
+    let id: Option<Uuid> = row.get("id");
+    id.map(|id| Claim { id, job: row.get("job"), attempt: row.get("attempt") })
+}
 
 /// Does one job: your work goes here. An error lets the job fail, and it is tried
 /// again. When another worker has the job, this is dropped where it awaits.
@@ -59,25 +73,23 @@ impl Worker {
     async fn work_connected(&self, config: &Config) -> Result<(), Error> {
         let (db, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
-        let mut next: Job = None;
+        let mut next: Option<Claim> = None;
         while next.is_some() || !STOP.load(Ordering::Relaxed) {
             next = match next {
-                Some((id, job)) => self.do_job(&db, id, &job).await?,
+                Some(claim) => self.do_job(&db, &claim).await?,
                 // pop_wait commits by itself, so there is no transaction around it
-                None => {
-                    let row = db.query_one(WAIT, &[&self.queue, &self.id]).await?;
-                    row.get::<_, Option<Uuid>>("id").map(|id| (id, row.get("job")))
-                }
+                None => claim_of(&db.query_one(WAIT, &[&self.queue, &self.id]).await?),
             }
         }
         Ok(())
     }
 
     /// Does a job and ends it; the next one comes along, unless the worker is to stop.
-    async fn do_job(&self, db: &Client, id: Uuid, job: &Value) -> Result<Job, Error> {
+    async fn do_job(&self, db: &Client, claim: &Claim) -> Result<Option<Claim>, Error> {
+        let id = claim.id;
         let done = tokio::select! {
-            done = handle(job) => done,
-            lost = self.beat_until_lost(db, id) => {
+            done = handle(&claim.job) => done,
+            lost = self.beat_until_lost(db, claim) => {
                 eprintln!("job {id} is lost");
                 return lost.map(|()| None);
             }
@@ -87,22 +99,20 @@ impl Worker {
             Err(error) => ("failure", Some(error.to_string())),
         };
         let sql = if STOP.load(Ordering::Relaxed) { END } else { END_AND_NEXT };
-        let row = db.query_one(sql, &[&self.queue, &self.id, &id, &result, &reason]).await?;
+        let row = db.query_one(sql, &[&self.queue, &self.id, &id, &result, &reason, &claim.attempt]).await?;
         let outcome: String = row.get("outcome");
         if outcome != "completed" {
             eprintln!("job {id} is {outcome}: {reason:?}");
         }
-        Ok(row.get::<_, Option<Uuid>>("id").map(|id| (id, row.get("job"))))
+        Ok(claim_of(&row))
     }
 
     /// Sends heartbeats on the worker's connection, which is idle while it works.
-    async fn beat_until_lost(&self, db: &Client, id: Uuid) -> Result<(), Error> {
+    async fn beat_until_lost(&self, db: &Client, claim: &Claim) -> Result<(), Error> {
         let mut heart = interval_at(Instant::now() + self.beat, self.beat);
         loop {
             heart.tick().await;
-            let row = db
-                .query_one("SELECT pictrepo.heartbeat($1, $2, $3)", &[&self.queue, &self.id, &id])
-                .await?;
+            let row = db.query_one(BEAT, &[&self.queue, &self.id, &claim.id, &claim.attempt]).await?;
             if !row.get::<_, bool>(0) {
                 return Ok(());
             }

@@ -162,7 +162,7 @@ async fn push(db: &Client, queue: &str, job: &Value) -> Result<Uuid, Error> {
 }
 
 async fn complete(db: &Client, worker: Uuid, id: Uuid) -> Result<String, Error> {
-    value(db, "SELECT pictrepo.complete_job($1, $2, $3)", &[&"jobs", &worker, &id]).await
+    value(db, "SELECT pictrepo.complete_job($1, $2, $3, attempt => $4)", &[&"jobs", &worker, &id, &1]).await
 }
 
 async fn jobs(db: &Client) -> Result<(), Error> {
@@ -192,7 +192,7 @@ async fn jobs(db: &Client) -> Result<(), Error> {
     let id: Uuid = job.get("id");
     check(
         "heartbeat: held",
-        value(db, "SELECT pictrepo.heartbeat($1, $2, $3)", &[&"jobs", &worker, &id]).await?,
+        value(db, "SELECT pictrepo.heartbeat($1, $2, $3, $4)", &[&"jobs", &worker, &id, &1]).await?,
         true,
     );
     push(db, "jobs", &json!({"number": 3})).await?;
