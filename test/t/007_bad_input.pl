@@ -83,6 +83,7 @@ my %good = (
 	interval => q{'0'},
 	uuid => qq{'$WORKER'},
 	'uuid[]' => qq{'{$WORKER}'},
+	'integer[]' => q{'{1}'},
 	jsonb => q{'"x"'},
 	duty => 'NULL',
 	boolean => 'false',
@@ -184,6 +185,9 @@ my %bad = (
 	'uuid[]' => [
 		q{'{}'}, q{'{NULL}'}, qq{'{$RUNNING,$RUNNING}'}, qq{'[5:6]={$RUNNING,$WORKER}'},
 		qq{'{{$RUNNING},{$WORKER}}'}, qq{array_fill('$READY'::uuid, ARRAY[1000])}
+	],
+	'integer[]' => [
+		q{'{}'}, q{'{NULL}'}, q{'{1,1}'}, q{'[5:5]={0}'}, q{'{{1},{2}}'}, q{'{-2147483648}'}, q{array_fill(1, ARRAY[1000])}
 	]);
 
 # Bytes at random, as a value of the type.
