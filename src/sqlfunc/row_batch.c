@@ -114,7 +114,7 @@ run_batch(void *arg)
 	RowBatch   *batch = arg;
 
 	/* maintenance processes the rows that are committed by now */
-	batch->rows = statement_run_latest(batch->statement, batch->args);
+	batch->rows = statement_run(batch->statement, batch->args);
 	if (batch->take != NULL)
 		batch->rows = batch->take();
 }
