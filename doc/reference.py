@@ -81,8 +81,9 @@ ERRORS = {
     "E_R_I_E_TRIGGER_PROTOCOL_VIOLATED":
         ("39P01", "A trigger function was called by something else than its own trigger."),
     "T_R_SERIALIZATION_FAILURE":
-        ("40001", "Under `REPEATABLE READ` or `SERIALIZABLE`, another transaction changed a row that the call needs"
-                  " after this transaction took its snapshot. Retry the transaction."),
+        ("40001", "Under `REPEATABLE READ` or `SERIALIZABLE`, another transaction changed a row at the same moment."
+                  " Or it changed a hash or an alias, or what belongs to it, after this transaction took its"
+                  " snapshot. Retry the transaction."),
     "UNDEFINED_COLUMN":
         ("42703", "A column is missing: in pict-rs's tables or, altered by hand, in `job_queue`."),
     "DATATYPE_MISMATCH":

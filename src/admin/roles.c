@@ -26,7 +26,7 @@ static const char *const levels[] = {"reader", "writer", "admin"};
  * - serve, serve_url and serve_variant are volatile because they set access times.
  * - grant_access and the trigger functions are granted to no one.
  */
-STATEMENT(functions_of_level, STMT_READ_ONLY,
+STATEMENT(functions_of_level, STMT_READ_WRITE,
 		  "SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p"
 		  " WHERE p.pronamespace = 'pictrepo'::regnamespace"
 		  " AND p.prorettype <> 'trigger'::regtype AND p.proname <> 'grant_access'"
@@ -41,7 +41,7 @@ STATEMENT(functions_of_level, STMT_READ_ONLY,
 		  INT4OID);
 
 /* The relations up to a level: views and samples for every level, tables for admin. */
-STATEMENT(relations_of_level, STMT_READ_ONLY,
+STATEMENT(relations_of_level, STMT_READ_WRITE,
 		  "SELECT string_agg(c.oid::regclass::text, ', ') FROM pg_class c"
 		  " WHERE c.relnamespace = 'pictrepo'::regnamespace"
 		  " AND (c.relkind = 'v' OR c.relname LIKE '%samples'"

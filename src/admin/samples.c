@@ -54,13 +54,13 @@ delete_old_samples(TimestampTz now)
 	row_batch_run(&delete_queue_samples, &oldest, TASK_BATCH, NULL);
 }
 
-/* The number of images.  The new snapshot sees what earlier tasks of this call have changed. */
+/* The number of images that are committed now, with what earlier tasks of this call have changed. */
 static NullableDatum
 count_images(void)
 {
 	int64		count;
 
-	PushActiveSnapshot(GetTransactionSnapshot());
+	PushActiveSnapshot(GetLatestSnapshot());
 	count = hash_count();
 	PopActiveSnapshot();
 	return not_null(Int64GetDatum(count));

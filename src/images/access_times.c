@@ -43,9 +43,7 @@ max_argument(FunctionCallInfo fcinfo, int n)
  *
  * The writing statements skip a locked row: another session either sets the
  * access time, too, or removes the row.  So serving never waits for a row lock,
- * and cannot cause a deadlock with a session that removes the image.  With the
- * latest snapshot, a row that changed since the transaction's snapshot is no
- * error at any isolation level.
+ * and cannot cause a deadlock with a session that removes the image.
  */
 static bool
 touch(SqlStatement *read, SqlStatement *write, SqlStatement *url_write, NullableDatum *args)
@@ -54,7 +52,7 @@ touch(SqlStatement *read, SqlStatement *write, SqlStatement *url_write, Nullable
 	NullableDatum accessed;
 
 	args[read->nargs] = not_null(TimestampTzGetDatum(now));
-	if (statement_run_latest(read, args) == 0)
+	if (statement_run(read, args) == 0)
 		return false;
 	accessed = result_value(0, 1);
 	if (accessed.isnull ||
@@ -63,7 +61,7 @@ touch(SqlStatement *read, SqlStatement *write, SqlStatement *url_write, Nullable
 		if (url_write != NULL && DatumGetBool(result_value(0, 2).value))
 			write = url_write;
 		async_commit_begin_write();
-		statement_run_latest(write, args);
+		statement_run(write, args);
 		async_commit_end_write();
 	}
 	return true;

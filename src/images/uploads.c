@@ -81,7 +81,7 @@ check_result(void *what, TimestampTz *again)
 {
 	AwaitedUpload *result = what;
 
-	if (statement_run_latest(&result_of_upload, &result->upload) == 0)
+	if (statement_run(&result_of_upload, &result->upload) == 0)
 		ereport(ERROR,
 				errcode(ERRCODE_NO_DATA_FOUND),
 				errmsg("upload %s does not exist",

@@ -251,8 +251,8 @@ check_variant(void *what, TimestampTz *again)
 {
 	AwaitedVariant *awaited = what;
 
-	if (statement_run_latest(&state_of_variant,
-							 ARGS(awaited->hash, awaited->variant, claim_cutoff())) == 0)
+	if (statement_run(&state_of_variant,
+					  ARGS(awaited->hash, awaited->variant, claim_cutoff())) == 0)
 		return true;
 	awaited->identifier = result_value_copy(0, 1);
 	if (!awaited->identifier.isnull)

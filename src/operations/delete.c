@@ -24,6 +24,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -66,7 +67,7 @@ lock_image(NullableDatum alias)
 		}
 
 		/* another session deleted the alias, or stored it for another hash */
-		check_can_retry();
+		CHECK_FOR_INTERRUPTS();
 	}
 }
 
@@ -105,13 +106,13 @@ remove_aliases_and_images(NullableDatum hashes, Files *files)
 	remove_images(hashes, files);
 }
 
-STATEMENT(any_alias_of_hash, STMT_READ_ONLY,
+STATEMENT(any_alias_of_hash, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.aliases WHERE hash = $1 LIMIT 1", BYTEAOID);
 
 static bool
 has_aliases(NullableDatum hash)
 {
-	return statement_run_latest(&any_alias_of_hash, &hash) > 0;
+	return statement_run(&any_alias_of_hash, &hash) > 0;
 }
 
 /* Remove an alias, and the image if it was the last one.  The hash is locked. */

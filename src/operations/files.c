@@ -46,7 +46,7 @@ STATEMENT(lock_details, STMT_READ_WRITE,
 		  TEXTARRAYOID);
 
 /* The files that are still referenced, and the files that are not */
-STATEMENT(sort_files, STMT_READ_ONLY,
+STATEMENT(sort_files, STMT_READ_WRITE,
 		  "SELECT array_agg(file ORDER BY file) FILTER (WHERE referenced),"
 		  " array_agg(file ORDER BY file) FILTER (WHERE NOT referenced)"
 		  " FROM (SELECT file, EXISTS (SELECT FROM pictrepo.hashes h WHERE h.identifier = file"
@@ -114,20 +114,20 @@ release_files(NullableDatum files)
 
 	if (files.isnull)
 		return;
-	statement_run_latest(&lock_details, &files);
-	statement_run_latest(&sort_files, &files);
+	statement_run(&lock_details, &files);
+	statement_run(&sort_files, &files);
 	referenced = result_value_copy(0, 1);
 	unreferenced = result_value_copy(0, 2);
 	if (!referenced.isnull)
 	{
 		lock_files(referenced.value);
-		statement_run_latest(&sort_files, &files);
+		statement_run(&sort_files, &files);
 		unreferenced = result_value_copy(0, 2);
 	}
 	INJECT(files_sorted);
 	if (!unreferenced.isnull)
 	{
-		statement_run_latest(&delete_details, &unreferenced);
+		statement_run(&delete_details, &unreferenced);
 		queue_removals(unreferenced.value);
 		INJECT(files_released);
 	}

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "common/injection_points.h"
@@ -95,7 +96,7 @@ hold_content(Ingestion *ingestion)
 		if (statement_run(&hold_hash, &ingestion->hash) > 0)
 			break;
 		/* another session has removed it since the INSERT */
-		check_can_retry();
+		CHECK_FOR_INTERRUPTS();
 	}
 	statement_run(&stored_content, &ingestion->hash);
 	ingestion->stored_identifier = result_value_copy(0, 1);
@@ -103,7 +104,7 @@ hold_content(Ingestion *ingestion)
 	return duplicate;
 }
 
-STATEMENT(block_of_hash, STMT_READ_ONLY,
+STATEMENT(block_of_hash, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.blocked WHERE hash = $1", BYTEAOID);
 
 /*
@@ -113,7 +114,7 @@ STATEMENT(block_of_hash, STMT_READ_ONLY,
 static bool
 is_blocked(NullableDatum hash)
 {
-	return statement_run_latest(&block_of_hash, &hash) > 0;
+	return statement_run(&block_of_hash, &hash) > 0;
 }
 
 /* ----- the alias and the details ----- */
@@ -143,7 +144,7 @@ store_details(NullableDatum identifier, NullableDatum details)
 		if (statement_run(&hold_details, &identifier) > 0)
 			return result_value_copy(0, 1);
 		/* another session has released the file, and deleted its details */
-		check_can_retry();
+		CHECK_FOR_INTERRUPTS();
 	}
 }
 

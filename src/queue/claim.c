@@ -145,12 +145,12 @@ claim_from_bound(PopCall *pop, const LowWaterMarkView *view, const JobPosition *
 	JobPosition reached = {.priority = bound->priority, .run_at = view->now};
 	uint64		claimed;
 
-	claimed = statement_run_latest(room == 1 ? &claim_one : &claim_level,
-								   ARGS(pop->queue, pop->worker,
-										not_null(TimestampTzGetDatum(pop->now)), not_null(Int32GetDatum(room)),
-										pop->session, not_null(Int32GetDatum(bound->priority)),
-										not_null(TimestampTzGetDatum(bound->run_at)),
-										not_null(UUIDPGetDatum(&bound->id))));
+	claimed = statement_run(room == 1 ? &claim_one : &claim_level,
+							ARGS(pop->queue, pop->worker,
+								 not_null(TimestampTzGetDatum(pop->now)), not_null(Int32GetDatum(room)),
+								 pop->session, not_null(Int32GetDatum(bound->priority)),
+								 not_null(TimestampTzGetDatum(bound->run_at)),
+								 not_null(UUIDPGetDatum(&bound->id))));
 	if (claimed == room)
 		reached = claimed_position(claimed - 1);
 	take_claims(pop);
@@ -185,8 +185,8 @@ static void
 full_scan(PopCall *pop, LowWaterMarkView *view)
 {
 	full_scan_begin(view, pop->slot);
-	statement_run_latest(&levels_of_queue,
-						 ARGS(pop->queue, not_null(Int32GetDatum(LOW_WATER_MARK_LEVELS + 1))));
+	statement_run(&levels_of_queue,
+				  ARGS(pop->queue, not_null(Int32GetDatum(LOW_WATER_MARK_LEVELS + 1))));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		JobPosition job = {
@@ -220,9 +220,9 @@ claim_due_jobs(PopCall *pop, int room, LowWaterMarkView *view)
 		claim_from_bounds(pop, view, room);
 	else
 	{
-		statement_run_latest(&claim_anywhere,
-							 ARGS(pop->queue, pop->worker, not_null(TimestampTzGetDatum(pop->now)),
-								  not_null(Int32GetDatum(room)), pop->session));
+		statement_run(&claim_anywhere,
+					  ARGS(pop->queue, pop->worker, not_null(TimestampTzGetDatum(pop->now)),
+						   not_null(Int32GetDatum(room)), pop->session));
 		take_claims(pop);
 	}
 }
@@ -246,9 +246,9 @@ expect_due_job(PopCall *pop, SqlStatement *statement, int priority)
 {
 	NullableDatum due = NULL_ARG;
 
-	if (statement_run_latest(statement,
-							 ARGS(pop->queue, not_null(TimestampTzGetDatum(pop->now)),
-								  not_null(Int32GetDatum(priority)))) > 0)
+	if (statement_run(statement,
+					  ARGS(pop->queue, not_null(TimestampTzGetDatum(pop->now)),
+						   not_null(Int32GetDatum(priority)))) > 0)
 		due = result_value(0, 1);
 	if (!due.isnull)
 		wait_queue_expect_due(pop->slot, DatumGetTimestampTz(due.value));

@@ -208,7 +208,7 @@ pictrepo_drop_queue(PG_FUNCTION_ARGS)
 	RepoCall	call;
 
 	repo_call_begin(&call, fcinfo);
-	if (statement_run_latest(&queue_in_use, &queue) == 0)
+	if (statement_run(&queue_in_use, &queue) == 0)
 		outcome = statement_run(&delete_queue, &queue) > 0 ? "dropped" : "missing";
 	repo_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(outcome));

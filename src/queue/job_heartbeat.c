@@ -65,7 +65,7 @@ pictrepo_heartbeat(PG_FUNCTION_ARGS)
 	reserved = heartbeat_reserve(&claim);
 	if (reserved)
 		INJECT(heartbeat_announced);
-	held = statement_run_latest(&update_heartbeat, args) > 0;
+	held = statement_run(&update_heartbeat, args) > 0;
 	if (held)
 		claim.attempt = DatumGetInt32(result_value(0, 1).value);
 	if (reserved)

@@ -42,10 +42,10 @@
 /* a version that no queue has */
 #define NOT_TO_BE_CACHED PG_UINT64_MAX
 
-STATEMENT(limits_of_queue, STMT_READ_ONLY,
+STATEMENT(limits_of_queue, STMT_READ_WRITE,
 		  "SELECT paused, max_running FROM pictrepo.queues WHERE queue = $1", TEXTOID);
 
-STATEMENT(room_left, STMT_READ_ONLY,
+STATEMENT(room_left, STMT_READ_WRITE,
 		  "SELECT max_running - (SELECT count(*) FROM pictrepo.job_queue j"
 		  " WHERE j.queue = q.queue AND j.status = 'running')"
 		  " FROM pictrepo.queues q WHERE q.queue = $1",
@@ -112,7 +112,7 @@ read_configuration(NullableDatum queue, QueueSlot *slot)
 
 	if (!changed_here && is_cached_unconfigured(slot, &version))
 		return false;
-	configured = statement_run_latest(&limits_of_queue, &queue) > 0;
+	configured = statement_run(&limits_of_queue, &queue) > 0;
 	if (!changed_here)
 		cache_configuration(slot, version, configured,
 							configured && !result_value(0, 2).isnull);
@@ -144,8 +144,7 @@ queue_turn_tag(NullableDatum queue)
 /*
  * A pop of a queue with a limit locks the queue against other pops until its
  * transaction ends.  So each pop counts the running jobs after the claims of the
- * one before have become visible.  statement_run_latest sees them at any isolation
- * level.
+ * one before have become visible.
  */
 static int
 room_under_limit(NullableDatum queue, int wanted)
@@ -154,7 +153,7 @@ room_under_limit(NullableDatum queue, int wanted)
 	NullableDatum room = NULL_ARG;
 
 	(void) LockAcquire(&turn, ExclusiveLock, false, false);
-	if (statement_run_latest(&room_left, &queue) > 0)
+	if (statement_run(&room_left, &queue) > 0)
 		room = result_value(0, 1);
 	return room.isnull ? wanted : Min(wanted, DatumGetInt64(room.value));
 }

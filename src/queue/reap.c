@@ -112,7 +112,7 @@ reap_silent_workers(NullableDatum queue)
 	TimestampTz cutoff = reap_cutoff();
 	NullableDatum args[] = {queue, not_null(TimestampTzGetDatum(cutoff))};
 
-	if (statement_run_latest(queue.isnull ? &any_silent_anywhere : &any_silent, args) == 0 ||
+	if (statement_run(queue.isnull ? &any_silent_anywhere : &any_silent, args) == 0 ||
 		!may_reap(cutoff))
 		return 0;
 	heartbeat_suspend(heartbeat_silent_jobs(cutoff), cutoff);
@@ -185,7 +185,7 @@ ended_sessions(uint64 n)
 uint64
 reap_ended_sessions(NullableDatum queue)
 {
-	uint64		bound = statement_run_latest(queue.isnull ? &bound_sessions_anywhere : &bound_sessions, &queue);
+	uint64		bound = statement_run(queue.isnull ? &bound_sessions_anywhere : &bound_sessions, &queue);
 	ArrayBuildState *ended = ended_sessions(bound);
 
 	if (ended->nelems == 0)

@@ -200,7 +200,7 @@ run_batch(void *arg)
 	all[statement->nargs - 1] = not_null(Int32GetDatum(batch->skip));
 
 	/* maintenance processes the rows that are committed by now */
-	batch->rows = statement_run_latest(statement, all);
+	batch->rows = statement_run(statement, all);
 	if (batch->take != NULL)
 		batch->rows = batch->take();
 }

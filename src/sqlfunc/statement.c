@@ -185,25 +185,77 @@ split_args(const SqlStatement *statement, const NullableDatum *args,
 	}
 }
 
-static uint64
-run_with(SqlStatement *statement, const NullableDatum *args, Snapshot snapshot)
+/*
+ * A statement that may write sees what is committed now, at any isolation level: to
+ * decide by an older snapshot would be to answer for a state that is gone.  A read
+ * keeps the snapshot of the calling query.
+ */
+static int
+execute(SqlStatement *statement, Datum *values, char *nulls)
 {
-	Datum		values[STATEMENT_MAX_ARGS];
-	char		nulls[STATEMENT_MAX_ARGS];
-	int			search_path = search_path_make_safe();
-	int			result;
-	int			guc_level;
+	bool		read_only = (statement->flags & STMT_READ_ONLY) != 0;
+	SPIPlanPtr	plan = saved_plan(statement);
 
-	split_args(statement, args, values, nulls);
-	guc_level = begin_planning(statement);
-	result = SPI_execute_snapshot(saved_plan(statement), values, nulls, snapshot,
-								  InvalidSnapshot, (statement->flags & STMT_READ_ONLY) != 0, true, 0);
-	end_planning(guc_level);
-	search_path_restore(search_path);
-	if (result < 0)
-		elog(ERROR, "SPI_execute_snapshot failed for \"%s\": %s",
-			 statement->sql, SPI_result_code_string(result));
-	return SPI_processed;
+	return SPI_execute_snapshot(plan, values, nulls,
+								read_only ? InvalidSnapshot : GetLatestSnapshot(),
+								InvalidSnapshot, read_only, true, 0);
+}
+
+/* The foreign keys whose parents our statements find, and lock, before they insert. */
+static const char *const foreign_keys[] = {
+	"aliases_hash_fkey", "proxies_alias_fkey", "variant_claims_hash_fkey", "variants_hash_fkey"
+};
+
+static bool
+is_own_foreign_key(const char *constraint)
+{
+	for (int i = 0; constraint != NULL && i < (int) lengthof(foreign_keys); i++)
+		if (strcmp(constraint, foreign_keys[i]) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Called in PG_CATCH.  Under REPEATABLE READ and SERIALIZABLE, the server checks a
+ * foreign key with the transaction's snapshot.  It does not find a parent that was
+ * committed since, though the statement has.  Only a new transaction can do better.
+ */
+static void
+raise_for_unseen_parent(MemoryContext context)
+{
+	ErrorData  *error;
+
+	if (geterrcode() != ERRCODE_FOREIGN_KEY_VIOLATION)
+		return;
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	if (!is_own_foreign_key(error->constraint_name))
+		return;
+	FlushErrorState();
+	ereport(ERROR,
+			errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			errmsg("could not serialize access due to concurrent update"),
+			errdetail("The row to which foreign key \"%s\" refers is newer than the transaction's snapshot.",
+					  error->constraint_name));
+}
+
+static int
+execute_beside_snapshot(SqlStatement *statement, Datum *values, char *nulls)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			result;
+
+	PG_TRY();
+	{
+		result = execute(statement, values, nulls);
+	}
+	PG_CATCH();
+	{
+		raise_for_unseen_parent(context);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return result;
 }
 
 /*
@@ -213,37 +265,29 @@ run_with(SqlStatement *statement, const NullableDatum *args, Snapshot snapshot)
 uint64
 statement_run(SqlStatement *statement, const NullableDatum *args)
 {
-	return run_with(statement, args, InvalidSnapshot);
-}
+	Datum		values[STATEMENT_MAX_ARGS];
+	char		nulls[STATEMENT_MAX_ARGS];
+	int			search_path = search_path_make_safe();
+	int			result;
+	int			guc_level;
 
-/*
- * The same, with a snapshot that sees the transactions committed by now, in
- * every isolation level.  For decisions under a lock.
- */
-uint64
-statement_run_latest(SqlStatement *statement, const NullableDatum *args)
-{
-	return run_with(statement, args, GetLatestSnapshot());
-}
-
-/*
- * Call this before repeating a statement because a concurrent transaction
- * removed the row that it found.  A transaction with a single snapshot would
- * find the same row for ever, so it fails here.
- */
-void
-check_can_retry(void)
-{
-	CHECK_FOR_INTERRUPTS();
+	split_args(statement, args, values, nulls);
+	guc_level = begin_planning(statement);
 	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				errmsg("could not serialize access due to concurrent update"));
+		result = execute_beside_snapshot(statement, values, nulls);
+	else
+		result = execute(statement, values, nulls);
+	end_planning(guc_level);
+	search_path_restore(search_path);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_snapshot failed for \"%s\": %s",
+			 statement->sql, SPI_result_code_string(result));
+	return SPI_processed;
 }
 
 /*
- * Open a portal for the statement's rows.  The call must have begun with
- * repo_call_begin.
+ * Open a portal for the rows of a statement that only reads.  The call must have
+ * begun with repo_call_begin.
  */
 Portal
 statement_open_portal(SqlStatement *statement, const NullableDatum *args)
@@ -253,9 +297,10 @@ statement_open_portal(SqlStatement *statement, const NullableDatum *args)
 	int			guc_level;
 	Portal		portal;
 
+	Assert((statement->flags & STMT_READ_ONLY) != 0);
 	split_args(statement, args, values, nulls);
 	guc_level = begin_planning(statement);
-	portal = SPI_cursor_open(NULL, saved_plan(statement), values, nulls, (statement->flags & STMT_READ_ONLY) != 0);
+	portal = SPI_cursor_open(NULL, saved_plan(statement), values, nulls, true);
 	end_planning(guc_level);
 	return portal;
 }

@@ -33,7 +33,8 @@ typedef struct SqlStatement
  * The planner may use sequential scans only with STMT_WHOLE_TABLE.  Otherwise
  * the plan uses an index even if the tables are small at planning time.
  */
-#define STMT_READ_WRITE		0x00	/* new snapshot; may lock and write rows */
+#define STMT_READ_WRITE		0x00	/* sees what is committed now; may lock and
+									 * write rows */
 #define STMT_READ_ONLY		0x01	/* SPI's read_only: the snapshot of the
 									 * calling query */
 #define STMT_WHOLE_TABLE	0x02	/* reads a whole table */
@@ -58,8 +59,6 @@ extern void repo_call_begin_fast(RepoCall *call, FunctionCallInfo fcinfo);
 extern void repo_call_end(RepoCall *call);
 extern void statement_forget_plan(SqlStatement *statement);
 extern uint64 statement_run(SqlStatement *statement, const NullableDatum *args);
-extern uint64 statement_run_latest(SqlStatement *statement, const NullableDatum *args);
 extern Portal statement_open_portal(SqlStatement *statement, const NullableDatum *args);
-extern void check_can_retry(void);
 
 #endif

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -44,7 +45,7 @@ STATEMENT(complete_hash, STMT_READ_WRITE,
 		  " blurhash = coalesce(blurhash, $1 ->> 'blurhash') WHERE hash = $2",
 		  JSONBOID, BYTEAOID);
 
-STATEMENT(block_of_hash, STMT_READ_ONLY,
+STATEMENT(block_of_hash, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.blocked WHERE hash = $2", JSONBOID, BYTEAOID);
 
 STATEMENT(delete_hash, STMT_READ_WRITE,
@@ -59,7 +60,7 @@ STATEMENT(insert_aliases, STMT_READ_WRITE,
 		  " FROM " GIVEN_ALIASES " ORDER BY given.alias COLLATE \"C\" ON CONFLICT DO NOTHING",
 		  JSONBOID, BYTEAOID, TEXTARRAYOID);
 
-STATEMENT(other_alias, STMT_READ_ONLY,
+STATEMENT(other_alias, STMT_READ_WRITE,
 		  "SELECT FROM " GIVEN_ALIASES " JOIN pictrepo.aliases a ON a.alias = given.alias"
 		  " WHERE a.hash <> $2 OR a.delete_token <> value ->> 'delete_token' LIMIT 1",
 		  JSONBOID, BYTEAOID, TEXTARRAYOID);
@@ -77,7 +78,7 @@ STATEMENT(insert_urls, STMT_READ_WRITE,
 		  " ORDER BY 1 FOR KEY SHARE OF a ON CONFLICT DO NOTHING",
 		  JSONBOID, BYTEAOID, TEXTARRAYOID);
 
-STATEMENT(other_url, STMT_READ_ONLY,
+STATEMENT(other_url, STMT_READ_WRITE,
 		  "SELECT FROM " GIVEN_ALIASES ", " GIVEN_URLS ","
 		  " pictrepo.proxies p WHERE p.digest = pictrepo.url_digest(u.url ->> 'url') AND p.alias <> given.alias"
 		  " LIMIT 1",
@@ -90,7 +91,7 @@ STATEMENT(insert_variants, STMT_READ_WRITE,
 		  " ORDER BY (v ->> 'variant') COLLATE \"C\" ON CONFLICT DO NOTHING",
 		  JSONBOID, BYTEAOID);
 
-STATEMENT(other_variant, STMT_READ_ONLY,
+STATEMENT(other_variant, STMT_READ_WRITE,
 		  "SELECT FROM jsonb_array_elements($1 -> 'variants') AS g, pictrepo.variants v"
 		  " WHERE v.hash = $2 AND v.variant = g ->> 'variant' AND v.identifier <> g ->> 'identifier' LIMIT 1",
 		  JSONBOID, BYTEAOID);
@@ -118,7 +119,7 @@ STATEMENT(insert_held_details, STMT_READ_WRITE,
 		  " ORDER BY given.identifier COLLATE \"C\" ON CONFLICT DO NOTHING",
 		  JSONBOID, BYTEAOID);
 
-STATEMENT(other_image_details, STMT_READ_ONLY,
+STATEMENT(other_image_details, STMT_READ_WRITE,
 		  "SELECT FROM " GIVEN_DETAILS ", pictrepo.details d"
 		  " WHERE d.identifier = given.identifier AND given.details <> 'null' AND d.details <> given.details LIMIT 1",
 		  JSONBOID, BYTEAOID);
@@ -167,11 +168,11 @@ hold_image(const NullableDatum *args, ImageMerge *merging)
 		if (statement_run(&hold_hash, args) > 0)
 			break;
 		/* another session has removed it since the INSERT */
-		check_can_retry();
+		CHECK_FOR_INTERRUPTS();
 	}
 	merging->conflicts = DatumGetBool(result_value(0, 1).value);
 	incomplete = DatumGetBool(result_value(0, 2).value);
-	if (incomplete && statement_run_latest(&block_of_hash, args) == 0)
+	if (incomplete && statement_run(&block_of_hash, args) == 0)
 		merging->changed = statement_run(&complete_hash, args) > 0;
 }
 
@@ -191,7 +192,7 @@ add_missing(SqlStatement *insert, SqlStatement *other, const NullableDatum *args
 	added = statement_run(insert, args);
 	if (added > 0)
 		merging->changed = true;
-	if (added < rows && statement_run_latest(other, args) > 0)
+	if (added < rows && statement_run(other, args) > 0)
 		merging->conflicts = true;
 	return added;
 }
@@ -208,7 +209,7 @@ import_image(const ExportLine *line, NullableDatum image)
 	args[2] = normal_aliases(result_value_copy(0, 2));
 
 	hold_image(args, &merging);
-	if (statement_run_latest(&block_of_hash, args) > 0)
+	if (statement_run(&block_of_hash, args) > 0)
 	{
 		if (merging.created)
 			statement_run(&delete_hash, args);

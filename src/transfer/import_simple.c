@@ -23,7 +23,7 @@ STATEMENT(insert_details, STMT_READ_WRITE,
 		  " ON CONFLICT DO NOTHING",
 		  JSONBOID);
 
-STATEMENT(same_details, STMT_READ_ONLY,
+STATEMENT(same_details, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.details WHERE identifier = $1 ->> 'identifier' AND details = $1 -> 'details'",
 		  JSONBOID);
 
@@ -32,7 +32,7 @@ STATEMENT(insert_setting, STMT_READ_WRITE,
 		  " ON CONFLICT DO NOTHING",
 		  JSONBOID);
 
-STATEMENT(same_setting, STMT_READ_ONLY,
+STATEMENT(same_setting, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.settings WHERE key = $1 ->> 'key' AND value = decode($1 ->> 'value', 'hex')",
 		  JSONBOID);
 
@@ -41,7 +41,7 @@ STATEMENT(insert_migration, STMT_READ_WRITE,
 		  " VALUES ($1 ->> 'old_identifier', $1 ->> 'new_identifier') ON CONFLICT DO NOTHING",
 		  JSONBOID);
 
-STATEMENT(same_migration, STMT_READ_ONLY,
+STATEMENT(same_migration, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.store_migrations WHERE old_identifier = $1 ->> 'old_identifier'"
 		  " AND new_identifier = $1 ->> 'new_identifier'",
 		  JSONBOID);
@@ -56,7 +56,7 @@ STATEMENT(insert_upload, STMT_READ_WRITE,
 		  " ON CONFLICT DO NOTHING",
 		  JSONBOID);
 
-STATEMENT(same_upload, STMT_READ_ONLY,
+STATEMENT(same_upload, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.uploads WHERE id = ($1 ->> 'id')::uuid", JSONBOID);
 
 STATEMENT(insert_queue, STMT_READ_WRITE,
@@ -66,7 +66,7 @@ STATEMENT(insert_queue, STMT_READ_WRITE,
 		  " coalesce(($1 ->> 'paused')::bool, false)) ON CONFLICT DO NOTHING",
 		  JSONBOID);
 
-STATEMENT(same_queue, STMT_READ_ONLY,
+STATEMENT(same_queue, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.queues WHERE queue = $1 ->> 'queue' AND"
 		  " (retries, backoff, backoff_max, max_running, paused) IS NOT DISTINCT FROM"
 		  " (($1 ->> 'retries')::int, ($1 ->> 'backoff')::interval, ($1 ->> 'backoff_max')::interval,"
@@ -82,7 +82,7 @@ STATEMENT(insert_schedule, STMT_READ_WRITE,
 		  " ($1 ->> 'last_run')::timestamptz, $1 ->> 'error') ON CONFLICT DO NOTHING",
 		  JSONBOID);
 
-STATEMENT(same_schedule, STMT_READ_ONLY,
+STATEMENT(same_schedule, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.schedules WHERE name = $1 ->> 'name' AND"
 		  " (queue, job, every, cron, time_zone, priority, retry) IS NOT DISTINCT FROM"
 		  " ($1 ->> 'queue', $1 -> 'job', ($1 ->> 'every')::interval, $1 ->> 'cron', $1 ->> 'time_zone',"
@@ -111,7 +111,7 @@ STATEMENT(insert_dead_job, STMT_READ_WRITE,
 		  JSONBOID);
 
 /* No row: the job was not inserted because another one has its unique key. */
-STATEMENT(same_job, STMT_READ_ONLY,
+STATEMENT(same_job, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.job_queue WHERE id = ($1 ->> 'id')::uuid"
 		  " UNION ALL SELECT FROM pictrepo.dead_jobs WHERE id = ($1 ->> 'id')::uuid",
 		  JSONBOID);
@@ -121,7 +121,7 @@ STATEMENT(insert_block, STMT_READ_WRITE,
 		  " coalesce(($1 ->> 'blocked_at')::timestamptz, now())) ON CONFLICT DO NOTHING",
 		  JSONBOID);
 
-STATEMENT(same_block, STMT_READ_ONLY,
+STATEMENT(same_block, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.blocked WHERE hash = decode($1 ->> 'hash', 'hex')", JSONBOID);
 
 /* For each kind, the INSERT, and a query that returns a row if the repo has the same */
@@ -150,5 +150,5 @@ import_simple(const ExportLine *line, NullableDatum content)
 			pending_worker_request(WORKER_REQ_SCHEDULES);
 		return "stored";
 	}
-	return statement_run_latest(simple_kinds[line->kind].same, &content) > 0 ? "exists" : "conflict";
+	return statement_run(simple_kinds[line->kind].same, &content) > 0 ? "exists" : "conflict";
 }

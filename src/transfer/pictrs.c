@@ -23,6 +23,7 @@
 #include "tcop/pquery.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
 #include "common/advisory_locks.h"
@@ -34,12 +35,18 @@
 #include "transfer/pictrs_progress.h"
 #include "transfer/pictrs_side.h"
 
-/* Commit, as a COMMIT in a procedure does. */
+/*
+ * Commit, as a COMMIT in a procedure does.  The next transaction is READ COMMITTED,
+ * whatever the session's default: a row whose parent is not found is a bad row, and
+ * no reason to begin anew with a newer snapshot.
+ */
 static void
 end_transaction(void)
 {
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	SPI_commit();
+	(void) set_config_option("transaction_isolation", "read committed", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
 	SPI_finish();
 	EnsurePortalSnapshotExists();
 }

@@ -384,6 +384,14 @@ foreach my $level ('repeatable read', 'serializable')
 	like(value(qq{SET default_transaction_isolation = '$level'; CALL pictrepo.import_pictrs('pictrs')}) =~ s/^SET\n//r,
 		qr/^0\|\d+\|0\|t$/, "at $level");
 }
+value(q{
+	ALTER TABLE pictrs.aliases DROP CONSTRAINT aliases_hash_fkey;
+	INSERT INTO pictrs.aliases VALUES ('orphan', 'bm8gaGFzaA==', 'token')});
+foreach my $level ('repeatable read', 'serializable')
+{
+	like(value(qq{SET default_transaction_isolation = '$level'; CALL pictrepo.import_pictrs('pictrs')}) =~ s/^SET\n//r,
+		qr/^0\|\d+\|1\|t$/, "at $level, an alias without a hash is a bad row");
+}
 
 # ----- a standby -----
 
