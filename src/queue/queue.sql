@@ -195,7 +195,7 @@ COMMENT ON FUNCTION pictrepo.complete_job(text, uuid, uuid, text, text) IS
 	'end a job. worker NULL: session_worker(). '
 	'result: success removes the job; failure runs it again after a pause, or moves it to dead_jobs if it '
 	'has no retry left; aborted moves it to dead_jobs. '
-	'error: reason of the failure, which jobs and dead_jobs show. '
+	'error: reason of the failure, which jobs and dead_jobs show; the first 64 kB are kept. '
 	'Returns the outcome: completed, retrying, dead (the job is in dead_jobs), or lost (the worker no '
 	'longer holds the job, and nothing changes)';
 

@@ -82,7 +82,8 @@ CREATE PROCEDURE pictrepo.export_pictrs(target_schema text, batch int = 10000, r
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_export_pictrs';
 COMMENT ON PROCEDURE pictrepo.export_pictrs(text, int, bool, bigint, bigint, bigint, bigint, bool) IS
 	'copy pictrepo into the tables of pict-rs 0.5, in batches that commit one by one. '
-	'Missing tables are created, and existing rows stay as they are. batch: 1 to 100000 rows. '
+	'Missing tables are created, and existing rows stay as they are. In a schema without tables, pict-rs 0.5.11 '
+	'and later can start on the result. batch: 1 to 100000 rows. '
 	'resume: if true, continue an unfinished export to the schema; if false, start from the beginning. '
 	'stored, same, different, bad: numbers of rows, as in transfers; transfer_errors lists the different and '
 	'the bad ones. '
