@@ -36,6 +36,10 @@ SELECT pictrepo.create_alias('uuid.png', '01234567-89ab-4cde-8f01-23456789abcd',
 SELECT pictrepo.check_delete_token('uuid.png', token) FROM unnest('{01234567-89AB-4CDE-8F01-23456789ABCD,
 	0123456789ab4cde8f0123456789abcd, "{01234567-89ab-4cde-8f01-23456789abcd}",
 	urn:uuid:01234567-89ab-4cde-8f01-23456789abcd, 01234567-89ab-4cde-8f01-23456789abce}'::text[]) token;
+-- a token that is a UUID is stored in its normal form
+SELECT pictrepo.create_alias('spelled.png', 'URN:UUID:01234567-89AB-4CDE-8F01-23456789ABCD', '\xaa');
+SELECT pictrepo.delete_token('spelled.png');
+SELECT pictrepo.cleanup_alias('spelled.png');
 SELECT pictrepo.create_alias('long.png', repeat('t', 255), '\xaa');
 SELECT pictrepo.check_delete_token('long.png', repeat('t', 255)), pictrepo.check_delete_token('long.png', repeat('t', 254));
 

@@ -178,15 +178,38 @@ SELECT pictrepo.import('{"job": {"id": "01900000-0000-7000-8000-000000000001", "
 SELECT pictrepo.import('{"upload": {"id": "01900000-0000-7000-8000-000000000001", "result": {"Success": {"alias": "a"}}}}');
 SELECT pictrepo.import('{"bytes": "7b7d"}');
 SELECT pictrepo.import(format('{"details": {"identifier": "d", "details": {"a": %s}}}', repeat('[', 63) || repeat(']', 63)));
-SELECT pictrepo.import(format('{"details": {"identifier": "d", "details": {"a": %s}}}', repeat('[', 64) || repeat(']', 64)));
+SELECT pictrepo.import(format('{"details": {"identifier": "e", "details": {"a": %s}}}', repeat('[', 5000) || repeat(']', 5000)));
 SELECT pictrepo.import('{"job": {"id": "01900000-0000-7000-8000-000000000001", "queue": "q", "job": ' || repeat('[', 3000) || repeat(']', 3000) || '}}');
 SELECT pictrepo.import(repeat('[', 100000));
-SET pictrepo.max_document_size = 1;
-SELECT pictrepo.import(format('{"details": {"identifier": "long", "details": {"a": "%s"}}}', repeat('a', 1100)));
-SELECT pictrepo.import(format('{"image": {"hash": "01", "identifier": "a", "variants": [{"variant": "v", "identifier": "b", "details": {"a": "%s"}}]}}', repeat('a', 1100)));
-RESET pictrepo.max_document_size;
 SELECT pictrepo.import(repeat(' ', 67108865));
-SELECT * FROM contents() WHERE contents NOT LIKE 'job%';
+SELECT left(contents, 40) FROM contents() WHERE contents NOT LIKE 'job%';
+
+-- whatever is stored comes back in: errors of any length, jobs of any depth, documents that have become too large,
+-- an alias with so many URLs and an image with so many aliases that they take several lines
+CALL empty();
+CREATE FUNCTION fail(error text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+	PERFORM pictrepo.push('fail', '1', retry => 0, upload => pictrepo.create_upload());
+	RETURN (SELECT pictrepo.complete_job('fail', NULL, id, 'failure', error) FROM pictrepo.pop('fail')); END $$;
+SELECT fail(''), fail('x' || repeat('ü', 35000000));
+SELECT pictrepo.push('deep', (repeat('[', 11000) || repeat(']', 11000))::jsonb) IS NOT NULL AS deep;
+SELECT pictrepo.create_hash('\x01', 'one.png'), pictrepo.relate_details('one.png', jsonb_build_object('x', repeat(E'\x01', 300000))),
+	pictrepo.relate_variant_identifier('\x01', 'v', 'v.png'), pictrepo.relate_details('v.png', jsonb_build_object('x', repeat('"', 300000))),
+	pictrepo.create_alias('one.png', 't', '\x01');
+INSERT INTO pictrepo.proxies (digest, url, alias) SELECT sha256(url::bytea), url, 'one.png'
+	FROM (SELECT repeat('u', 65000) || n FROM generate_series(1, 70) n) u (url);
+INSERT INTO pictrepo.aliases (alias, delete_token, hash) SELECT n || repeat('a', 245), repeat('t', 255), '\x01' FROM generate_series(1, 10000) n;
+CREATE TEMP TABLE large AS SELECT line, number FROM pictrepo.export() WITH ORDINALITY AS e (line, number);
+SELECT count(*), max(octet_length(line)) < 20000000 AS short FROM large WHERE line LIKE '{"image"%';
+CALL empty();
+SET pictrepo.max_document_size = 1;
+SELECT pictrepo.import(line) AS outcome, count(*) FROM large GROUP BY outcome ORDER BY outcome;
+SELECT DISTINCT pictrepo.import(line) AS again FROM large;
+RESET pictrepo.max_document_size;
+SELECT count(*) AS different FROM (SELECT md5(line) FROM pictrepo.export() AS line) e (line) FULL JOIN (SELECT md5(line) FROM large) l (line) USING (line)
+	WHERE e.line IS NULL OR l.line IS NULL;
+SELECT count(*) AS urls, count(DISTINCT alias) AS aliases FROM pictrepo.proxies;
+DROP FUNCTION fail;
+CALL empty();
 
 -- import_lines: a broken line does not prevent the others from being stored
 CALL empty();
@@ -197,6 +220,7 @@ SELECT * FROM pictrepo.import_lines('{}');
 SELECT * FROM pictrepo.import_lines(NULL);
 SELECT * FROM pictrepo.import_lines('{a}', NULL);
 SELECT * FROM pictrepo.import_lines('{a}', 9223372036854775807);
+SELECT * FROM pictrepo.import_lines('{a,b}', 9223372036854775807);
 SELECT * FROM pictrepo.import_lines('{{a},{b}}');
 
 -- an error that concerns every line stops the call, and nothing is stored

@@ -226,6 +226,7 @@ SELECT variant FROM pictrepo.variants('\x54');
 SELECT pictrepo.relate_motion_identifier('\x54', '54.mp4'), pictrepo.forget_missing('54.mp4'), pictrepo.motion_identifier('\x54');
 SELECT pictrepo.forget_missing('54.png');
 SELECT pictrepo.identifier('\x54'), pictrepo.hash('54');
+-- what else the image had is removed; the lost file is not there
 SELECT * FROM removed();
 
 SELECT count(*) > 0 AS purged FROM pictrepo.aliases, pictrepo.purge(alias);

@@ -13,11 +13,11 @@ TRUNCATE pictrepo.hashes, pictrepo.variants, pictrepo.aliases, pictrepo.proxies,
 CREATE SCHEMA "pict rs";
 SET search_path = "pict rs";
 CREATE TABLE hashes (
-	hash varchar(128) PRIMARY KEY,
-	identifier text NOT NULL,
+	hash text PRIMARY KEY,
+	identifier text NOT NULL UNIQUE,
 	motion_identifier text UNIQUE,
-	created_at timestamp NOT NULL DEFAULT now(),
-	blurhash varchar(60)
+	created_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
+	blurhash text
 );
 CREATE INDEX ordered_hash_index ON hashes (created_at, hash);
 CREATE TABLE variants (
@@ -25,37 +25,41 @@ CREATE TABLE variants (
 	hash text NOT NULL REFERENCES hashes (hash),
 	variant text NOT NULL,
 	identifier text NOT NULL,
-	accessed timestamp NOT NULL DEFAULT now()
+	accessed timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP
 );
 CREATE UNIQUE INDEX hash_variant_index ON variants (hash, variant);
 CREATE TABLE aliases (
-	alias varchar(300) PRIMARY KEY,
+	alias text PRIMARY KEY,
 	hash text NOT NULL REFERENCES hashes (hash),
-	token varchar(300) NOT NULL
+	token text NOT NULL
 );
 CREATE INDEX aliases_hash_index ON aliases (hash);
 CREATE TABLE proxies (
 	url text PRIMARY KEY,
 	alias text NOT NULL REFERENCES aliases (alias),
-	accessed timestamp NOT NULL DEFAULT now()
+	accessed timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP
 );
 CREATE TABLE details (identifier text PRIMARY KEY, json jsonb NOT NULL);
-CREATE TABLE settings (key varchar(100) PRIMARY KEY, value text NOT NULL);
+CREATE TABLE settings (key text PRIMARY KEY, value text NOT NULL);
 CREATE TABLE store_migrations (old_identifier text PRIMARY KEY, new_identifier text NOT NULL UNIQUE);
-CREATE TABLE uploads (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), result jsonb, created_at timestamp NOT NULL DEFAULT now());
+CREATE TABLE uploads (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), result jsonb, created_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);
 CREATE TYPE job_status AS ENUM ('new', 'running');
 CREATE TABLE job_queue (
 	id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-	queue varchar(50) NOT NULL,
+	queue text NOT NULL,
 	job jsonb NOT NULL,
-	worker uuid,
+	worker uuid UNIQUE,
 	status job_status NOT NULL DEFAULT 'new',
-	queue_time timestamp NOT NULL DEFAULT now(),
+	queue_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
 	heartbeat timestamp,
-	unique_key varchar(100) UNIQUE,
+	unique_key text UNIQUE,
 	retry integer NOT NULL DEFAULT 5
 );
-CREATE TABLE keyed_notifications (key text PRIMARY KEY, heartbeat timestamp NOT NULL DEFAULT now());
+CREATE INDEX heartbeat_index ON job_queue (heartbeat);
+CREATE INDEX queue_time_index ON job_queue (queue_time);
+CREATE TABLE keyed_notifications (key text PRIMARY KEY, heartbeat timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE INDEX keyed_notifications_heartbeat_index ON keyed_notifications (heartbeat);
+CREATE TABLE refinery_schema_history (version integer PRIMARY KEY, name varchar(255), applied_on varchar(255), checksum varchar(255));
 
 -- a hash of pict-rs: SHA-256, size, format
 CREATE FUNCTION h(n int) RETURNS text LANGUAGE sql IMMUTABLE AS
@@ -89,13 +93,15 @@ INSERT INTO job_queue VALUES
 	(u(2), 'process', '"last"', NULL, 'new', '2001-01-02', NULL, 'key', 1),
 	(u(3), 'process', '"held"', u(77), 'running', '2001-01-03', '2100-01-01 00:00:00.25', 'held', 5),
 	(u(4), 'cleanup', '"failed"', NULL, 'running', '2001-01-04', '2100-01-01', NULL, 4),
-	(u(5), 'cleanup', 'null', NULL, 'new', '2099-01-01', NULL, NULL, 2147483647);
+	(u(5), 'cleanup', 'null', NULL, 'new', '2099-01-01', NULL, NULL, 2147483647),
+	(u(6), 'process', jsonb_build_object('Ingest', jsonb_build_object('identifier', '6.png', 'upload_id', u(1))), NULL, 'new', '2001-01-06', NULL, NULL, 5),
+	(u(7), 'process', '{"Ingest": {"identifier": "7.png", "upload_id": "no UUID"}}', NULL, 'new', '2001-01-07', NULL, NULL, 5);
 INSERT INTO keyed_notifications VALUES (h(2) || 'resize.100', '2100-01-01 00:00:00.75'), (h(2) || '/', '2100-01-01');
 RESET search_path;
 
 -- an import copies every row
 CALL pictrepo.import_pictrs('pict rs', 3);
-SELECT relation, source_rows, rows_read, stored, present, bad, target_rows, finished >= started AS finished
+SELECT relation, source_rows, rows_read, stored, same, different, bad, target_rows, finished >= started AS finished
 	FROM pictrepo.transfers ORDER BY relation;
 TABLE pictrepo.transfer_errors;
 
@@ -115,7 +121,7 @@ SELECT count(*), min(accessed) AT TIME ZONE 'UTC' AS accessed FROM pictrepo.olde
 SELECT pictrepo.get('last-path'), pictrepo.get('empty'), convert_from(pictrepo.get('store-migration-progress'), 'UTF8');
 SELECT pictrepo.is_migrated('old2'), pictrepo.is_continuing_migration();
 SELECT pictrepo.wait('00000000-0000-0000-0000-000000000002', '0');
-SELECT right(id::text, 1) AS id, queue, job, state, run_at AT TIME ZONE 'UTC' <= now() AT TIME ZONE 'UTC' AS due, attempt, retry, right(worker::text, 2) AS worker, unique_key
+SELECT right(id::text, 1) AS id, queue, job, right(upload::text, 1) AS upload, state, run_at AT TIME ZONE 'UTC' <= now() AT TIME ZONE 'UTC' AS due, attempt, retry, right(worker::text, 2) AS worker, unique_key
 	FROM pictrepo.jobs ORDER BY id;
 SELECT pictrepo.push('process', '1', 'key');
 SELECT pictrepo.queue_length('process'), pictrepo.queue_length();
@@ -123,11 +129,11 @@ SELECT variant, worker, heartbeat AT TIME ZONE 'UTC' AS heartbeat FROM pictrepo.
 
 -- a second import stores nothing
 CALL pictrepo.import_pictrs('pict rs');
-SELECT sum(rows_read), sum(present) FROM pictrepo.transfers;
+SELECT sum(rows_read), sum(same) FROM pictrepo.transfers;
 
 -- an export writes the same rows
 CALL pictrepo.export_pictrs('back', 4);
-SELECT relation, source_rows, rows_read, stored, present, bad, target_rows
+SELECT relation, source_rows, rows_read, stored, same, different, bad, target_rows
 	FROM pictrepo.transfers WHERE direction = 'export' ORDER BY relation;
 TABLE pictrepo.transfer_errors;
 CREATE FUNCTION differences(one text, other text) RETURNS TABLE (relation text, only_there bigint, only_here bigint)
@@ -148,6 +154,21 @@ SELECT * FROM differences('pict rs', 'back');
 CALL pictrepo.export_pictrs('back');
 SELECT * FROM differences('pict rs', 'back');
 \d back.job_queue
+
+-- its tables are those of pict-rs, with their indexes and constraints, and with the migrations that made them
+CREATE FUNCTION structure(schema text) RETURNS TABLE (item text) LANGUAGE sql AS $$
+	SELECT replace(replace(structure, '"' || schema || '"', schema), schema || '.', '') FROM (
+		SELECT pg_get_indexdef(indexrelid) FROM pg_index JOIN pg_class c ON c.oid = indrelid WHERE relnamespace = quote_ident(schema)::regnamespace
+		UNION ALL SELECT concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE connamespace = quote_ident(schema)::regnamespace
+		UNION ALL SELECT concat_ws(' ', relname, attname, atttypid::regtype, atttypmod, attnotnull, pg_get_expr(adbin, adrelid))
+			FROM pg_class c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 LEFT JOIN pg_attrdef ON adrelid = c.oid AND adnum = attnum
+			WHERE relnamespace = quote_ident(schema)::regnamespace AND relkind = 'r') AS items (structure)
+$$;
+SELECT count(*) FROM structure('back');
+SELECT * FROM structure('pict rs') EXCEPT SELECT * FROM structure('back');
+SELECT * FROM structure('back') EXCEPT SELECT * FROM structure('pict rs');
+SELECT version, name, checksum FROM back.refinery_schema_history ORDER BY version;
+SELECT bool_and(applied_on ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$' AND applied_on::timestamptz <= now()) FROM back.refinery_schema_history;
 
 -- an import of the exported tables, and another export
 TRUNCATE pictrepo.hashes, pictrepo.variants, pictrepo.aliases, pictrepo.proxies, pictrepo.details, pictrepo.settings,
@@ -171,7 +192,28 @@ SELECT now() AT TIME ZONE 'UTC' - accessed < '1 day' AS now FROM back.proxies WH
 SELECT right(id::text, 2) AS id, status, retry FROM back.job_queue WHERE queue = 'q' ORDER BY id;
 DELETE FROM pictrepo.job_queue WHERE queue = 'q';
 
--- another import stores new rows, and ignores changed and removed ones
+-- a schema in which pict-rs has made a table gets no history: nobody knows of which version it is
+CREATE SCHEMA half;
+CREATE TABLE half.settings (key text PRIMARY KEY, value text NOT NULL);
+CALL pictrepo.export_pictrs('half');
+SELECT to_regclass('half.refinery_schema_history'), to_regclass('half.hashes');
+DROP SCHEMA half CASCADE;
+
+-- a worker of pict-rs has one job; no row is left out for it
+INSERT INTO pictrepo.job_queue (id, queue, job, retry, status, worker, heartbeat)
+	SELECT "pict rs".u(n), 'q', '1', 1, 'running', "pict rs".u(78), '2100-01-01' FROM generate_series(40, 42) n;
+DROP SCHEMA back CASCADE;
+CALL pictrepo.export_pictrs('back');
+SELECT right(id::text, 2) AS id, status, right(worker::text, 2) AS worker, heartbeat FROM back.job_queue WHERE queue = 'q' ORDER BY id;
+DELETE FROM pictrepo.job_queue WHERE queue = 'q';
+
+-- two images with the same file: pict-rs takes one of them; the other one and what belongs to it is named
+SELECT pictrepo.create_hash('\x4343', '1.png'), pictrepo.create_alias('twin.png', 'secret', '\x4343');
+CALL pictrepo.export_pictrs('back');
+SELECT relation, key, message FROM pictrepo.transfer_errors WHERE direction = 'export' ORDER BY relation;
+SELECT pictrepo.cleanup_hash('\x4343');
+
+-- another import stores new rows, leaves changed ones as they are, and says in what they differ
 INSERT INTO "pict rs".hashes VALUES ("pict rs".h(21), '21.png');
 INSERT INTO "pict rs".aliases VALUES ('new.png', "pict rs".h(21), 'token');
 UPDATE "pict rs".settings SET value = '01' WHERE key = 'last-path';
@@ -179,12 +221,35 @@ DELETE FROM "pict rs".store_migrations WHERE old_identifier = 'old1';
 CALL pictrepo.import_pictrs('pict rs', batch => 7);
 SELECT identifier FROM pictrepo.serve('new.png');
 SELECT pictrepo.get('last-path'), pictrepo.is_migrated('old1');
+SELECT relation, key, message FROM pictrepo.transfer_errors WHERE schema = 'pict rs' ORDER BY relation;
+
+-- an alias, a URL or a variant that is something else here is a conflict; the same in the other direction
+INSERT INTO "pict rs".hashes VALUES ("pict rs".h(22), '22.png'), ("pict rs".h(23), '23.png');
+INSERT INTO "pict rs".aliases VALUES ('ours.png', "pict rs".h(22), 'their secret'), ('same.png', "pict rs".h(23), 'secret');
+INSERT INTO "pict rs".proxies VALUES ('https://example.org/ours', 'ours.png');
+INSERT INTO "pict rs".variants (id, hash, variant, identifier) VALUES ("pict rs".u(301), "pict rs".h(1), 'ours', 'theirs.webp');
+SELECT pictrepo.create_hash('\x4444', 'ours.png'), pictrepo.create_alias('ours.png', 'secret', '\x4444'), pictrepo.create_alias('same.png', 'secret', '\x4444'),
+	pictrepo.relate_url('https://example.org/ours', 'same.png');
+SELECT pictrepo.relate_variant_identifier(pictrepo.hash('00000000-0000-0000-0000-000000000001.png'), 'ours', 'ours.webp');
+CALL pictrepo.import_pictrs('pict rs', 3);
+SELECT relation, different FROM pictrepo.transfers WHERE schema = 'pict rs' AND different > 0 ORDER BY relation;
+SELECT relation, key, message FROM pictrepo.transfer_errors WHERE schema = 'pict rs' ORDER BY relation, place;
+SELECT pictrepo.hash('ours.png'), count(*) AS without_alias FROM pictrepo.orphans WHERE kind = 'hash' AND length(name) = 78;
+CALL pictrepo.export_pictrs('pict rs', 3);
+SELECT relation, key, message FROM pictrepo.transfer_errors WHERE schema = 'pict rs' AND direction = 'export' ORDER BY relation, place;
+SELECT pictrepo.cleanup_hash('\x4444'), pictrepo.remove_variant(pictrepo.hash('00000000-0000-0000-0000-000000000001.png'), 'ours'),
+	pictrepo.cleanup_hash(decode("pict rs".h(22), 'base64')), pictrepo.cleanup_hash(decode("pict rs".h(23), 'base64'));
+DELETE FROM "pict rs".proxies WHERE alias IN ('ours.png', 'same.png');
+DELETE FROM "pict rs".aliases WHERE alias IN ('ours.png', 'same.png');
+DELETE FROM "pict rs".variants WHERE variant = 'ours';
+DELETE FROM "pict rs".hashes WHERE identifier IN ('22.png', '23.png', 'ours.png');
 
 -- bad rows are not stored, each with a reason; the other rows are
 CREATE SCHEMA bad;
 CALL pictrepo.export_pictrs('bad', resume => false);
 TRUNCATE pictrepo.hashes, pictrepo.variants, pictrepo.aliases, pictrepo.proxies, pictrepo.details, pictrepo.settings,
 	pictrepo.store_migrations, pictrepo.uploads, pictrepo.job_queue, pictrepo.variant_claims;
+SELECT format('ALTER TABLE %s DROP CONSTRAINT %s', conrelid::regclass, conname) FROM pg_constraint WHERE connamespace = 'bad'::regnamespace AND contype = 'u' \gexec
 ALTER TYPE bad.job_status ADD VALUE 'odd';
 ALTER TABLE bad.variants ALTER hash DROP NOT NULL;
 SET search_path = bad, "pict rs";
@@ -219,11 +284,11 @@ INSERT INTO keyed_notifications VALUES ('', now()), ('short', now()), (h(1), now
 RESET search_path;
 SELECT pictrepo.push('other', '1', 'taken') IS NOT NULL AS pushed;
 CALL pictrepo.import_pictrs('bad', 1000);
-SELECT relation, key, message FROM pictrepo.transfer_errors ORDER BY relation, key COLLATE "C", message;
-SELECT relation, source_rows, stored, present, bad, target_rows FROM pictrepo.transfers WHERE schema = 'bad' AND direction = 'import' ORDER BY relation;
+SELECT relation, key, message FROM pictrepo.transfer_errors WHERE schema = 'bad' ORDER BY relation, key COLLATE "C", message;
+SELECT relation, source_rows, stored, same, different, bad, target_rows FROM pictrepo.transfers WHERE schema = 'bad' AND direction = 'import' ORDER BY relation;
 SELECT pictrepo.get('upper');
 -- the size of a batch does not change the result
-CREATE TEMP TABLE before AS SELECT relation, key, message FROM pictrepo.transfer_errors;
+CREATE TEMP TABLE before AS SELECT relation, key, message FROM pictrepo.transfer_errors WHERE schema = 'bad';
 CALL pictrepo.import_pictrs('bad', 2);
 SELECT count(*) FROM (TABLE before EXCEPT SELECT relation, key, message FROM pictrepo.transfer_errors) x;
 SELECT count(*) FROM pictrepo.transfer_errors e WHERE e::text LIKE '%secret%';
@@ -238,7 +303,7 @@ CREATE TABLE back.settings (key varchar(80) PRIMARY KEY, value varchar(80) NOT N
 CREATE TABLE back.hashes (hash varchar(128) PRIMARY KEY, identifier text NOT NULL UNIQUE, motion_identifier text, created_at timestamp NOT NULL, blurhash varchar(60));
 CALL pictrepo.export_pictrs('back');
 SELECT relation, key, regexp_replace(message, '(index row).*', '\1 ...') AS message
-	FROM pictrepo.transfer_errors WHERE direction = 'export' ORDER BY relation, key COLLATE "C";
+	FROM pictrepo.transfer_errors WHERE schema = 'back' ORDER BY relation, key COLLATE "C";
 
 -- tables that are not those of pict-rs
 CALL pictrepo.import_pictrs('nowhere');
@@ -273,14 +338,14 @@ ROLLBACK;
 DO $$
 DECLARE n bigint; b bool;
 BEGIN
-	CALL pictrepo.import_pictrs('bad', 1, true, n, n, n, b);
+	CALL pictrepo.import_pictrs('bad', 1, true, n, n, n, n, b);
 EXCEPTION WHEN others THEN
 	RAISE WARNING '% %', SQLSTATE, SQLERRM;
 END $$;
 CREATE FUNCTION atomic() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE n bigint; b bool;
 BEGIN
-	CALL pictrepo.import_pictrs('bad', 1, true, n, n, n, b);
+	CALL pictrepo.import_pictrs('bad', 1, true, n, n, n, n, b);
 END $$;
 SELECT atomic();
 SET default_transaction_read_only = on;
@@ -289,13 +354,13 @@ RESET default_transaction_read_only;
 
 -- a call in a block that may commit
 DO $$
-DECLARE stored bigint; present bigint; bad bigint; counts_agree bool;
+DECLARE stored bigint; same bigint; different bigint; bad bigint; counts_agree bool;
 BEGIN
-	CALL pictrepo.import_pictrs('pict rs', 5, true, stored, present, bad, counts_agree);
-	RAISE WARNING '% % % %', stored, present, bad, counts_agree;
+	CALL pictrepo.import_pictrs('pict rs', 5, true, stored, same, different, bad, counts_agree);
+	RAISE WARNING '% % % % %', stored, same, different, bad, counts_agree;
 END $$;
 
-DROP FUNCTION atomic(), differences(text, text);
+DROP FUNCTION atomic(), differences(text, text), structure(text);
 DROP SCHEMA "pict rs", back, bad, odd CASCADE;
 RESET timezone;
 TRUNCATE pictrepo.hashes, pictrepo.variants, pictrepo.aliases, pictrepo.proxies, pictrepo.details, pictrepo.settings,

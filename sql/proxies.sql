@@ -10,8 +10,11 @@ SELECT pictrepo.relate_url('https://example.com/2', 'none.png') AS unknown_alias
 -- an alias with several URLs; remove_relation removes every one
 SELECT pictrepo.relate_url('https://example.com/' || n, 'one.png') FROM generate_series(2, 3) n;
 SELECT pictrepo.relate_url('https://example.com/4', 'two.png');
+SELECT pictrepo.set_accessed_alias('one.png', '2024-02-29');
 SELECT pictrepo.remove_relation('one.png');
 SELECT pictrepo.remove_relation('one.png');
+-- the alias was accessed when its URLs were
+SELECT pictrepo.alias_accessed_at('one.png') = '2024-02-29' AS accessed;
 SELECT pictrepo.related('https://example.com/3'), pictrepo.related('https://example.com/4');
 SELECT pictrepo.hash('one.png');
 

@@ -34,6 +34,7 @@ END $$;
 SELECT try(result) FROM unnest(ARRAY[
 	'false', '0', '""', '[]', '{}', '{"success": null}',
 	'{"Success": {"alias": "a", "token": "t", "more": 1}}', '{"Failure": {"message": "m", "code": "c"}}',
+	'{"Failure": {"message": "", "code": ""}}',
 	'null',
 	'{"Success": null}', '{"Success": {"alias": "a"}}', '{"Success": {"alias": 1, "token": "t"}}',
 	'{"Success": {"alias": "", "token": "t"}}', '{"Success": {"alias": "a", "token": ["secret"]}}',
@@ -54,6 +55,17 @@ SELECT pictrepo.push('process', '{}', retry := 0, upload := :'upload') IS NOT NU
 SELECT pictrepo.complete_job('process', NULL, id, 'failure', 'not an image') FROM pictrepo.pop('process');
 SELECT pictrepo.wait(:'upload', '1 hour');
 SELECT pictrepo.claim(:'upload');
+TRUNCATE pictrepo.dead_jobs;
+-- of an error without text nothing is told, and of a long one the beginning is kept
+SELECT pictrepo.create_upload() AS upload \gset
+SELECT pictrepo.create_upload() AS other \gset
+SELECT pictrepo.push('process', '{}', retry := 0, upload := :'upload') IS NOT NULL, pictrepo.push('process', '{}', retry := 0, upload := :'other') IS NOT NULL;
+SELECT pictrepo.complete_job('process', NULL, id, 'failure', '') FROM pictrepo.pop('process');
+SELECT pictrepo.complete_job('process', NULL, id, 'aborted', 'a' || repeat('ü', 2000000)) FROM pictrepo.pop('process');
+SELECT pictrepo.wait(:'upload', '1 hour');
+SELECT left(message, 2) AS message, length(message), octet_length(message) FROM (SELECT pictrepo.wait(:'other', '1 hour') #>> '{Failure,message}') w (message);
+SELECT left(error, 2) AS error, octet_length(error) FROM pictrepo.dead_jobs ORDER BY error;
+SELECT pictrepo.claim(:'upload'), pictrepo.claim(:'other');
 TRUNCATE pictrepo.dead_jobs;
 
 -- errors

@@ -12,9 +12,6 @@
 #include "fmgr.h"
 #include "pgtime.h"
 
-/* bytes of a cron text; a list of every minute, hour, day and month is shorter */
-#define CRON_MAX 500
-
 typedef enum CronField
 {
 	CRON_MINUTE,

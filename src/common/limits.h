@@ -17,6 +17,16 @@
 #define KEY_MAX 80
 #define SETTING_MAX (64 * 1024)
 
+/* the unique key of a scheduled job is "schedule:" and the name, and must not exceed KEY_MAX */
+#define SCHEDULE_NAME_MAX 70
+
+/* a list of every minute, hour, day and month is shorter */
+#define CRON_MAX 500
+#define TIME_ZONE_MAX 255
+
+/* bytes of the error of a job that are kept */
+#define JOB_ERROR_MAX (64 * 1024)
+
 /* rows that one call returns or changes */
 #define PAGE_MAX 10000
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * uuid.c
- *		UUIDs: generate ids, and normalize the UUIDs in aliases.
+ *		UUIDs: generate ids, and normalize the UUIDs in aliases and tokens.
  *
  * A generated id is a UUID version 7: 48 bits of Unix time in ms, 4 bits
  * version, 12 bits fraction of the ms, 2 bits variant, 10 bits
@@ -140,6 +140,25 @@ uuid_normalize(const char *spelling, int length, char normal[UUID_TEXT_LEN])
 	return true;
 }
 
+/* Normalize the first bytes of a text, the stem, if they are a UUID. */
+static text *
+normalize_stem(text *whole, int stem)
+{
+	const char *start = VARDATA_ANY(whole);
+	int			length = VARSIZE_ANY_EXHDR(whole);
+	char		uuid[UUID_TEXT_LEN];
+	text	   *normal;
+
+	if (!uuid_normalize(start, stem, uuid))
+		return whole;
+
+	normal = palloc(VARHDRSZ + UUID_TEXT_LEN + length - stem);
+	SET_VARSIZE(normal, VARHDRSZ + UUID_TEXT_LEN + length - stem);
+	memcpy(VARDATA(normal), uuid, UUID_TEXT_LEN);
+	memcpy(VARDATA(normal) + UUID_TEXT_LEN, start + stem, length - stem);
+	return normal;
+}
+
 /* Normalize the part of an alias before the first dot if it is a UUID. */
 text *
 alias_normalize(text *alias)
@@ -147,16 +166,13 @@ alias_normalize(text *alias)
 	const char *start = VARDATA_ANY(alias);
 	int			length = VARSIZE_ANY_EXHDR(alias);
 	const char *dot = memchr(start, '.', length);
-	int			stem = dot ? dot - start : length;
-	char		uuid[UUID_TEXT_LEN];
-	text	   *normal;
 
-	if (!uuid_normalize(start, stem, uuid))
-		return alias;
+	return normalize_stem(alias, dot ? dot - start : length);
+}
 
-	normal = palloc(VARHDRSZ + UUID_TEXT_LEN + length - stem);
-	SET_VARSIZE(normal, VARHDRSZ + UUID_TEXT_LEN + length - stem);
-	memcpy(VARDATA(normal), uuid, UUID_TEXT_LEN);
-	memcpy(VARDATA(normal) + UUID_TEXT_LEN, start + stem, length - stem);
-	return normal;
+/* Normalize a token if it is a UUID. */
+text *
+token_normalize(text *token)
+{
+	return normalize_stem(token, VARSIZE_ANY_EXHDR(token));
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * uuid.h
- *		UUIDs: generate ids, and normalize the UUIDs in aliases.
+ *		UUIDs: generate ids, and normalize the UUIDs in aliases and tokens.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,5 +19,6 @@ extern void uuid_mint(pg_uuid_t *id);
 extern const pg_uuid_t *session_worker_id(void);
 extern bool uuid_normalize(const char *spelling, int length, char normal[UUID_TEXT_LEN]);
 extern text *alias_normalize(text *alias);
+extern text *token_normalize(text *token);
 
 #endif

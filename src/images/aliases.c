@@ -63,7 +63,10 @@ pictrepo_delete_token(PG_FUNCTION_ARGS)
 	return return_value(fcinfo, &token_of_alias, ARGS(alias_argument(fcinfo, 0)));
 }
 
-/* A token in a buffer of fixed size.  A UUID is in its normal form. */
+/*
+ * A token in a buffer of fixed size.  A UUID is in its normal form here, though an
+ * import may have stored it otherwise.
+ */
 typedef struct TokenBuffer
 {
 	int			length;

@@ -15,7 +15,7 @@ COMMENT ON FUNCTION pictrepo.relate_details(text, jsonb) IS
 	'store the details of a file. Returns false if the file has details; they then stay as they are. '
 	'details: a JSON object. '
 	'Its members width, height, frames, content_type, created_at and format, if present, must have the form '
-	'that pict-rs uses';
+	'that pict-rs uses. It may be nested as deeply as the setting max_stack_depth allows';
 
 CREATE FUNCTION pictrepo.details(identifier text) RETURNS jsonb
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_details';

@@ -10,6 +10,7 @@
 
 #include "catalog/pg_type.h"
 
+#include "images/access_times.h"
 #include "images/aliases.h"
 #include "images/values.h"
 #include "sqlfunc/args.h"
@@ -67,13 +68,17 @@ pictrepo_related(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pictrepo_remove_relation);
 
+/* The URLs have the access times of their alias, see access_times.c: it keeps the latest. */
 STATEMENT(delete_urls, STMT_READ_WRITE,
-		  "DELETE FROM pictrepo.proxies WHERE alias = $1", TEXTOID);
+		  "WITH kept AS (UPDATE pictrepo.aliases a SET accessed = " ALIAS_ACCESSED("a")
+		  " WHERE a.alias = $1 AND EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias))"
+		  " DELETE FROM pictrepo.proxies WHERE alias = $1",
+		  TEXTOID);
 
 /*
  * remove_relation(alias text) -> bigint
  *
- * Remove all URLs of an alias.  Returns how many.
+ * Remove all URLs of an alias.  Returns how many.  The alias's access time stays.
  */
 Datum
 pictrepo_remove_relation(PG_FUNCTION_ARGS)

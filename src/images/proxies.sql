@@ -35,4 +35,4 @@ COMMENT ON FUNCTION pictrepo.related(text) IS 'alias of a URL; NULL if none';
 CREATE FUNCTION pictrepo.remove_relation(alias text) RETURNS bigint
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_remove_relation';
 COMMENT ON FUNCTION pictrepo.remove_relation(text) IS
-	'remove every URL of an alias. Returns the number of removed URLs';
+	'remove every URL of an alias. Returns the number of removed URLs. The access time of the alias stays';

@@ -155,7 +155,8 @@ PG_FUNCTION_INFO_V1(pictrepo_hash_to_slug);
 /*
  * hash_to_slug(hash bytea) -> text
  *
- * The slug of the page that starts at a hash.
+ * The slug of the page that starts at a hash.  It has no time, which only the stored
+ * hash tells.  So it has no place once the hash is gone.
  */
 Datum
 pictrepo_hash_to_slug(PG_FUNCTION_ARGS)

@@ -25,7 +25,9 @@ COMMENT ON FUNCTION pictrepo.hash_format(bytea) IS
 CREATE FUNCTION pictrepo.hash_to_slug(hash bytea) RETURNS text
 	LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_hash_to_slug';
 COMMENT ON FUNCTION pictrepo.hash_to_slug(bytea) IS
-	'slug of the page that starts at a hash. The slug of a 39-byte hash is that of pict-rs';
+	'slug of the page that starts at a hash. The slug of a 39-byte hash is that of pict-rs. '
+	'It names the hash, not a position: without the hash, it means the newest page. '
+	'The slugs that pages return keep their position';
 
 CREATE FUNCTION pictrepo.hash_from_slug(slug text) RETURNS bytea
 	LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_hash_from_slug';

@@ -79,6 +79,67 @@ json_is_text(json_object *value, size_t least, size_t most)
 	return length >= least && length <= most;
 }
 
+bool
+json_is_whole(json_object *value, int64_t least, int64_t most)
+{
+	return json_object_is_type(value, json_type_int) &&
+		json_object_get_int64(value) >= least &&
+		json_object_get_int64(value) <= most;
+}
+
+size_t
+json_characters(json_object *text)
+{
+	const char *bytes = json_object_get_string(text);
+	int			length = json_object_get_string_len(text);
+	size_t		characters = 0;
+
+	for (int i = 0; i < length; i++)
+		characters += (bytes[i] & 0xC0) != 0x80;
+	return characters;
+}
+
+const char *
+json_c_string(json_object *value)
+{
+	const char *text;
+
+	if (!json_object_is_type(value, json_type_string))
+		return NULL;
+	text = json_object_get_string(value);
+	return strlen(text) == (size_t) json_object_get_string_len(value) ? text : NULL;
+}
+
+/* The position of the quote that ends the string, which begins at start. */
+static size_t
+string_end(const char *json, size_t length, size_t start)
+{
+	size_t		at = start + 1;
+
+	while (at < length && json[at] != '"')
+		at += json[at] == '\\' ? 2 : 1;
+	return at;
+}
+
+/* How deeply is the document nested?  Any number if it is not JSON. */
+int
+json_nesting(const char *json, size_t length)
+{
+	int			depth = 0;
+	int			deepest = 0;
+
+	for (size_t at = 0; at < length; at++)
+	{
+		if (json[at] == '"')
+			at = string_end(json, length, at);
+		else if (json[at] == '[' || json[at] == '{')
+			deepest = ++depth > deepest ? depth : deepest;
+		else if (json[at] == ']' || json[at] == '}')
+			depth--;
+	}
+	return deepest;
+}
+
 /* Does json-c parse the document with these flags? */
 static bool
 parses(const char *json, int flags)
@@ -168,7 +229,7 @@ json_read(const JsonSource *source, JsonReader reader, void *found,
 	if (memchr(source->json, '\0', source->length) != NULL)
 		return malformed(error, strlen(source->json), "zero byte");
 
-	tokener = json_tokener_new_ex(source->max_depth);
+	tokener = json_tokener_new_ex(json_nesting(source->json, source->length) + 1);
 	if (tokener == NULL)
 		return malformed(error, 0, "out of memory");
 
@@ -189,7 +250,7 @@ run_check(json_object *document, void *check, JsonCheckError *error)
 bool
 json_check(const char *json, size_t length, JsonCheck check, JsonCheckError *error)
 {
-	JsonSource	source = {.json = json, .length = length, .max_depth = JSON_MAX_DEPTH};
+	JsonSource	source = {.json = json, .length = length};
 
 	return json_read(&source, run_check, &check, error);
 }

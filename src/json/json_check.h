@@ -14,12 +14,10 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* json-c's header declares a function that the server's headers declare, too */
 struct json_object;
-
-/* levels of nesting that a document may have */
-#define JSON_MAX_DEPTH 64
 
 typedef struct JsonCheckError
 {
@@ -31,6 +29,13 @@ typedef struct JsonCheckError
 /* Checks a parsed document.  False: it does not pass, and error is set. */
 typedef bool (*JsonCheck) (struct json_object *document, JsonCheckError *error);
 
+/*
+ * json-c recurses for each level of nesting, and does not limit its stack.  A caller
+ * that does not know the document makes sure that the stack has room.
+ */
+#define JSON_STACK_PER_LEVEL 128
+
+extern int	json_nesting(const char *json, size_t length);
 extern bool json_check(const char *json, size_t length, JsonCheck check,
 					   JsonCheckError *error);
 
@@ -39,7 +44,6 @@ typedef struct JsonSource
 {
 	const char *json;
 	size_t		length;			/* without a terminator */
-	int			max_depth;
 	bool		any_bytes;		/* strings need not be UTF-8 */
 } JsonSource;
 
@@ -62,5 +66,12 @@ extern bool json_bad_member(JsonCheckError *error, const char *member, const cha
 extern bool json_bad_public_member(JsonCheckError *error, const char *member, const char *must,
 								   struct json_object *value);
 extern bool json_is_text(struct json_object *value, size_t least, size_t most);
+extern bool json_is_whole(struct json_object *value, int64_t least, int64_t most);
+
+/* The number of characters in a string */
+extern size_t json_characters(struct json_object *text);
+
+/* The string without zero bytes, or NULL */
+extern const char *json_c_string(struct json_object *value);
 
 #endif

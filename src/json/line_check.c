@@ -17,14 +17,9 @@
 
 #include <json-c/json.h>
 
+#include "common/limits.h"
 #include "json/json_check.h"
 #include "json/line_check.h"
-
-/*
- * Jobs may be nested as deeply as the server can read, which is less deep than
- * this.
- */
-#define LINE_MAX_DEPTH 10000
 
 #define PATH_MAX_BYTES 160
 
@@ -67,14 +62,14 @@ typedef struct LineMember
 #define LIST(name, members, counter) {name, IS_LIST, false, 0, 0, members, offsetof(ExportLine, counter)}
 
 static const LineMember url_members[] = {
-	TEXT("url", REQUIRED, 65536),
+	TEXT("url", REQUIRED, URL_MAX),
 	{"accessed", IS_TIME},
 	{NULL}
 };
 
 static const LineMember alias_members[] = {
-	TEXT("alias", REQUIRED, 255),
-	TEXT("delete_token", REQUIRED, 255),
+	TEXT("alias", REQUIRED, ALIAS_MAX),
+	TEXT("delete_token", REQUIRED, TOKEN_MAX),
 	{"created_at", IS_TIME},
 	{"accessed", IS_TIME},
 	LIST("urls", url_members, urls),
@@ -82,8 +77,8 @@ static const LineMember alias_members[] = {
 };
 
 static const LineMember variant_members[] = {
-	TEXT("variant", REQUIRED, 1024),
-	TEXT("identifier", REQUIRED, 1024),
+	TEXT("variant", REQUIRED, VARIANT_MAX),
+	TEXT("identifier", REQUIRED, IDENTIFIER_MAX),
 	{"accessed", IS_TIME},
 	{"details", IS_DETAILS},
 	{NULL}
@@ -95,11 +90,11 @@ static const LineMember header_members[] = {
 };
 
 static const LineMember image_members[] = {
-	HEX("hash", REQUIRED, 1, 128),
+	HEX("hash", REQUIRED, 1, HASH_MAX),
 	{"created_at", IS_TIME},
-	TEXT("identifier", REQUIRED, 1024),
-	TEXT("motion_identifier", false, 1024),
-	TEXT("blurhash", false, 1024),
+	TEXT("identifier", REQUIRED, IDENTIFIER_MAX),
+	TEXT("motion_identifier", false, IDENTIFIER_MAX),
+	TEXT("blurhash", false, IDENTIFIER_MAX),
 	{"details", IS_DETAILS},
 	{"motion_details", IS_DETAILS},
 	LIST("aliases", alias_members, aliases),
@@ -108,20 +103,20 @@ static const LineMember image_members[] = {
 };
 
 static const LineMember details_members[] = {
-	TEXT("identifier", REQUIRED, 1024),
+	TEXT("identifier", REQUIRED, IDENTIFIER_MAX),
 	{"details", IS_DETAILS, REQUIRED},
 	{NULL}
 };
 
 static const LineMember setting_members[] = {
-	TEXT("key", REQUIRED, 80),
-	HEX("value", REQUIRED, 0, 65536),
+	TEXT("key", REQUIRED, KEY_MAX),
+	HEX("value", REQUIRED, 0, SETTING_MAX),
 	{NULL}
 };
 
 static const LineMember migration_members[] = {
-	TEXT("old_identifier", REQUIRED, 1024),
-	TEXT("new_identifier", REQUIRED, 1024),
+	TEXT("old_identifier", REQUIRED, IDENTIFIER_MAX),
+	TEXT("new_identifier", REQUIRED, IDENTIFIER_MAX),
 	{NULL}
 };
 
@@ -133,7 +128,7 @@ static const LineMember upload_members[] = {
 };
 
 static const LineMember queue_members[] = {
-	TEXT("queue", REQUIRED, 80),
+	TEXT("queue", REQUIRED, KEY_MAX),
 	WHOLE("retries", false, 0, INT_MAX),
 	{"backoff", IS_INTERVAL},
 	{"backoff_max", IS_INTERVAL},
@@ -143,12 +138,12 @@ static const LineMember queue_members[] = {
 };
 
 static const LineMember schedule_members[] = {
-	TEXT("name", REQUIRED, 70),
-	TEXT("queue", REQUIRED, 80),
+	TEXT("name", REQUIRED, SCHEDULE_NAME_MAX),
+	TEXT("queue", REQUIRED, KEY_MAX),
 	{"job", IS_ANYTHING, REQUIRED},
 	{"every", IS_INTERVAL},
-	TEXT("cron", false, 500),
-	TEXT("time_zone", REQUIRED, 255),
+	TEXT("cron", false, CRON_MAX),
+	TEXT("time_zone", REQUIRED, TIME_ZONE_MAX),
 	WHOLE("priority", false, INT_MIN, INT_MAX),
 	WHOLE("retry", false, 0, INT_MAX),
 	{"first_run", IS_TIME, REQUIRED},
@@ -160,7 +155,7 @@ static const LineMember schedule_members[] = {
 
 static const LineMember job_members[] = {
 	{"id", IS_UUID, REQUIRED},
-	TEXT("queue", REQUIRED, 80),
+	TEXT("queue", REQUIRED, KEY_MAX),
 	{"job", IS_ANYTHING, REQUIRED},
 	WHOLE("priority", false, INT_MIN, INT_MAX),
 	{"run_at", IS_TIME_OR_INFINITY},
@@ -168,7 +163,7 @@ static const LineMember job_members[] = {
 	WHOLE("attempt", false, INT_MIN, INT_MAX),
 	WHOLE("retry", false, 0, INT_MAX),
 	WHOLE("failures", false, INT_MIN, INT_MAX),
-	TEXT("unique_key", false, 80),
+	TEXT("unique_key", false, KEY_MAX),
 	{"upload", IS_UUID},
 	{"error", IS_TEXT, false, 0, INT_MAX},
 	{NULL}
@@ -176,20 +171,20 @@ static const LineMember job_members[] = {
 
 static const LineMember dead_job_members[] = {
 	{"id", IS_UUID, REQUIRED},
-	TEXT("queue", REQUIRED, 80),
+	TEXT("queue", REQUIRED, KEY_MAX),
 	{"job", IS_ANYTHING, REQUIRED},
 	WHOLE("priority", false, INT_MIN, INT_MAX),
 	{"queue_time", IS_TIME_OR_INFINITY},
 	{"died_at", IS_TIME_OR_INFINITY},
 	WHOLE("attempt", false, INT_MIN, INT_MAX),
-	TEXT("unique_key", false, 80),
+	TEXT("unique_key", false, KEY_MAX),
 	{"upload", IS_UUID},
 	{"error", IS_TEXT, false, 0, INT_MAX},
 	{NULL}
 };
 
 static const LineMember blocked_members[] = {
-	HEX("hash", REQUIRED, 1, 128),
+	HEX("hash", REQUIRED, 1, HASH_MAX),
 	{"blocked_at", IS_TIME_OR_INFINITY},
 	{NULL}
 };
@@ -247,15 +242,9 @@ too_long(LineWalk *walk, const char *path, const char *must)
 static int64_t
 stored_length(const LineWalk *walk, json_object *text)
 {
-	const char *bytes = json_object_get_string(text);
-	int64_t		length = json_object_get_string_len(text);
-	int64_t		characters = 0;
-
-	if (!walk->source->count_characters)
-		return length;
-	for (int64_t i = 0; i < length; i++)
-		characters += (bytes[i] & 0xC0) != 0x80;
-	return characters;
+	if (walk->source->count_characters)
+		return (int64_t) json_characters(text);
+	return json_object_get_string_len(text);
 }
 
 static bool
@@ -311,22 +300,10 @@ after_pattern(const char *text, const char *pattern)
 	return text;
 }
 
-/* The string without zero bytes, or NULL. */
-static const char *
-c_string(json_object *value)
-{
-	const char *text;
-
-	if (!json_object_is_type(value, json_type_string))
-		return NULL;
-	text = json_object_get_string(value);
-	return strlen(text) == (size_t) json_object_get_string_len(value) ? text : NULL;
-}
-
 static bool
 is_uuid(json_object *value)
 {
-	const char *text = c_string(value);
+	const char *text = json_c_string(value);
 
 	text = text != NULL ? after_pattern(text, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx") : NULL;
 	return text != NULL && *text == '\0';
@@ -339,7 +316,7 @@ is_uuid(json_object *value)
 static bool
 is_time(json_object *value)
 {
-	const char *text = c_string(value);
+	const char *text = json_c_string(value);
 	size_t		digits;
 
 	if (text == NULL)
@@ -369,7 +346,7 @@ is_time(json_object *value)
 static bool
 is_time_or_infinity(json_object *value)
 {
-	const char *text = c_string(value);
+	const char *text = json_c_string(value);
 
 	return text != NULL && (strcmp(text, "infinity") == 0 || strcmp(text, "-infinity") == 0 ||
 							is_time(value));
@@ -379,39 +356,10 @@ is_time_or_infinity(json_object *value)
 static bool
 is_interval(json_object *value)
 {
-	const char *text = c_string(value);
+	const char *text = json_c_string(value);
 
 	return text != NULL && text[0] == 'P' && strlen(text) <= 100 &&
 		text[strspn(text, "PYMWDTHS0123456789.-")] == '\0';
-}
-
-static int
-nesting(json_object *value)
-{
-	int			deepest = 0;
-
-	if (json_object_is_type(value, json_type_object))
-	{
-		json_object_object_foreach(value, name, member)
-		{
-			int			depth = nesting(member);
-
-			(void) name;
-			deepest = depth > deepest ? depth : deepest;
-		}
-		return deepest + 1;
-	}
-	if (json_object_is_type(value, json_type_array))
-	{
-		for (size_t i = 0; i < json_object_array_length(value); i++)
-		{
-			int			depth = nesting(json_object_array_get_idx(value, i));
-
-			deepest = depth > deepest ? depth : deepest;
-		}
-		return deepest + 1;
-	}
-	return 0;
 }
 
 /* Check an embedded document as the SQL functions check it. */
@@ -420,8 +368,6 @@ check_embedded(LineWalk *walk, const char *path, JsonCheck check, json_object *v
 {
 	JsonCheckError inner;
 
-	if (nesting(value) > JSON_MAX_DEPTH)
-		return json_bad_member(walk->error, path, "nested at most " NUMBER_TEXT(JSON_MAX_DEPTH) " levels deep");
 	if (check(value, &inner))
 		return true;
 	return json_error(walk->error, "In member \"%s\": %.*s",
@@ -457,9 +403,7 @@ check_whole(LineWalk *walk, const char *path, const LineMember *member, json_obj
 {
 	char		must[64];
 
-	if (json_object_is_type(value, json_type_int) &&
-		json_object_get_int64(value) >= member->least &&
-		json_object_get_int64(value) <= member->most)
+	if (json_is_whole(value, member->least, member->most))
 		return true;
 	snprintf(must, sizeof(must), "a whole number from %d to %d", (int) member->least, (int) member->most);
 	return json_bad_member(walk->error, path, must);
@@ -496,8 +440,7 @@ check_member(LineWalk *walk, const char *path, const LineMember *member, json_ob
 		case IS_UPLOAD_RESULT:
 			return check_embedded(walk, path, check_upload_result, value);
 		case IS_VERSION:
-			return (json_object_is_type(value, json_type_int) &&
-					json_object_get_int64(value) == LINES_VERSION) ||
+			return json_is_whole(value, LINES_VERSION, LINES_VERSION) ||
 				json_bad_member(walk->error, path, NUMBER_TEXT(LINES_VERSION));
 		case IS_ANYTHING:
 			return true;
@@ -574,24 +517,12 @@ check_kind(json_object *document, void *found, JsonCheckError *error)
 						   " queue, schedule, job, dead_job, blocked or bytes");
 }
 
-/* An upper bound of the nesting; json-c allocates memory for each level. */
-static int
-max_depth(const ExportLineSource *source)
-{
-	int			depth = 1;
-
-	for (size_t i = 0; i < source->length && depth < LINE_MAX_DEPTH; i++)
-		depth += source->json[i] == '{' || source->json[i] == '[';
-	return depth;
-}
-
 bool
 line_check(const ExportLineSource *source, ExportLine *line, JsonCheckError *error)
 {
 	JsonSource	document = {
 		.json = source->json,
 		.length = source->length,
-		.max_depth = max_depth(source),
 		.any_bytes = source->any_bytes
 	};
 	LineWalk	walk = {.source = source, .line = line};

@@ -25,11 +25,13 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/array.h"
+#include "utils/fmgrprotos.h"
 
 #include "common/advisory_locks.h"
 #include "common/injection_points.h"
@@ -146,6 +148,20 @@ files_add_result(Files *files)
 	for (uint64 i = 0; i < SPI_processed; i++)
 		*files = accumArrayResult(*files, result_value(i, 1).value, false, TEXTOID,
 								  CurrentMemoryContext);
+}
+
+/* Take a file off the list. */
+void
+files_leave_out(Files files, NullableDatum file)
+{
+	int			kept = 0;
+
+	if (files == NULL)
+		return;
+	for (int i = 0; i < files->nelems; i++)
+		if (!DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, files->dvalues[i], file.value)))
+			files->dvalues[kept++] = files->dvalues[i];
+	files->nelems = kept;
 }
 
 void

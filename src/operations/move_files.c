@@ -141,8 +141,8 @@ PG_FUNCTION_INFO_V1(pictrepo_forget_missing);
  * forget_missing(identifier text) -> bool
  *
  * Remove every reference to a file that is lost: images with their aliases,
- * variants, motion identifiers, and the file's details.  False: nothing refers to
- * the file.
+ * variants, motion identifiers, and the file's details.  Other files of these images
+ * are queued for removal; the lost one is not.  False: nothing refers to the file.
  */
 Datum
 pictrepo_forget_missing(PG_FUNCTION_ARGS)
@@ -155,6 +155,7 @@ pictrepo_forget_missing(PG_FUNCTION_ARGS)
 	repo_call_begin(&call, fcinfo);
 	removed = remove_references(file, &files);
 	INJECT(file_forgotten);
+	files_leave_out(files, file);
 	files_release(files);
 	removed += details_delete(file);
 	repo_call_end(&call);

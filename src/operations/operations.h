@@ -29,6 +29,7 @@ extern void release_file(NullableDatum file);
 typedef ArrayBuildState *Files;
 
 extern void files_add_result(Files *files);
+extern void files_leave_out(Files files, NullableDatum file);
 extern void files_release(Files files);
 
 /* delete.c.  The caller has locked the hashes, and releases the files. */

@@ -148,7 +148,8 @@ CREATE FUNCTION pictrepo.prune_page(slug text = NULL, page_limit int = 20,
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_prune_page';
 COMMENT ON FUNCTION pictrepo.prune_page(text, int) IS
 	'identifiers of every file of a page of hashes, to look them up in the store. '
-	'slug NULL: the newest page. page_limit: 1 to 10000 hashes. '
+	'slug NULL, or from hash_to_slug for a hash that is not stored: the newest page. '
+	'page_limit: 1 to 10000 hashes. '
 	'forget_missing removes what names a missing file';
 
 CREATE FUNCTION pictrepo.forget_missing(identifier text) RETURNS bool
@@ -156,7 +157,7 @@ CREATE FUNCTION pictrepo.forget_missing(identifier text) RETURNS bool
 COMMENT ON FUNCTION pictrepo.forget_missing(text) IS
 	'remove what names a file that is missing in the store: the image, the motion identifier or the '
 	'variant, and the details. Returns false if nothing names the file. '
-	'The other files of a removed image are queued for removal';
+	'The other files of a removed image are queued for removal, the missing one is not';
 
 -- Reading
 
@@ -165,7 +166,8 @@ CREATE FUNCTION pictrepo.page(slug text = NULL, page_limit int = 20,
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_page';
 COMMENT ON FUNCTION pictrepo.page(text, int) IS
 	'page of images, as hash_page returns it, with the complete data of each image except delete tokens. '
-	'slug NULL: the newest page. page_limit: 1 to 10000 hashes';
+	'slug NULL, or from hash_to_slug for a hash that is not stored: the newest page. '
+	'page_limit: 1 to 10000 hashes';
 
 CREATE FUNCTION pictrepo.page_by_date(before timestamptz, page_limit int = 20,
 	OUT current text, OUT prev text, OUT next text, OUT images jsonb)

@@ -11,12 +11,15 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
 #include "common/injection_points.h"
+#include "common/limits.h"
 #include "queue/job_end.h"
 #include "queue/queue.h"
 #include "shmem/shmem.h"
@@ -61,13 +64,30 @@ STATEMENT(fail_jobs, STMT_READ_WRITE,
 		  " SELECT id, attempt, again FROM ended",
 		  TEXTOID, UUIDOID, UUIDARRAYOID, INT4ARRAYOID, TEXTOID, BOOLOID);
 
+/*
+ * The beginning of an error.  Workers pass what they have, such as a long stack
+ * trace; a limit that is an error would keep the job from ending.
+ */
+static NullableDatum
+kept_error(NullableDatum error)
+{
+	text	   *all;
+	int			length;
+
+	if (error.isnull || toast_raw_datum_size(error.value) - VARHDRSZ <= JOB_ERROR_MAX)
+		return error;
+	all = DatumGetTextPP(error.value);
+	length = pg_mbcliplen(VARDATA_ANY(all), VARSIZE_ANY_EXHDR(all), JOB_ERROR_MAX);
+	return not_null(PointerGetDatum(cstring_to_text_with_len(VARDATA_ANY(all), length)));
+}
+
 /* The arguments result and error, which begin with argument n of the call. */
 JobEnd
 job_end_arguments(FunctionCallInfo fcinfo, int n)
 {
 	static const char *const results[] = {"success", "failure", "aborted"};
 	char	   *name = text_to_cstring(DatumGetTextPP(key_argument(fcinfo, n).value));
-	JobEnd		ending = {.error = fcinfo->args[n + 1]};
+	JobEnd		ending = {.error = kept_error(fcinfo->args[n + 1])};
 
 	for (int i = 0; i < (int) lengthof(results); i++)
 		if (strcmp(name, results[i]) == 0)

@@ -59,7 +59,7 @@ extern void count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count
 /* SQL: the result of an upload whose job is dead */
 #define JOB_FAILED(error) \
 	"jsonb_build_object('Failure', jsonb_build_object(" \
-	"'message', coalesce(" error ", 'the job failed'), 'code', 'job-failed'))"
+	"'message', coalesce(nullif(" error ", ''), 'the job failed'), 'code', 'job-failed'))"
 
 /*
  * SQL: retry jobs, or move them to dead_jobs.  The query locks the rows, and returns

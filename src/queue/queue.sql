@@ -203,7 +203,7 @@ COMMENT ON FUNCTION pictrepo.complete_job(text, uuid, uuid, text, text, int) IS
 	'end a job. worker NULL: session_worker(). '
 	'result: success removes the job; failure runs it again after a pause, or moves it to dead_jobs if it '
 	'has no retry left; aborted moves it to dead_jobs. '
-	'error: reason of the failure, which jobs and dead_jobs show. '
+	'error: reason of the failure, which jobs and dead_jobs show; the first 64 kB are kept. '
 	'attempt: number of the claim, which pop returned; NULL: any claim. '
 	'Returns the outcome: completed, retrying, dead (the job is in dead_jobs), or lost (the worker no '
 	'longer holds the job, or holds it by another claim than the given one, and nothing changes)';

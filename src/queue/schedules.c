@@ -29,9 +29,6 @@
 #include "sqlfunc/statement.h"
 #include "xact/pending.h"
 
-/* a unique key is "schedule:" and the name, and must not exceed KEY_MAX */
-#define NAME_MAX_BYTES 70
-
 /* ----- creating and removing schedules ----- */
 
 PG_FUNCTION_INFO_V1(pictrepo_schedule_job);
@@ -105,7 +102,7 @@ pictrepo_schedule_job(PG_FUNCTION_ARGS)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz first = now;
 	NullableDatum args[10] = {
-		text_argument(fcinfo, 0, NAME_MAX_BYTES), key_argument(fcinfo, 1),
+		text_argument(fcinfo, 0, SCHEDULE_NAME_MAX), key_argument(fcinfo, 1),
 		document_argument(fcinfo, 2), NULL_ARG, NULL_ARG,
 		not_null(CStringGetTextDatum(pg_get_timezone_name(session_timezone))),
 		any_argument(fcinfo, 5),
@@ -144,7 +141,7 @@ Datum
 pictrepo_unschedule_job(PG_FUNCTION_ARGS)
 {
 	return return_found(fcinfo, &delete_schedule,
-						ARGS(text_argument(fcinfo, 0, NAME_MAX_BYTES)));
+						ARGS(text_argument(fcinfo, 0, SCHEDULE_NAME_MAX)));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_next_run);

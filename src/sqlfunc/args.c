@@ -29,6 +29,7 @@
 #include "common/uuid.h"
 #include "json/json_check.h"
 #include "sqlfunc/args.h"
+#include "sqlfunc/json_stack.h"
 
 NullableDatum
 array_of(Datum *values, int count, Oid type)
@@ -194,12 +195,13 @@ alias_argument(FunctionCallInfo fcinfo, int n)
 	return not_null(PointerGetDatum(alias));
 }
 
+/* Returns the token in its normal form, which is stored and compared. */
 NullableDatum
 token_argument(FunctionCallInfo fcinfo, int n)
 {
 	check_not_null(fcinfo, n);
 	check_length(fcinfo, n, PG_GETARG_DATUM(n), TEXTOID, 1, TOKEN_MAX, true);
-	return fcinfo->args[n];
+	return not_null(PointerGetDatum(token_normalize(PG_GETARG_TEXT_PP(n))));
 }
 
 NullableDatum
@@ -248,7 +250,7 @@ document_passes(Datum document, JsonCheck check, JsonCheckError *error)
 	char	   *utf8 = pg_server_to_any(json, strlen(json), PG_UTF8);
 	char	   *message;
 
-	if (json_check(utf8, strlen(utf8), check, error))
+	if (json_fits_stack(utf8, strlen(utf8), error) && json_check(utf8, strlen(utf8), check, error))
 		return true;
 	message = pg_any_to_server(error->message, strlen(error->message), PG_UTF8);
 	if (message != error->message)
@@ -357,6 +359,6 @@ slug_argument(FunctionCallInfo fcinfo, int n)
 		bad_argument(fcinfo, n,
 					 psprintf("\"%s\" is not a slug.",
 							  excerpt(TEXTOID, slug.value)),
-					 "Use a slug that hash_page, hash_page_by_date or hash_to_slug returned.");
+					 "Use a slug that hash_to_slug or a function for pages, such as hash_page or page, returned.");
 	return position;
 }

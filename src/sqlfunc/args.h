@@ -35,7 +35,8 @@
  *							max_document_size, as jsonb
  *	checked_document_argument
  *							the same							22001
- *							at most 64 levels of nesting		22P02
+ *							nested as deeply as the setting		22P02
+ *							max_stack_depth allows
  *							the members that the check wants	22023
  *
  *	limit_argument			integer from min to max				22023

@@ -3,8 +3,8 @@
  * export.c
  *		export(): return the whole repo as lines of JSON.
  *
- * A line is one image with its aliases, URLs and variants, or one row of
- * another table.  The server's JSON functions build the lines, so numbers in
+ * A line is one image with its aliases, URLs and variants, or a part of them if
+ * there are very many, or one row of another table.  The server's JSON functions build the lines, so numbers in
  * documents keep all their digits.  Memory holds only a few lines at a time.
  * A line comes after the lines that it depends on.
  *
@@ -35,11 +35,37 @@
 	" CASE WHEN " value " >= '0001-01-01 00:00:00+00' THEN 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'" \
 	" ELSE 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z BC\"' END) ELSE " value "::text END"
 
-#define DETAILS_OF(file) "(SELECT d.details FROM pictrepo.details d WHERE d.identifier = " file ")"
+/*
+ * An import has a limit for a line.  So large documents, in bytes as stored, have lines
+ * of their own, and an image with very many names takes several lines.
+ */
+#define LARGE_DOCUMENT "2000"
+#define PART_BYTES "8388608"
 
-#define URLS_OF(alias) \
-	"(SELECT coalesce(json_agg(json_build_object('url', p.url, 'accessed', " TIME("p.accessed") ")" \
-	" ORDER BY p.digest), '[]') FROM pictrepo.proxies p WHERE p.alias = " alias ")"
+#define DETAILS_OF(file) \
+	"(SELECT d.details FROM pictrepo.details d WHERE d.identifier = " file \
+	" AND pg_column_size(d.details) <= " LARGE_DOCUMENT ")"
+
+/* The number of the part that a row belongs to, with the rows in an order */
+#define PART(bytes, order) \
+	"(sum(" bytes ") OVER (ORDER BY " order ") - " bytes ") / " PART_BYTES
+
+/* The URLs of alias a, in parts */
+#define URLS \
+	"SELECT part, json_agg(json_build_object('url', url, 'accessed', " TIME("accessed") ") ORDER BY digest) AS urls" \
+	" FROM (SELECT *, " PART("2 * octet_length(url)", "digest") " AS part" \
+	" FROM pictrepo.proxies WHERE alias = a.alias) AS p GROUP BY part"
+
+#define ALIASES_OF(hash) \
+	"SELECT false AS is_variant, a.alias AS name, u.part AS place, json_build_object('alias', a.alias," \
+	" 'delete_token', a.delete_token, 'created_at', " TIME("a.created_at") "," \
+	" 'accessed', " TIME("a.accessed") ", 'urls', coalesce(u.urls, '[]')) AS item" \
+	" FROM pictrepo.aliases a LEFT JOIN LATERAL (" URLS ") AS u ON true WHERE a.hash = " hash
+
+#define VARIANTS_OF(hash) \
+	"SELECT true, v.variant, NULL, json_build_object('variant', v.variant," \
+	" 'identifier', v.identifier, 'accessed', " TIME("v.accessed") "," \
+	" 'details', " DETAILS_OF("v.identifier") ") FROM pictrepo.variants v WHERE v.hash = " hash
 
 /*
  * Each run of a statement returns the next lines, in the order of an index.  The
@@ -56,29 +82,30 @@ STATEMENT(image_lines, STMT_READ_ONLY,
 		  " 'created_at', " TIME("h.created_at") ", 'identifier', h.identifier,"
 		  " 'motion_identifier', h.motion_identifier, 'blurhash', h.blurhash,"
 		  " 'details', " DETAILS_OF("h.identifier") ", 'motion_details', " DETAILS_OF("h.motion_identifier") ","
-		  " 'aliases', (SELECT coalesce(json_agg(json_build_object('alias', a.alias,"
-		  " 'delete_token', a.delete_token, 'created_at', " TIME("a.created_at") ","
-		  " 'accessed', " TIME("a.accessed") ", 'urls', " URLS_OF("a.alias") ") ORDER BY a.alias), '[]')"
-		  " FROM pictrepo.aliases a WHERE a.hash = h.hash),"
-		  " 'variants', (SELECT coalesce(json_agg(json_build_object('variant', v.variant,"
-		  " 'identifier', v.identifier, 'accessed', " TIME("v.accessed") ","
-		  " 'details', " DETAILS_OF("v.identifier") ")), '[]')"
-		  " FROM (SELECT * FROM pictrepo.variants WHERE hash = h.hash ORDER BY variant) v)))::text, h.created_at, h.hash"
-		  " FROM pictrepo.hashes h WHERE (h.created_at, h.hash) > ($1, $2)"
-		  " ORDER BY h.created_at, h.hash" LIMIT_OF_A_RUN,
+		  " 'aliases', coalesce(parts.aliases, '[]'), 'variants', coalesce(parts.variants, '[]')))::text,"
+		  " h.created_at, h.hash"
+		  " FROM (SELECT * FROM pictrepo.hashes WHERE (created_at, hash) > ($1, $2)"
+		  " ORDER BY created_at, hash" LIMIT_OF_A_RUN ") AS h"
+		  " LEFT JOIN LATERAL (SELECT part, json_agg(item ORDER BY name, place) FILTER (WHERE NOT is_variant) AS aliases,"
+		  " json_agg(item ORDER BY name) FILTER (WHERE is_variant) AS variants"
+		  " FROM (SELECT *, " PART("octet_length(item::text)", "is_variant, name, place") " AS part"
+		  " FROM (" ALIASES_OF("h.hash") " UNION ALL " VARIANTS_OF("h.hash") ") AS items) AS placed"
+		  " GROUP BY part) AS parts ON true"
+		  " ORDER BY h.created_at, h.hash, parts.part",
 		  TIMESTAMPTZOID, BYTEAOID);
 
 /*
- * Details that are in no line of an image.  Scalar subqueries make the planner look
+ * Details that are in no line of an image: of other files, and large ones.  Scalar subqueries make the planner look
  * up each file in the indexes.
  */
 STATEMENT(details_lines, STMT_READ_ONLY,
 		  "SELECT json_build_object('details', json_build_object('identifier', d.identifier,"
 		  " 'details', d.details))::text, d.identifier"
 		  " FROM pictrepo.details d WHERE d.identifier > $1"
-		  " AND (SELECT true FROM pictrepo.hashes h WHERE h.identifier = d.identifier LIMIT 1) IS NULL"
+		  " AND (pg_column_size(d.details) > " LARGE_DOCUMENT " OR"
+		  " (SELECT true FROM pictrepo.hashes h WHERE h.identifier = d.identifier LIMIT 1) IS NULL"
 		  " AND (SELECT true FROM pictrepo.hashes h WHERE h.motion_identifier = d.identifier LIMIT 1) IS NULL"
-		  " AND (SELECT true FROM pictrepo.variants v WHERE v.identifier = d.identifier LIMIT 1) IS NULL"
+		  " AND (SELECT true FROM pictrepo.variants v WHERE v.identifier = d.identifier LIMIT 1) IS NULL)"
 		  " ORDER BY d.identifier" LIMIT_OF_A_RUN,
 		  TEXTOID);
 

@@ -17,7 +17,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/tuplestore.h"
 
 #include "common/injection_points.h"
 #include "common/progress.h"
@@ -73,7 +72,7 @@ PG_FUNCTION_INFO_V1(pictrepo_import);
  * stay), or 'blocked' (the image's content is blocked).
  *
  * Errors: 22P02 if the line is not JSON; 22023 if it is not a line of an export;
- * 22001 if it has more than 64 MB, or one of its values is too long.
+ * 22001 if it, or one of its values, is too long.
  */
 Datum
 pictrepo_import(PG_FUNCTION_ARGS)
@@ -155,19 +154,17 @@ try_lines(ImportLines *lines, int first, int count)
 static void
 add_outcome(FunctionCallInfo fcinfo, int64 number, const char *outcome, const ErrorData *error)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	Datum		values[4] = {Int64GetDatum(number)};
-	bool		nulls[4] = {false, error != NULL, error == NULL, error == NULL};
-
 	if (error == NULL)
-		values[1] = CStringGetTextDatum(outcome);
+		rows_add(fcinfo, ARGS(not_null(Int64GetDatum(number)), not_null(CStringGetTextDatum(outcome)),
+							  NULL_ARG, NULL_ARG));
 	else
 	{
-		values[2] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
-		values[3] = CStringGetTextDatum(error->detail == NULL ? error->message :
-										psprintf("%s: %s", error->message, error->detail));
+		const char *message = error->detail == NULL ? error->message :
+			psprintf("%s: %s", error->message, error->detail);
+		rows_add(fcinfo, ARGS(not_null(Int64GetDatum(number)), NULL_ARG,
+							  not_null(CStringGetTextDatum(unpack_sql_state(error->sqlerrcode))),
+							  not_null(CStringGetTextDatum(message))));
 	}
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_import_lines);
@@ -190,7 +187,7 @@ pictrepo_import_lines(PG_FUNCTION_ARGS)
 	RepoCall	call;
 
 	lines.values = array_argument(fcinfo, 0, TEXTOID, &lines.count, &lines.nulls);
-	if (pg_add_s64_overflow(first, lines.count, &last))
+	if (pg_add_s64_overflow(first, lines.count - 1, &last))
 		bad_argument(fcinfo, 1, "The number of the last line would be out of range for type bigint.", NULL);
 	lines.outcomes = palloc0_array(const char *, lines.count + 1);
 	lines.one_line = AllocSetContextCreate(CurrentMemoryContext, "pictrepo line",

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 
 #include "common/compat.h"
 #include "common/cron.h"
@@ -23,12 +24,16 @@
 #include "json/json_check.h"
 #include "json/line_check.h"
 #include "sqlfunc/args.h"
+#include "sqlfunc/json_stack.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
 #include "transfer/import_read.h"
 
-/* the limit for a line: its jsonb must be well below the limit of 1 GB for a value */
-#define LINE_MAX_BYTES (64 * 1024 * 1024)
+/* the limit for a line with documents of the default size; export.c stays well below */
+#define LINE_DEFAULT_LIMIT (64 * 1024 * 1024)
+
+/* JSON may need so many bytes for a byte of a document, as in \u0001 */
+#define JSON_BYTES_PER_BYTE 6
 
 pg_noreturn static void
 bad_line(const LineArgument *argument, int sqlstate, const char *detail)
@@ -39,16 +44,26 @@ bad_line(const LineArgument *argument, int sqlstate, const char *detail)
 			errdetail_internal("%s", detail));
 }
 
+/* A line may have any document that can be stored here. */
+static Size
+line_limit(void)
+{
+	Size		document = (Size) guc_max_document_size * 1024 * JSON_BYTES_PER_BYTE;
+
+	return Min(Max(LINE_DEFAULT_LIMIT, document), MaxAllocSize);
+}
+
 static void
 check_length(const LineArgument *argument, Datum line)
 {
 	Size		length = toast_raw_datum_size(line) - VARHDRSZ;
 
-	if (length > LINE_MAX_BYTES)
+	if (length > line_limit())
 		ereport(ERROR,
 				errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 				errmsg("argument \"%s\" is too long", argument_name(argument->fcinfo, argument->n)),
-				errdetail("The line has %zu bytes; the limit is %d bytes.", length, LINE_MAX_BYTES));
+				errdetail("The line has %zu bytes; the limit is %zu bytes.", length, line_limit()),
+				errhint("Consider increasing the configuration parameter \"pictrepo.max_document_size\"."));
 }
 
 /*
@@ -70,7 +85,7 @@ read_with_json_c(const LineArgument *argument, const ExportLineSource *source, E
 {
 	JsonCheckError error;
 
-	if (!line_check(source, line, &error))
+	if (!json_fits_stack(source->json, source->length, &error) || !line_check(source, line, &error))
 		bad_line(argument,
 				 error.malformed ? ERRCODE_INVALID_TEXT_REPRESENTATION :
 				 error.too_long ? ERRCODE_STRING_DATA_RIGHT_TRUNCATION :
@@ -183,34 +198,6 @@ checked_line(const LineArgument *argument, Datum value, ExportLine *line)
 	return bytes;
 }
 
-/* The size of the largest document in the line. */
-STATEMENT(largest_document, STMT_READ_ONLY,
-		  "SELECT max(pg_column_size(document)) FROM (SELECT $1 -> 'details' AS document"
-		  " UNION ALL SELECT $1 -> 'motion_details' UNION ALL SELECT $1 -> 'job' UNION ALL SELECT $1 -> 'result'"
-		  " UNION ALL SELECT v -> 'details' FROM jsonb_array_elements("
-		  "CASE jsonb_typeof($1 -> 'variants') WHEN 'array' THEN $1 -> 'variants' END) AS v) AS documents",
-		  JSONBOID);
-
-/* If the whole line is within the limit, each of its documents is. */
-static void
-check_documents(const LineArgument *argument, NullableDatum content)
-{
-	Size		most = (Size) guc_max_document_size * 1024 + VARHDRSZ;
-	NullableDatum largest;
-
-	if (VARSIZE_ANY(DatumGetPointer(content.value)) <= most)
-		return;
-	statement_run(&largest_document, &content);
-	largest = result_value(0, 1);
-	if (!largest.isnull && DatumGetInt32(largest.value) > most)
-		ereport(ERROR,
-				errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
-				errmsg("argument \"%s\" is too long", argument_name(argument->fcinfo, argument->n)),
-				errdetail("A document in the line has %d bytes as jsonb; the limit is %d kB.",
-						  DatumGetInt32(largest.value) - VARHDRSZ, guc_max_document_size),
-				errhint("Consider increasing the configuration parameter \"pictrepo.max_document_size\"."));
-}
-
 /* A schedule with an error no longer runs, and its cron expression may be invalid. */
 STATEMENT(cron_of_schedule, STMT_READ_ONLY,
 		  "SELECT $1 ->> 'cron' WHERE $1 ->> 'error' IS NULL", JSONBOID);
@@ -243,7 +230,6 @@ read_line(const LineArgument *argument, Datum value, ExportLine *line)
 	if (line->kind == LINE_HEADER)
 		return NULL_ARG;
 	content = not_null(JsonbPGetDatum(JsonbValueToJsonb(&parsed)));
-	check_documents(argument, content);
 	if (line->kind == LINE_SCHEDULE)
 		check_cron(argument, content);
 	return content;

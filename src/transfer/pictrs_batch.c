@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -23,6 +22,7 @@
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
 #include "transfer/pictrs_batch.h"
+#include "transfer/pictrs_compare.h"
 #include "transfer/pictrs_side.h"
 
 /* a batch ends when its values have this many bytes, or a few more */
@@ -31,15 +31,22 @@
 /* rows that are fetched from the query at once */
 #define FETCHED_ROWS 500
 
-/* ----- bad rows ----- */
+/* ----- bad and different rows ----- */
 
-/* Add a row that cannot be stored.  Its key may be a long URL, and is clipped. */
+/* Add a row to transfer_errors.  Its key may be a long URL, and is clipped. */
+static void
+add_error(TransferBatch *batch, int64 place, const char *key, const char *message)
+{
+	batch->error_places[batch->errors] = Int64GetDatum(place);
+	batch->error_keys[batch->errors] = CStringGetTextDatum(shown_text(key, strlen(key)));
+	batch->error_messages[batch->errors] = CStringGetTextDatum(message);
+	batch->errors++;
+}
+
 static void
 add_bad_row(TransferBatch *batch, int64 place, const char *key, const char *message)
 {
-	batch->bad_places[batch->bad] = Int64GetDatum(place);
-	batch->bad_keys[batch->bad] = CStringGetTextDatum(shown_text(key, strlen(key)));
-	batch->bad_messages[batch->bad] = CStringGetTextDatum(message);
+	add_error(batch, place, key, message);
 	batch->bad++;
 }
 
@@ -85,9 +92,9 @@ begin_batch(Transfer *transfer)
 	batch->rows = palloc(sizeof(*batch->rows) * transfer->batch_size);
 	batch->keys = palloc_array(char *, transfer->batch_size);
 	batch->places = palloc_array(int64, transfer->batch_size);
-	batch->bad_places = palloc_array(Datum, transfer->batch_size);
-	batch->bad_keys = palloc_array(Datum, transfer->batch_size);
-	batch->bad_messages = palloc_array(Datum, transfer->batch_size);
+	batch->error_places = palloc_array(Datum, transfer->batch_size);
+	batch->error_keys = palloc_array(Datum, transfer->batch_size);
+	batch->error_messages = palloc_array(Datum, transfer->batch_size);
 	MemoryContextSwitchTo(before);
 }
 
@@ -178,7 +185,9 @@ typedef struct TransferPart
 	Transfer   *transfer;
 	int			first;
 	int			count;
-	uint64		stored;
+	int			stored;
+	RowDifference *differences;
+	int			different;
 } TransferPart;
 
 /* The values of a column, as an array. */
@@ -215,45 +224,60 @@ write_part(void *what)
 	for (int i = 0; i < part->transfer->batch.width; i++)
 		arrays[i] = column_of_part(part, i);
 	part->stored = part->transfer->kind->write(part->transfer, arrays);
+	if (part->stored < part->count)
+		part->differences = find_differences(part->transfer, arrays, &part->different);
+}
+
+/* Note what a part that was written did not change. */
+static void
+add_part(TransferBatch *batch, const TransferPart *part)
+{
+	batch->stored += part->stored;
+	batch->different += part->different;
+	for (int i = 0; i < part->different; i++)
+	{
+		int			row = part->first + part->differences[i].row;
+
+		add_error(batch, batch->places[row], batch->keys[row], part->differences[i].message);
+	}
 }
 
 /*
  * Write rows in a subtransaction.  If a row causes an error, write each half in a
- * subtransaction of its own, and so on down to the bad row.  Returns how many rows
- * were stored.
+ * subtransaction of its own, and so on down to the bad row.
  */
-static uint64
+static void
 write_rows(Transfer *transfer, int first, int count)
 {
 	TransferPart part = {.transfer = transfer, .first = first, .count = count};
 	TransferBatch *batch = &transfer->batch;
 	ErrorData  *error;
 
-	if (count == 0 || try_in_subtransaction(write_part, &part, &error))
-		return part.stored;
-	if (!is_about_row(error))
+	if (count == 0)
+		return;
+	if (try_in_subtransaction(write_part, &part, &error))
+		add_part(batch, &part);
+	else if (!is_about_row(error))
 		ReThrowError(error);
-	if (count == 1)
-	{
+	else if (count == 1)
 		add_bad_row(batch, batch->places[first], batch->keys[first], message_for(error));
-		return 0;
-	}
-	FreeErrorData(error);
-	return write_rows(transfer, first, count / 2) +
+	else
+	{
+		FreeErrorData(error);
+		write_rows(transfer, first, count / 2);
 		write_rows(transfer, first + count / 2, count - count / 2);
+	}
 }
 
-uint64
+void
 write_batch(Transfer *transfer)
 {
 	MemoryContext before;
-	uint64		stored;
 	TransferSide side;
 
 	begin_side(transfer, &side, !transfer->kind->reads_pictrs);
 	before = MemoryContextSwitchTo(transfer->batch_memory);
-	stored = write_rows(transfer, 0, transfer->batch.count);
+	write_rows(transfer, 0, transfer->batch.count);
 	MemoryContextSwitchTo(before);
 	end_side(&side);
-	return stored;
 }

@@ -16,7 +16,6 @@
 /* False: it is the last batch of the table. */
 extern bool read_batch(Transfer *transfer);
 
-/* Returns how many rows were stored. */
-extern uint64 write_batch(Transfer *transfer);
+extern void write_batch(Transfer *transfer);
 
 #endif

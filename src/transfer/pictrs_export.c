@@ -11,71 +11,15 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "catalog/catalog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 #include "sqlfunc/args.h"
 #include "transfer/pictrs.h"
-#include "transfer/pictrs_side.h"
-
-/* %1$s is the schema, quoted. */
-static const char *const creations[PICTRS_TABLES] = {
-	[PICTRS_HASHES] =
-	"CREATE TABLE %1$s.hashes (hash varchar PRIMARY KEY, identifier text NOT NULL,"
-	" motion_identifier text, created_at timestamp NOT NULL DEFAULT now(), blurhash varchar);"
-	" CREATE INDEX ordered_hash_index ON %1$s.hashes (created_at, hash)",
-	[PICTRS_VARIANTS] =
-	"CREATE TABLE %1$s.variants (id uuid PRIMARY KEY DEFAULT gen_random_uuid(),"
-	" hash text NOT NULL REFERENCES %1$s.hashes (hash), variant text NOT NULL,"
-	" identifier text NOT NULL, accessed timestamp NOT NULL DEFAULT now());"
-	" CREATE UNIQUE INDEX hash_variant_index ON %1$s.variants (hash, variant)",
-	[PICTRS_ALIASES] =
-	"CREATE TABLE %1$s.aliases (alias varchar PRIMARY KEY,"
-	" hash text NOT NULL REFERENCES %1$s.hashes (hash), token varchar NOT NULL);"
-	" CREATE INDEX aliases_hash_index ON %1$s.aliases (hash)",
-	[PICTRS_PROXIES] =
-	"CREATE TABLE %1$s.proxies (url text PRIMARY KEY,"
-	" alias text NOT NULL REFERENCES %1$s.aliases (alias), accessed timestamp NOT NULL DEFAULT now())",
-	[PICTRS_DETAILS] =
-	"CREATE TABLE %1$s.details (identifier text PRIMARY KEY, json jsonb NOT NULL)",
-	[PICTRS_SETTINGS] =
-	"CREATE TABLE %1$s.settings (key varchar PRIMARY KEY, value varchar NOT NULL)",
-	[PICTRS_STORE_MIGRATIONS] =
-	"CREATE TABLE %1$s.store_migrations (old_identifier text PRIMARY KEY, new_identifier text NOT NULL)",
-	[PICTRS_UPLOADS] =
-	"CREATE TABLE %1$s.uploads (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), result jsonb,"
-	" created_at timestamp NOT NULL DEFAULT now());"
-	" CREATE FUNCTION %1$s.upload_completion_notify() RETURNS trigger LANGUAGE plpgsql AS"
-	" $$ BEGIN PERFORM pg_notify('upload_completion_channel', NEW.id::text); RETURN NEW; END $$;"
-	" CREATE TRIGGER upload_result AFTER INSERT OR UPDATE OF result ON %1$s.uploads"
-	" FOR EACH ROW EXECUTE FUNCTION %1$s.upload_completion_notify()",
-	[PICTRS_JOB_QUEUE] =
-	"CREATE TYPE %1$s.job_status AS ENUM ('new', 'running');"
-	" CREATE TABLE %1$s.job_queue (id uuid PRIMARY KEY DEFAULT gen_random_uuid(),"
-	" queue varchar NOT NULL, job jsonb NOT NULL, worker uuid,"
-	" status %1$s.job_status NOT NULL DEFAULT 'new', queue_time timestamp NOT NULL DEFAULT now(),"
-	" heartbeat timestamp, unique_key varchar UNIQUE, retry integer NOT NULL DEFAULT 5);"
-	" CREATE INDEX heartbeat_index ON %1$s.job_queue (heartbeat);"
-	" CREATE INDEX queue_time_index ON %1$s.job_queue (queue_time);"
-	" CREATE FUNCTION %1$s.queue_status_notify() RETURNS trigger LANGUAGE plpgsql AS"
-	" $$ BEGIN PERFORM pg_notify('queue_status_channel', NEW.id::text || ' ' || NEW.queue::text);"
-	" RETURN NEW; END $$;"
-	" CREATE TRIGGER queue_status AFTER INSERT OR UPDATE OF status ON %1$s.job_queue"
-	" FOR EACH ROW EXECUTE FUNCTION %1$s.queue_status_notify()",
-	[PICTRS_KEYED_NOTIFICATIONS] =
-	"CREATE TABLE %1$s.keyed_notifications (key text PRIMARY KEY,"
-	" heartbeat timestamp NOT NULL DEFAULT now());"
-	" CREATE INDEX keyed_notifications_heartbeat_index ON %1$s.keyed_notifications (heartbeat);"
-	" CREATE FUNCTION %1$s.keyed_notify() RETURNS trigger LANGUAGE plpgsql AS"
-	" $$ BEGIN PERFORM pg_notify('keyed_notification_channel', OLD.key); RETURN NEW; END $$;"
-	" CREATE TRIGGER keyed_notification_removed AFTER DELETE ON %1$s.keyed_notifications"
-	" FOR EACH ROW EXECUTE FUNCTION %1$s.keyed_notify()",
-};
+#include "transfer/pictrs_schema.h"
 
 /* ----- our rows in the form of pict-rs ----- */
 
@@ -94,9 +38,9 @@ typedef struct ExportTable
 } ExportTable;
 
 /*
- * The reverse of convert_job and convert_claim in pictrs_import.c.  Access times of
- * pict-rs are not null.  A null one becomes now(): null means that the row does not
- * expire, and with now() it does not expire soon.
+ * The reverse of convert_job and convert_claim in pictrs_import.c.  In pict-rs, a
+ * worker has one job at most.  So further jobs of a worker are exported without it,
+ * as jobs that pict-rs will run again.
  */
 static const ExportTable export_tables[PICTRS_TABLES] = {
 	[PICTRS_HASHES] = {
@@ -104,8 +48,7 @@ static const ExportTable export_tables[PICTRS_TABLES] = {
 		"o.hash", "ARRAY[encode(o.hash, 'hex')]", "decode(($1)[1], 'hex')", BASE64("o.hash"), "hash"
 	},
 	[PICTRS_VARIANTS] = {
-		"coalesce(o.id, gen_random_uuid()), " BASE64("o.hash") ", o.variant, o.identifier, "
-		UTC("coalesce(o.accessed, now())"),
+		"o.id, " BASE64("o.hash") ", o.variant, o.identifier, " UTC("o.accessed"),
 		"o.hash, o.variant", "ARRAY[encode(o.hash, 'hex'), o.variant]",
 		"decode(($1)[1], 'hex'), ($1)[2]", BASE64("o.hash") " || ' ' || o.variant", "hash, variant"
 	},
@@ -114,7 +57,7 @@ static const ExportTable export_tables[PICTRS_TABLES] = {
 		"o.alias", "ARRAY[o.alias]", "($1)[1]", "o.alias", "alias"
 	},
 	[PICTRS_PROXIES] = {
-		"o.url, o.alias, " UTC("coalesce(o.accessed, now())"),
+		"o.url, o.alias, " UTC("o.accessed"),
 		"o.digest", "ARRAY[encode(o.digest, 'hex')]", "decode(($1)[1], 'hex')", "o.url", "url"
 	},
 	[PICTRS_DETAILS] = {
@@ -134,7 +77,9 @@ static const ExportTable export_tables[PICTRS_TABLES] = {
 		"o.id", "ARRAY[o.id::text]", "($1)[1]::uuid", "o.id::text", "id"
 	},
 	[PICTRS_JOB_QUEUE] = {
-		"o.id, o.queue, o.job, nullif(o.worker, " UNKNOWN_WORKER "), o.status::text, " UTC("o.queue_time") ", "
+		"o.id, o.queue, o.job, CASE WHEN o.worker <> " UNKNOWN_WORKER " AND NOT EXISTS (SELECT FROM"
+		" pictrepo.job_queue w WHERE w.status = 'running' AND w.worker = o.worker AND w.id < o.id) THEN o.worker END,"
+		" o.status::text, " UTC("o.queue_time") ", "
 		"CASE WHEN o.status = 'running' THEN " UTC("coalesce(pictrepo.pulse(o.id), o.heartbeat)")
 		" ELSE " UTC("o.heartbeat") " END, o.unique_key,"
 		" CASE WHEN o.status = 'running' THEN greatest(o.retry, 1)"
@@ -178,51 +123,34 @@ convert_row(Transfer *transfer, NullableDatum *row)
 	return NULL;
 }
 
-/* ----- the schema and tables of pict-rs ----- */
+/* ----- writing them ----- */
 
-/*
- * Tables of the system or of pictrepo must not be taken for those of pict-rs, as some
- * have the same names.
- */
-static void
-make_schema(Transfer *transfer)
+/* The value for a column, of the given row n.  A column with an enum of the schema needs a cast. */
+static char *
+value_of_column(const Transfer *transfer, const PictrsColumn *column)
 {
-	if (IsReservedName(transfer->schema) || strcmp(transfer->schema, "pictrepo") == 0 ||
-		strcmp(transfer->schema, "information_schema") == 0)
-		bad_argument(transfer->fcinfo, 0,
-					 psprintf("Schema %s is reserved; choose another schema for the tables of pict-rs.",
-							  transfer->quoted_schema), NULL);
-	if (!OidIsValid(get_namespace_oid(transfer->schema, true)))
-		side_execute(psprintf("CREATE SCHEMA %s", transfer->quoted_schema));
-	(void) LookupExplicitNamespace(transfer->schema, false);
+	Oid			relation = get_relname_relid(current_table(transfer)->name, transfer->schema_oid);
+	char	   *value = psprintf("n.%s", column->name);
+
+	if (column->fallback != NULL)
+		return psprintf("coalesce(%s, %s)", value, column->fallback);
+	if (column->type == ANYENUMOID)
+		return psprintf("%s::%s", value,
+						format_type_be_qualified(get_atttype(relation,
+															 get_attnum(relation, column->name))));
+	return value;
 }
 
-static void
-make_tables(Transfer *transfer)
-{
-	for (int i = 0; i < PICTRS_TABLES; i++)
-		if (!OidIsValid(get_relname_relid(pictrs_tables[i].name, transfer->schema_oid)))
-			side_execute(psprintf(creations[i], transfer->quoted_schema));
-	check_pictrs_tables(transfer->schema_oid, transfer->quoted_schema);
-}
-
-/* A column with an enum of the schema needs a cast. */
 static char *
 listed_values(const Transfer *transfer)
 {
 	const PictrsTable *table = current_table(transfer);
-	Oid			relation = get_relname_relid(table->name, transfer->schema_oid);
 	StringInfoData list;
 
 	initStringInfo(&list);
 	for (const PictrsColumn *column = table->columns; column->name != NULL; column++)
-	{
-		appendStringInfo(&list, "%sn.%s", column == table->columns ? "" : ", ", column->name);
-		if (column->type == ANYENUMOID)
-			appendStringInfo(&list, "::%s",
-							 format_type_be_qualified(get_atttype(relation,
-																  get_attnum(relation, column->name))));
-	}
+		appendStringInfo(&list, "%s%s", column == table->columns ? "" : ", ",
+						 value_of_column(transfer, column));
 	return list.data;
 }
 
@@ -230,6 +158,7 @@ static uint64
 store_rows(Transfer *transfer, const NullableDatum *arrays)
 {
 	const PictrsTable *table = current_table(transfer);
+	const char *columns = listed_columns(table);
 	StringInfoData sql;
 	Oid			types[PICTRS_COLUMNS];
 	Datum		values[PICTRS_COLUMNS];
@@ -238,7 +167,7 @@ store_rows(Transfer *transfer, const NullableDatum *arrays)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s.%s (%s) SELECT %s FROM unnest(",
-					 transfer->quoted_schema, table->name, listed_columns(table),
+					 transfer->quoted_schema, table->name, columns,
 					 listed_values(transfer));
 	for (int i = 0; i < count; i++)
 	{
@@ -247,7 +176,7 @@ store_rows(Transfer *transfer, const NullableDatum *arrays)
 		values[i] = arrays[i].value;
 	}
 	appendStringInfo(&sql, ") AS n (%s) ON CONFLICT (%s) DO NOTHING",
-					 listed_columns(table), export_tables[transfer->table].conflict);
+					 columns, export_tables[transfer->table].conflict);
 	result = SPI_execute_with_args(sql.data, count, types, values, NULL, false, 0);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_with_args failed for \"%s\": %s",
@@ -255,19 +184,32 @@ store_rows(Transfer *transfer, const NullableDatum *arrays)
 	return SPI_processed;
 }
 
+static void
+target_table(Transfer *transfer, TransferTarget *target)
+{
+	const PictrsTable *table = current_table(transfer);
+
+	target->table = psprintf("%s.%s", transfer->quoted_schema, table->name);
+	target->join = psprintf("USING (%s)", export_tables[transfer->table].conflict);
+	for (int i = 0; table->columns[i].name != NULL; i++)
+		target->columns[i] = table->columns[i].name;
+}
+
 PG_FUNCTION_INFO_V1(pictrepo_export_pictrs);
 
 /*
  * export_pictrs(target_schema text, batch int, resume bool,
- *				 INOUT stored bigint, INOUT present bigint, INOUT bad bigint, INOUT counts_agree bool)
+ *				 INOUT stored bigint, INOUT same bigint, INOUT different bigint, INOUT bad bigint,
+ *				 INOUT counts_agree bool)
  *
  * Copies the repo to the tables of pict-rs in a schema.  Each transaction copies
  * batch rows (1 to 100000).  The procedure creates a missing schema and missing
  * tables, and keeps existing rows.  With resume, it continues an unfinished
  * export to the schema.
  *
- * Returns the number of rows that were stored, existed, and could not be
- * stored.  counts_agree: every row was read, and every row is in the tables.
+ * Returns the number of rows that were stored, existed with the same values,
+ * existed with other values, and could not be stored.  counts_agree: every row
+ * was read, and every row is in the tables with its values.
  *
  * The caller needs INSERT and SELECT on the tables, or CREATE.  Errors: 22023
  * for a schema of the system or of pictrepo; 42P01, 42703 or 42804 if the
@@ -282,12 +224,13 @@ pictrepo_export_pictrs(PG_FUNCTION_ARGS)
 		.direction = "export",
 		.name = "export_pictrs",
 		.reads_pictrs = false,
-		.prepare_schema = make_schema,
-		.prepare_tables = make_tables,
+		.prepare_schema = make_pictrs_schema,
+		.prepare_tables = make_pictrs_tables,
 		.query = query_batch,
 		.columns = written_columns,
 		.convert = convert_row,
-		.write = store_rows
+		.write = store_rows,
+		.target = target_table
 	};
 
 	return run_transfer(fcinfo, &export);

@@ -7,9 +7,6 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
-#include "access/detoast.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "common/base64.h"
@@ -267,13 +264,18 @@ STATEMENT(import_uploads, STMT_READ_WRITE,
 		  " SELECT * FROM unnest($1, $2, $3) ON CONFLICT (id) DO NOTHING",
 		  UUIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID);
 
+/* SQL: the upload that an ingestion of pict-rs serves; its clients wait for it. */
+#define UPLOAD_OF_JOB(job) \
+	"CASE WHEN " job " #>> '{Ingest,upload_id}' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'" \
+	" THEN (" job " #>> '{Ingest,upload_id}')::uuid END"
+
 /* In pict-rs, every new job is due, and the oldest runs first.  So run_at is its queue time. */
 STATEMENT(import_jobs, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.job_queue (id, queue, job, worker, status, queue_time, run_at,"
-		  " heartbeat, unique_key, retry, attempt)"
+		  " heartbeat, unique_key, retry, attempt, upload)"
 		  " SELECT j.id, j.queue, j.job, j.worker, j.status::pictrepo.job_status, j.queue_time,"
 		  " least(j.queue_time, clock_timestamp()), j.heartbeat, j.unique_key, j.retry,"
-		  " CASE j.status WHEN 'running' THEN 1 ELSE 0 END"
+		  " CASE j.status WHEN 'running' THEN 1 ELSE 0 END, " UPLOAD_OF_JOB("j.job")
 		  " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 		  " AS j (id, queue, job, worker, status, queue_time, heartbeat, unique_key, retry)"
 		  " ON CONFLICT (id) DO NOTHING",
@@ -297,42 +299,46 @@ typedef struct ImportTable
 	SqlStatement  *insert;
 	const char *(*convert_row) (NullableDatum *row);	/* after the columns; may be NULL */
 	ImportColumn columns[PICTRS_COLUMNS];	/* in the order of pictrs_tables */
+	const char *join;			/* see TransferTarget */
+	const char *own_columns[PICTRS_COLUMNS];	/* of the arrays of insert */
 } ImportTable;
 
 static const ImportTable import_tables[PICTRS_TABLES] = {
 	[PICTRS_HASHES] = {&import_hashes, NULL, {
 		{convert_hash, HASH_MAX}, {convert_text, IDENTIFIER_MAX}, {convert_text, IDENTIFIER_MAX, true},
 		{convert_time}, {convert_text, IDENTIFIER_MAX, true}
-	}},
+	}, "USING (hash)", {"hash", "identifier", "motion_identifier", "created_at", "blurhash"}},
 	[PICTRS_VARIANTS] = {&import_variants, NULL, {
 		{convert_any}, {convert_hash, HASH_MAX}, {convert_text, VARIANT_MAX}, {convert_text, IDENTIFIER_MAX},
 		{convert_time}
-	}},
+	}, "USING (hash, variant)", {"id", "hash", "variant", "identifier", "accessed"}},
 	[PICTRS_ALIASES] = {&import_aliases, NULL, {
 		{convert_alias, ALIAS_MAX}, {convert_hash, HASH_MAX}, {convert_text, TOKEN_MAX}
-	}},
+	}, "USING (alias)", {"alias", "hash", "delete_token"}},
 	[PICTRS_PROXIES] = {&import_proxies, NULL, {
 		{convert_text, URL_MAX}, {convert_alias, ALIAS_MAX}, {convert_time}
-	}},
+	}, "ON t.digest = pictrepo.url_digest(n.url)", {"url", "alias", "accessed"}},
 	[PICTRS_DETAILS] = {&import_details, NULL, {
 		{convert_text, IDENTIFIER_MAX}, {convert_details}
-	}},
+	}, "USING (identifier)", {"identifier", "details"}},
 	[PICTRS_SETTINGS] = {&import_settings, NULL, {
 		{convert_text, KEY_MAX}, {convert_hex, SETTING_MAX}
-	}},
+	}, "USING (key)", {"key", "value"}},
 	[PICTRS_STORE_MIGRATIONS] = {&import_store_migrations, NULL, {
 		{convert_text, IDENTIFIER_MAX}, {convert_text, IDENTIFIER_MAX}
-	}},
+	}, "USING (old_identifier)", {"old_identifier", "new_identifier"}},
 	[PICTRS_UPLOADS] = {&import_uploads, NULL, {
 		{convert_any}, {convert_result, 0, true}, {convert_time}
-	}},
+	}, "USING (id)", {"id", "result", "created_at"}},
 	[PICTRS_JOB_QUEUE] = {&import_jobs, convert_job, {
 		{convert_any}, {convert_text, KEY_MAX}, {convert_document}, {convert_any, 0, true}, {convert_any},
 		{convert_time}, {convert_time, 0, true}, {convert_text, KEY_MAX, true}, {convert_any}
+	}, "USING (id)", {
+		"id", "queue", "job", "worker", "status", "queue_time", "heartbeat", "unique_key", "retry"
 	}},
 	[PICTRS_KEYED_NOTIFICATIONS] = {&import_claims, convert_claim, {
 		{convert_any}, {convert_time}
-	}},
+	}, "USING (hash, variant)", {"hash", "variant", "worker", "heartbeat"}},
 };
 
 /* ----- the functions of TransferKind ----- */
@@ -412,18 +418,30 @@ store_rows(Transfer *transfer, const NullableDatum *arrays)
 	return statement_run(import_tables[transfer->table].insert, arrays);
 }
 
+static void
+target_table(Transfer *transfer, TransferTarget *target)
+{
+	const ImportTable *table = &import_tables[transfer->table];
+
+	target->table = psprintf("pictrepo.%s", current_table(transfer)->own_name);
+	target->join = table->join;
+	memcpy(target->columns, table->own_columns, sizeof(target->columns));
+}
+
 PG_FUNCTION_INFO_V1(pictrepo_import_pictrs);
 
 /*
  * import_pictrs(source_schema text, batch int, resume bool,
- *				 INOUT stored bigint, INOUT present bigint, INOUT bad bigint, INOUT counts_agree bool)
+ *				 INOUT stored bigint, INOUT same bigint, INOUT different bigint, INOUT bad bigint,
+ *				 INOUT counts_agree bool)
  *
  * Copies the tables of pict-rs in a schema to the repo.  Each transaction copies
  * batch rows (1 to 100000).  With resume, the procedure continues an unfinished
  * import of the schema.
  *
- * Returns the number of rows that were stored, existed, and could not be
- * stored.  counts_agree: every row was read, and every row is in the repo.
+ * Returns the number of rows that were stored, existed with the same values,
+ * existed with other values, and could not be stored.  counts_agree: every row
+ * was read, and every row is in the repo with its values.
  *
  * The caller needs SELECT on the tables.  Errors: 3F000 if the schema does not
  * exist; 42P01, 42703 or 42804 if the tables are not those of pict-rs; 42501;
@@ -442,7 +460,8 @@ pictrepo_import_pictrs(PG_FUNCTION_ARGS)
 		.query = query_batch,
 		.columns = written_columns,
 		.convert = convert_row,
-		.write = store_rows
+		.write = store_rows,
+		.target = target_table
 	};
 
 	return run_transfer(fcinfo, &import);

@@ -38,15 +38,15 @@ STATEMENT(state_of_table, STMT_READ_WRITE,
 
 STATEMENT(add_batch, STMT_READ_WRITE,
 		  "UPDATE pictrepo.transfers SET rows_read = rows_read + $4, stored = stored + $5,"
-		  " bad = bad + $6, present = present + $4 - $5 - $6, reached = coalesce($7, reached),"
-		  " updated = clock_timestamp()"
+		  " different = different + $6, bad = bad + $7, same = same + $4 - $5 - $6 - $7,"
+		  " reached = coalesce($8, reached), updated = clock_timestamp()"
 		  " WHERE direction = $1 AND schema = $2 AND relation = $3 AND finished IS NULL",
-		  TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTARRAYOID);
+		  TEXTOID, TEXTOID, TEXTOID, INT4OID, INT4OID, INT4OID, INT4OID, TEXTARRAYOID);
 
-STATEMENT(insert_bad_rows, STMT_READ_WRITE,
+STATEMENT(insert_errors, STMT_READ_WRITE,
 		  "INSERT INTO pictrepo.transfer_errors (direction, schema, relation, place, key, message)"
 		  " SELECT $1, $2, $3, place, key, message"
-		  " FROM unnest($4, $5, $6) AS bad (place, key, message)",
+		  " FROM unnest($4, $5, $6) AS error (place, key, message)",
 		  TEXTOID, TEXTOID, TEXTOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
 
 STATEMENT(set_finished, STMT_READ_WRITE,
@@ -60,8 +60,8 @@ STATEMENT(set_counts, STMT_READ_WRITE,
 		  TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID);
 
 STATEMENT(sum_of_transfer, STMT_READ_WRITE,
-		  "SELECT sum(stored)::bigint, sum(present)::bigint, sum(bad)::bigint,"
-		  " bool_and(source_rows = rows_read AND target_rows >= stored + present)"
+		  "SELECT sum(stored)::bigint, sum(same)::bigint, sum(different)::bigint, sum(bad)::bigint,"
+		  " bool_and(source_rows = rows_read AND source_rows = stored + same AND target_rows >= source_rows)"
 		  " FROM pictrepo.transfers WHERE direction = $1 AND schema = $2",
 		  TEXTOID, TEXTOID);
 
@@ -169,25 +169,25 @@ begin_table(Transfer *transfer)
 	return unfinished;
 }
 
-/* Store the progress after a batch, and the rows that could not be stored. */
+/* Store the progress after a batch, and the bad and the different rows. */
 void
-advance_progress(Transfer *transfer, uint64 stored)
+advance_progress(Transfer *transfer)
 {
 	TransferBatch *batch = &transfer->batch;
 	RepoCall	call;
 
 	repo_call_begin(&call, transfer->fcinfo);
 	if (statement_run(&add_batch,
-					  ARGS(TABLE_ARGS(transfer), not_null(Int64GetDatum(batch->read)),
-						   not_null(Int64GetDatum((int64) stored)), not_null(Int64GetDatum(batch->bad)),
-						   batch->reached)) == 0)
+					  ARGS(TABLE_ARGS(transfer), not_null(Int32GetDatum(batch->read)),
+						   not_null(Int32GetDatum(batch->stored)), not_null(Int32GetDatum(batch->different)),
+						   not_null(Int32GetDatum(batch->bad)), batch->reached)) == 0)
 		raise_progress_missing(transfer);
-	if (batch->bad > 0)
-		statement_run(&insert_bad_rows,
+	if (batch->errors > 0)
+		statement_run(&insert_errors,
 					  ARGS(TABLE_ARGS(transfer),
-						   array_of(batch->bad_places, batch->bad, INT8OID),
-						   array_of(batch->bad_keys, batch->bad, TEXTOID),
-						   array_of(batch->bad_messages, batch->bad, TEXTOID)));
+						   array_of(batch->error_places, batch->errors, INT8OID),
+						   array_of(batch->error_keys, batch->errors, TEXTOID),
+						   array_of(batch->error_messages, batch->errors, TEXTOID)));
 	repo_call_end(&call);
 }
 
@@ -223,7 +223,7 @@ compare_counts(Transfer *transfer)
 Datum
 result_of_transfer(Transfer *transfer)
 {
-	NullableDatum columns[4];
+	NullableDatum columns[5];
 	RepoCall	call;
 
 	repo_call_begin(&call, transfer->fcinfo);

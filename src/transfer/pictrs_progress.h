@@ -14,7 +14,7 @@ extern void begin_transfer(Transfer *transfer, bool resume);
 
 /* False: the current table is finished. */
 extern bool begin_table(Transfer *transfer);
-extern void advance_progress(Transfer *transfer, uint64 stored);
+extern void advance_progress(Transfer *transfer);
 extern void finish_table(Transfer *transfer);
 
 /* After the last table */

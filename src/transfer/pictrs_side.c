@@ -20,10 +20,19 @@
 #include "sqlfunc/statement.h"
 #include "transfer/pictrs_side.h"
 
+/* Let the planner use the index on the key, even if the table was never analyzed. */
+void
+plan_with_indexes(void)
+{
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
 /*
  * Begin the side of pict-rs: connect to SPI with a safe search_path, and with the
- * caller's rights.  The planner uses the index on the key, even if the table was
- * never analyzed.  The role is not restored at the end: if a trigger runs SET ROLE,
+ * caller's rights.  The role is not restored at the end: if a trigger runs SET ROLE,
  * it does so with the caller's rights.  Returns the GUC nest level.
  */
 int
@@ -32,10 +41,7 @@ pictrs_side_begin(void)
 	int			guc_level = NewGUCNestLevel();
 
 	search_path_set_safe();
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	plan_with_indexes();
 	SPI_connect();
 	return guc_level;
 }

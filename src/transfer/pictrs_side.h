@@ -27,4 +27,7 @@ extern int	pictrs_side_begin(void);
 extern void pictrs_side_end(int guc_level);
 extern void side_execute(const char *sql);
 
+/* Until the current nesting level of settings ends */
+extern void plan_with_indexes(void);
+
 #endif

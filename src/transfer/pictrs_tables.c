@@ -16,20 +16,26 @@
 
 #include "transfer/pictrs_tables.h"
 
+/*
+ * A null access time means that the row does not expire.  With the time of the export
+ * it does not expire soon.
+ */
+#define NOW "(now() AT TIME ZONE 'UTC')"
+
 const PictrsTable pictrs_tables[PICTRS_TABLES] = {
 	[PICTRS_HASHES] = {"hashes", "hashes", {
 			{"hash", TEXTOID}, {"identifier", TEXTOID}, {"motion_identifier", TEXTOID},
 			{"created_at", TIMESTAMPOID}, {"blurhash", TEXTOID}
 	}},
 	[PICTRS_VARIANTS] = {"variants", "variants", {
-			{"id", UUIDOID}, {"hash", TEXTOID}, {"variant", TEXTOID}, {"identifier", TEXTOID},
-			{"accessed", TIMESTAMPOID}
+			{"id", UUIDOID, "gen_random_uuid()"}, {"hash", TEXTOID}, {"variant", TEXTOID},
+			{"identifier", TEXTOID}, {"accessed", TIMESTAMPOID, NOW}
 	}},
 	[PICTRS_ALIASES] = {"aliases", "aliases", {
 			{"alias", TEXTOID}, {"hash", TEXTOID}, {"token", TEXTOID}
 	}},
 	[PICTRS_PROXIES] = {"proxies", "proxies", {
-			{"url", TEXTOID}, {"alias", TEXTOID}, {"accessed", TIMESTAMPOID}
+			{"url", TEXTOID}, {"alias", TEXTOID}, {"accessed", TIMESTAMPOID, NOW}
 	}},
 	[PICTRS_DETAILS] = {"details", "details", {
 			{"identifier", TEXTOID}, {"json", JSONBOID}

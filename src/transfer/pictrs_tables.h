@@ -34,6 +34,8 @@ typedef struct PictrsColumn
 	const char *name;			/* NULL: end of the columns */
 	Oid			type;			/* TEXTOID: text or varchar; ANYENUMOID: any
 								 * enum */
+	const char *fallback;		/* SQL: value if we have none, as pict-rs
+								 * takes no null */
 } PictrsColumn;
 
 typedef struct PictrsTable

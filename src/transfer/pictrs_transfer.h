@@ -25,12 +25,26 @@ typedef struct TransferBatch
 	Size		bytes;
 	NullableDatum reached;		/* position of the last row, text[] */
 
-	/* rows that cannot be stored */
-	Datum	   *bad_places;
-	Datum	   *bad_keys;
-	Datum	   *bad_messages;
-	int			bad;
+	/* what has become of the rows; the others exist with the same values */
+	int			stored;
+	int			bad;			/* cannot be stored */
+	int			different;		/* exist with other values */
+
+	/* the bad and the different rows, for transfer_errors */
+	Datum	   *error_places;
+	Datum	   *error_keys;
+	Datum	   *error_messages;
+	int			errors;
 } TransferBatch;
+
+/* The table that the current batch is written to */
+typedef struct TransferTarget
+{
+	const char *table;			/* with its schema, quoted */
+	const char *columns[PICTRS_COLUMNS];	/* of the arrays that are written */
+	const char *join;			/* how its row t is found for a given row n:
+								 * ON or USING */
+} TransferTarget;
 
 typedef struct Transfer
 {
@@ -88,6 +102,9 @@ typedef struct TransferKind
 	 * stored.
 	 */
 	uint64		(*write) (Transfer *transfer, const NullableDatum *arrays);
+
+	/* Fill the target of the current table. */
+	void		(*target) (Transfer *transfer, TransferTarget *target);
 } TransferKind;
 
 static inline const PictrsTable *

@@ -15,3 +15,12 @@ DROP FUNCTION pictrepo.finish_ingest(text, uuid, uuid, uuid, bytea, text, jsonb,
 
 DROP VIEW pictrepo.maintenance;
 DROP FUNCTION pictrepo.maintenance_status();
+
+-- What an earlier transfer found present may have been the same or not.  The next
+-- one begins anew.
+DELETE FROM pictrepo.transfers;
+DELETE FROM pictrepo.transfer_errors;
+ALTER TABLE pictrepo.transfers RENAME COLUMN present TO same;
+ALTER TABLE pictrepo.transfers ADD COLUMN different bigint NOT NULL DEFAULT 0;
+DROP PROCEDURE pictrepo.import_pictrs(text, int, bool, bigint, bigint, bigint, bool);
+DROP PROCEDURE pictrepo.export_pictrs(text, int, bool, bigint, bigint, bigint, bool);

@@ -157,20 +157,20 @@ sub state_of
 {
 	my ($direction, $schema) = @_;
 
-	return value(qq{SELECT sum(rows_read), sum(stored), sum(present), sum(bad), count(finished) < 10
+	return value(qq{SELECT sum(rows_read), sum(stored), sum(same), sum(different), sum(bad), count(finished) < 10
 		FROM pictrepo.transfers WHERE direction = '$direction' AND schema = '$schema'});
 }
 
 # ----- killed in the middle -----
 
 fill_source('pictrs');
-is(state_of('export', 'pictrs'), '0|0|0|0|f', 'an export of nothing');
+is(state_of('export', 'pictrs'), '0|0|0|0|0|f', 'an export of nothing');
 
 # the tables for the way back
 value("CALL pictrepo.export_pictrs('back')");
 
 interrupt('import', 'pictrs', 'variants', \&kill_backend);
-my ($read, $stored, $present, $bad, $unfinished) = split /\|/, state_of('import', 'pictrs');
+my ($read, $stored, $same, $different, $bad, $unfinished) = split /\|/, state_of('import', 'pictrs');
 is($unfinished, 't', 'killed before its end');
 is($read, $stored + $bad, 'what was read by then is stored or bad');
 is($read, value(q{SELECT (SELECT count(*) FROM pictrepo.hashes) + (SELECT count(*) FROM pictrepo.variants) + 1}),
@@ -179,8 +179,8 @@ is($read, $IMAGES + 1 + $HALF, 'and not all');
 
 # and once more, when it has gone on
 interrupt('import', 'pictrs', 'aliases', \&kill_backend);
-like(value("CALL pictrepo.import_pictrs('pictrs')"), qr/^\d+\|\d+\|1\|t$/, 'the next call goes on');
-is(state_of('import', 'pictrs'), 4 * $IMAGES + 2002 . '|' . (4 * $IMAGES + 2001) . '|0|1|f',
+like(value("CALL pictrepo.import_pictrs('pictrs')"), qr/^\d+\|\d+\|0\|1\|f$/, 'the next call goes on');
+is(state_of('import', 'pictrs'), 4 * $IMAGES + 2002 . '|' . (4 * $IMAGES + 2001) . '|0|0|1|f',
 	'each row was read and stored once');
 is(value('SELECT pictrepo.size()'), $IMAGES, 'all images are there');
 is(value('SELECT pictrepo.queue_length()'), 1000, 'and all jobs');
@@ -205,8 +205,8 @@ sub cancel
 }
 
 interrupt('export', 'back', 'details', \&cancel);
-like(value("CALL pictrepo.export_pictrs('back')"), qr/^\d+\|0\|0\|t$/, 'the next call goes on');
-is(state_of('export', 'back'), 4 * $IMAGES + 2001 . '|' . (4 * $IMAGES + 2001) . '|0|0|f',
+like(value("CALL pictrepo.export_pictrs('back')"), qr/^\d+\|0\|0\|0\|t$/, 'the next call goes on');
+is(state_of('export', 'back'), 4 * $IMAGES + 2001 . '|' . (4 * $IMAGES + 2001) . '|0|0|0|f',
 	'each row was read and stored once');
 value(q{DELETE FROM pictrs.hashes WHERE hash = 'bad'});
 is(differences('pictrs', 'back'), '', 'the tables are equal');
@@ -221,7 +221,7 @@ value(qq{
 interrupt('import', 'pictrs', 'hashes', \&terminate);
 is(value('SELECT pictrepo.size()'), $HALF, 'half is there');
 is( value("CALL pictrepo.import_pictrs('pictrs', resume => false)"),
-	4 * $IMAGES + 2001 - $HALF . "|$HALF|0|t", 'from the beginning: what is there stays');
+	4 * $IMAGES + 2001 - $HALF . "|$HALF|0|0|t", 'from the beginning: what is there stays');
 
 # ----- two at once -----
 
@@ -237,10 +237,10 @@ comes_true(q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type =
 	'one import is at work');
 like($second->ask("CALL pictrepo.import_pictrs('pictrs')"), qr/55006/, 'another of the same schema is refused');
 like($second->ask("CALL pictrepo.export_pictrs('pictrs')"), qr/55006/, 'and an export to it');
-is($second->ask("CALL pictrepo.export_pictrs('other')"), 4 * $IMAGES + 2000 . '|0|0|t', 'but none of another schema');
+is($second->ask("CALL pictrepo.export_pictrs('other')"), 4 * $IMAGES + 2000 . '|0|0|0|t', 'but none of another schema');
 $holder->ask('ROLLBACK');
-like($first->answer, qr/^1\|\d+\|0\|t$/, 'the first gets through');
-like($second->ask("CALL pictrepo.import_pictrs('pictrs')"), qr/^0\|\d+\|0\|t$/, 'and then others can');
+like($first->answer, qr/^1\|\d+\|0\|0\|t$/, 'the first gets through');
+like($second->ask("CALL pictrepo.import_pictrs('pictrs')"), qr/^0\|\d+\|0\|0\|t$/, 'and then others can');
 
 # whose rows in transfers somebody removes
 value(q{TRUNCATE pictrepo.settings});
@@ -251,7 +251,7 @@ comes_true(q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type =
 value(q{DELETE FROM pictrepo.transfers});
 $holder->ask('ROLLBACK');
 like($first->answer, qr/55000/, 'it says so');
-like($first->ask("CALL pictrepo.import_pictrs('pictrs')"), qr/^1\|\d+\|0\|t$/, 'and begins again');
+like($first->ask("CALL pictrepo.import_pictrs('pictrs')"), qr/^1\|\d+\|0\|0\|t$/, 'and begins again');
 $_->leave foreach $first, $second, $holder;
 
 # ----- what comes and goes meanwhile -----
@@ -261,7 +261,7 @@ value(q{TRUNCATE pictrepo.variants});
 interrupt('import', 'pictrs', 'variants', \&terminate);
 value(q{INSERT INTO pictrs.hashes VALUES ('AQ==', 'late.png')});
 like(value("CALL pictrepo.import_pictrs('pictrs')"), qr/\|f$/, 'the counts do not agree');
-like(value("CALL pictrepo.import_pictrs('pictrs')"), qr/^1\|\d+\|0\|t$/, 'and then they do');
+like(value("CALL pictrepo.import_pictrs('pictrs')"), qr/^1\|\d+\|0\|0\|t$/, 'and then they do');
 
 # ----- rights -----
 
@@ -350,7 +350,7 @@ value(q{
 		RETURN NEW;
 	END $$;
 	CREATE TRIGGER refuse BEFORE INSERT ON back.job_queue FOR EACH ROW EXECUTE FUNCTION back.refuse()});
-like(value(q{CALL pictrepo.export_pictrs('back')}), qr/^10\|\d+\|1\|t$/, 'a trigger refuses a row');
+like(value(q{CALL pictrepo.export_pictrs('back')}), qr/^10\|\d+\|0\|1\|f$/, 'a trigger refuses a row');
 is(value(q{SELECT message FROM pictrepo.transfer_errors WHERE direction = 'export'}), 'not this one', 'and says why');
 
 # ----- SQLSTATEs -----
@@ -382,7 +382,7 @@ is(state_for($_), $states{$_}, "$states{$_}: $_") foreach sort keys %states;
 foreach my $level ('repeatable read', 'serializable')
 {
 	like(value(qq{SET default_transaction_isolation = '$level'; CALL pictrepo.import_pictrs('pictrs')}) =~ s/^SET\n//r,
-		qr/^0\|\d+\|0\|t$/, "at $level");
+		qr/^0\|\d+\|0\|0\|t$/, "at $level");
 }
 value(q{
 	ALTER TABLE pictrs.aliases DROP CONSTRAINT aliases_hash_fkey;
@@ -390,7 +390,7 @@ value(q{
 foreach my $level ('repeatable read', 'serializable')
 {
 	like(value(qq{SET default_transaction_isolation = '$level'; CALL pictrepo.import_pictrs('pictrs')}) =~ s/^SET\n//r,
-		qr/^0\|\d+\|1\|t$/, "at $level, an alias without a hash is a bad row");
+		qr/^0\|\d+\|0\|1\|f$/, "at $level, an alias without a hash is a bad row");
 }
 
 # ----- a standby -----

@@ -295,6 +295,9 @@ sub values_of
 	return value($database, "SELECT ROW($columns)::text FROM pictrepo.$table ORDER BY 1");
 }
 
+# The progress of transfers is in other columns since; the next transfer begins anew.
+my %forgets_transfers = ('0.1.0' => 1);
+
 # Of the old version, used, upgraded: with all rows, like a fresh one.
 sub is_like_fresh_when_upgraded
 {
@@ -305,6 +308,7 @@ sub is_like_fresh_when_upgraded
 	fill($node, $database, $old);
 	value($database, q{UPDATE pictrepo.schedules SET next_run = '3001-01-01'});
 	my %columns = map { $_ => columns_of($database, $_) } tables($node, $database);
+	delete @columns{qw(transfers transfer_errors)} if $forgets_transfers{$old};
 	my %rows = map { $_ => values_of($database, $_, $columns{$_}) } keys %columns;
 
 	my ($out, $said) = run($node, $database, 'ALTER EXTENSION pictrepo UPDATE;');

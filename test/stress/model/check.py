@@ -2,6 +2,7 @@
 
 The answer of each call is compared, and after those that may write all rows of
 all tables. Some calls are made in a transaction, or a subtransaction, that is rolled back.
+Now and then the repo is exported, emptied and imported again.
 
     check.py [--seed=N] [--steps=N] [--seconds=N]
 
@@ -17,7 +18,7 @@ import time
 import uuid
 from collections import Counter, deque
 from datetime import datetime, timedelta, timezone
-from functools import partial
+from functools import partial, reduce
 from random import Random
 
 import psycopg
@@ -36,8 +37,10 @@ TOKENS = ["token", "Token", STEM, "{" + STEM.upper() + "}"]
 URLS = [f"https://example.org/{n}" for n in range(3)] + ["x" * 5000]
 KEYS = ["key", "Key", "404-alias"]
 VALUES = [b"", b"\x00\xff", b"one.png", uuid.UUID(STEM).bytes + b".png", STEM.upper().encode() + b".png"]
-DETAILS = [{}, {"width": 1, "height": 2}, {"format": {"Image": "png"}, "more": [None, "\u00fc"]}]
-RESULTS = [{"Success": {"alias": "a.png", "token": "t"}}, {"Failure": {"message": "m", "code": "c"}}, [1], "x"]
+DETAILS = [{}, {"width": 1, "height": 2}, {"format": {"Image": "png"}, "more": [None, "\u00fc"]},
+           {"large": "\x01".join(str(n * n) for n in range(2000))}, {"deep": reduce(lambda inner, _: [inner], range(200), [])}]
+RESULTS = [{"Success": {"alias": "a.png", "token": "t"}}, {"Failure": {"message": "", "code": ""}}, [1], "x"]
+ERRORS = ["why", "", "\U0001f600" * 20000]
 TIMES = [datetime(2001, 1, day, 12, 0, 0, micro, timezone.utc) for day, micro in [(1, 0), (1, 1), (2, 0), (3, 999999)]]
 LATER = datetime(2100, 1, 1, tzinfo=timezone.utc)
 QUEUES = ["q", "r", "cleanup"]
@@ -63,7 +66,7 @@ LEFT_OUT = {
     "pop_wait",
     # what goes by the calendar: test/t/012_schedules.pl
     "schedule_job", "unschedule_job", "run_schedules", "next_run",
-    # what is moved from one repo to another: test/t/017_pictrs.pl, test/t/018_lines.pl
+    # what is moved from one repo to another: method move_out_and_in, test/t/017_pictrs.pl, test/t/018_lines.pl
     "export", "import", "import_lines", "import_pictrs", "export_pictrs",
 }
 
@@ -156,7 +159,7 @@ class Calls:
         return self.one([None, last, last, max(last - 1, 0)])
 
     def ending(self):
-        return self.one(["success", "failure", "failure", "aborted"]), self.maybe(["why"])
+        return self.one(["success", "failure", "failure", "aborted"]), self.maybe(ERRORS)
 
     def schedule(self):
         return (self.maybe([*TIMES, LATER]), self.random.randint(-1, 2), self.maybe([0, 1, 3]))
@@ -471,6 +474,8 @@ class Check:
         elif kind < 0.10 and self.depth:
             self.end(self.random.choice(["COMMIT", "ROLLBACK"]))
             self.compare_tables()
+        elif kind < 0.12 and not self.depth:
+            self.move_out_and_in()
         else:
             self.call(*self.calls.some_call())
 
@@ -546,6 +551,24 @@ class Check:
                     self.calls.slugs[slug] = position
         else:
             self.rely(same(expected, answer), "the answer", expected, answer)
+
+    # ----- export and import -----
+
+    def move_out_and_in(self):
+        """Every export comes back in as it was, whatever the repo has."""
+        self.recent.append("export, import")
+        self.db.execute("BEGIN")
+        lines = self.exported()
+        self.db.execute("TRUNCATE " + ", ".join("pictrepo." + table for table in TABLES))
+        outcomes = {outcome or f"{state} {error}" for outcome, state, error in self.ask(
+            "SELECT outcome, sqlstate, error FROM pictrepo.import_lines(%s) OFFSET 1", [lines])}
+        self.rely(outcomes <= {"stored"}, "outcomes of an import", "stored", outcomes)
+        again = self.exported()
+        self.rely(lines == again, "an export that was imported", set(lines) - set(again), set(again) - set(lines))
+        self.db.execute("ROLLBACK")
+
+    def exported(self):
+        return [line for line, in self.ask("SELECT pictrepo.export()")]
 
     # ----- tables -----
 

@@ -226,7 +226,8 @@ class Model:
         self.must_know(self.hashes, hash)
         if alias in self.aliases:
             return [(False,)]
-        self.aliases[alias] = {"hash": hash, "delete_token": token, "accessed": None, "created_at": self.now()}
+        self.aliases[alias] = {"hash": hash, "delete_token": normal_uuid(token), "accessed": None,
+                               "created_at": self.now()}
         return [(True,)]
 
     def of_alias(self, alias, column):
@@ -320,6 +321,8 @@ class Model:
 
     def remove_relation(self, alias):
         urls = [url for url, row in self.proxies.items() if row["alias"] == normal_alias(alias)]
+        if urls:
+            self.aliases[normal_alias(alias)]["accessed"] = self.access_of(normal_alias(alias))
         for url in urls:
             del self.proxies[url]
         return [(len(urls),)]
@@ -491,6 +494,7 @@ class Model:
     def end_job(self, queue, worker, id, result, error, attempt):
         if not self.held(queue, worker, id, attempt):
             return "lost"
+        error = error and error.encode()[:65536].decode(errors="ignore")
         job = self.job_queue[id]
         if result == "success":
             del self.job_queue[id]
@@ -652,7 +656,7 @@ class Model:
         answer = self.ingest(hash, identifier, details, alias, token, created_at)
         outcome = answer[0][0]
         if outcome in ("created", "duplicate"):
-            result = {"Success": {"alias": normal_alias(alias), "token": token}}
+            result = {"Success": {"alias": normal_alias(alias), "token": normal_uuid(token)}}
         else:
             message = "the content is blocked" if outcome == "blocked" else "the alias exists"
             result = {"Failure": {"message": message, "code": outcome.replace("_", "-")}}
@@ -787,7 +791,7 @@ class Model:
         for key in [key for key, row in self.variants.items() if row["identifier"] == file]:
             del self.variants[key]
             forgotten = True
-        self.release(files)
+        self.release([other for other in files if other != file])
         return [(self.details_.pop(file, None) is not None or forgotten,)]
 
     def prune_page(self, slug, limit):
