@@ -211,6 +211,7 @@ typedef struct QueueSlot
 	LWLock		lock;			/* for the fields below */
 	dlist_head	wait_queue;		/* of Waiter */
 	TimestampTz next_due;		/* the first waiter wakes up then */
+	TimestampTz next_unlock;	/* or then, as ready jobs were locked */
 	LowWaterMarks low_water_marks;
 	int64		counters[QUEUE_COUNTERS];	/* since the server started */
 	uint64		config_version;

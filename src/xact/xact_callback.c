@@ -158,16 +158,21 @@ apply_pending(PendingChanges *all)
 
 /* ----- rollback ----- */
 
-/* Other sessions may claim these jobs again. */
+/*
+ * Other sessions may claim these jobs again.  Pops that found them locked have
+ * raised the low-water marks past them.
+ */
 static void
-undo_claims(PendingQueue *change)
+undo_taken(PendingQueue *change)
 {
-	if (change->claimed == 0)
+	if (change->taken == 0 && change->claiming == 0)
 		return;
 	LWLockAcquire(&change->queue->lock, LW_EXCLUSIVE);
-	low_water_marks_lower(&change->queue->low_water_marks, &change->claimed_bounds);
+	low_water_marks_lower(&change->queue->low_water_marks, &change->taken_bounds);
+	if (change->claiming > 0)
+		low_water_marks_forget(&change->queue->low_water_marks);
 	LWLockRelease(&change->queue->lock);
-	wake_queue_waiters(change->queue, change->claimed);
+	wake_queue_waiters(change->queue, change->taken + change->claiming);
 }
 
 /* The claims that this level ended have kept their entries. */
@@ -197,7 +202,7 @@ undo_pending(PendingChanges *level)
 	INJECT(abort_begun);
 	cancel_claims(level);
 	slist_foreach(iter, &level->queues)
-		undo_claims(slist_container(PendingQueue, node, iter.cur));
+		undo_taken(slist_container(PendingQueue, node, iter.cur));
 	notify_discard(&level->notifications);
 	queue_slots_unpin(level);
 	INJECT(abort_told);
