@@ -261,6 +261,31 @@ prepare_claims(PendingChanges *all)
 	}
 }
 
+static bool
+has_counted(const PendingQueue *change)
+{
+	for (int i = 0; i < QUEUE_COUNTERS; i++)
+		if (change->counters[i] != 0)
+			return true;
+	return false;
+}
+
+/* Nobody will know whether what the transaction has counted was committed. */
+static void
+prepare_queue(PendingQueue *change)
+{
+	QueueSlot  *queue = change->queue;
+
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
+	low_water_marks_forget(&queue->low_water_marks);
+	if (has_counted(change))
+		queue->counted = false;
+	queue->config_known = false;
+	queue->config_version++;
+	LWLockRelease(&queue->lock);
+	wake_all_queue_waiters(queue);
+}
+
 /*
  * No callback runs in this session when a prepared transaction commits.  While
  * prepared transactions exist, waiters poll and row counts are unknown.  The
@@ -275,16 +300,7 @@ prepare_pending(PendingChanges *all)
 	row_count_forget(my_database_slot());
 	prepare_claims(all);
 	slist_foreach(iter, &all->queues)
-	{
-		QueueSlot  *queue = slist_container(PendingQueue, node, iter.cur)->queue;
-
-		LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
-		low_water_marks_forget(&queue->low_water_marks);
-		queue->config_known = false;
-		queue->config_version++;
-		LWLockRelease(&queue->lock);
-		wake_all_queue_waiters(queue);
-	}
+		prepare_queue(slist_container(PendingQueue, node, iter.cur));
 	slist_foreach(iter, &all->keys)
 		wake_key_waiters(slist_container(PendingKey, node, iter.cur)->key);
 	notify_discard(&all->notifications);

@@ -203,5 +203,25 @@ $node->poll_query_until('postgres', q{SELECT min(runs) > 0 FROM pictrepo.mainten
   or die 'the worker does not run';
 test_locks(1);
 
+# ----- the order of jobs after a two-phase commit -----
+
+$control = Session->new($node);
+$control->ask('SET pictrepo.notify = off');
+
+sub pop_one
+{
+	return value(q{SELECT job FROM pictrepo.pop('order')});
+}
+
+value(q{SELECT pictrepo.push_many('order', '{1,2,3,4}')});
+is(pop_one(), '1', 'a pop sets the low-water marks');
+value(q{BEGIN; SELECT pictrepo.push('order', '"first"', priority => 1); PREPARE TRANSACTION 'p'});
+is(pop_one(), '2', 'a prepared job is no job yet');
+value(q{COMMIT PREPARED 'p'});
+is(value(q{SELECT pictrepo.queue_length() > 0}), 't', 'a count that notices that no prepared transaction is left');
+is(pop_one(), '"first"', 'a job of a two-phase commit comes before those of a lower priority');
+is(pop_one(), '3', 'and those after it');
+$control->leave;
+
 $node->stop;
 done_testing();
