@@ -232,14 +232,15 @@ pending_wake_key(uint64 key)
 	slist_push_head(&current->keys, &change->node);
 }
 
-PendingNotification *
-pending_notification(void)
+void
+pending_notification(const char *channel, const char *payload)
 {
 	PendingChanges *current = pending_current_level();
-	PendingNotification *change = pending_alloc(sizeof(PendingNotification));
+	PendingNotification *change = pending_alloc(offsetof(PendingNotification, payload) + strlen(payload) + 1);
 
-	slist_push_head(&current->notifications, &change->node);
-	return change;
+	change->channel = channel;
+	strcpy(change->payload, payload);
+	dlist_push_tail(&current->notifications, &change->node);
 }
 
 void
@@ -433,7 +434,8 @@ pending_merge(PendingChanges *outer, PendingChanges *inner)
 	append_list(&outer->claims, &inner->claims);
 	append_list(&outer->claim_ends, &inner->claim_ends);
 	append_list(&outer->keys, &inner->keys);
-	append_list(&outer->notifications, &inner->notifications);
+	while (!dlist_is_empty(&inner->notifications))
+		dlist_push_tail(&outer->notifications, dlist_pop_head_node(&inner->notifications));
 }
 
 /*
@@ -445,11 +447,13 @@ void
 pending_free(PendingChanges *level)
 {
 	slist_head *lists[] = {
-		&level->queues, &level->claims, &level->claim_ends, &level->keys, &level->notifications
+		&level->queues, &level->claims, &level->claim_ends, &level->keys
 	};
 
 	for (int i = 0; i < lengthof(lists); i++)
 		while (!slist_is_empty(lists[i]))
 			pfree(slist_pop_head_node(lists[i]));
+	while (!dlist_is_empty(&level->notifications))
+		pfree(dlist_pop_head_node(&level->notifications));
 	pfree(level);
 }

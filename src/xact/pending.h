@@ -68,8 +68,11 @@ typedef struct PendingKey
 
 typedef struct PendingNotification
 {
-	slist_node	node;
-	Notification *notification; /* NULL: no slot was free */
+	dlist_node	node;
+	Notification *notification; /* set before the commit; NULL: the
+								 * transaction sends it itself */
+	const char *channel;
+	char		payload[FLEXIBLE_ARRAY_MEMBER];
 } PendingNotification;
 
 typedef struct PendingChanges
@@ -84,7 +87,7 @@ typedef struct PendingChanges
 	slist_head	claims;			/* of PendingClaim */
 	slist_head	claim_ends;		/* of PendingClaimEnd */
 	slist_head	keys;			/* of PendingKey */
-	slist_head	notifications;	/* of PendingNotification */
+	dlist_head	notifications;	/* of PendingNotification, in their order */
 } PendingChanges;
 
 /* Of the innermost level that has changes; NULL: none has */
@@ -121,8 +124,8 @@ extern bool pending_changes_claim(const pg_uuid_t *job);
 /* Wake the waiters with this key, see shmem/wait_queue.c */
 extern void pending_wake_key(uint64 key);
 
-/* A notification for the worker to send; the caller sets its slot */
-extern PendingNotification *pending_notification(void);
+/* A notification for the worker to send, see notify.c; channel is a constant */
+extern void pending_notification(const char *channel, const char *payload);
 
 /* Requests to the launcher and the worker */
 extern void pending_extension_created(void);

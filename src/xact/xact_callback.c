@@ -148,7 +148,7 @@ apply_pending(PendingChanges *all)
 		apply_pending_queue(slist_container(PendingQueue, node, iter.cur));
 	slist_foreach(iter, &all->keys)
 		wake_key_waiters(slist_container(PendingKey, node, iter.cur)->key);
-	notify_publish(&all->notifications);
+	notify_publish(all);
 	if (all->requests != 0)
 		worker_request(my_database_slot(), all->requests);
 	if (all->created)
@@ -203,7 +203,7 @@ undo_pending(PendingChanges *level)
 	cancel_claims(level);
 	slist_foreach(iter, &level->queues)
 		undo_taken(slist_container(PendingQueue, node, iter.cur));
-	notify_discard(&level->notifications);
+	notify_discard(level);
 	queue_slots_unpin(level);
 	INJECT(abort_told);
 }
@@ -303,7 +303,6 @@ prepare_pending(PendingChanges *all)
 		prepare_queue(slist_container(PendingQueue, node, iter.cur));
 	slist_foreach(iter, &all->keys)
 		wake_key_waiters(slist_container(PendingKey, node, iter.cur)->key);
-	notify_discard(&all->notifications);
 	queue_slots_unpin(all);
 	INJECT(prepare_told);
 }
@@ -317,7 +316,13 @@ at_transaction_end(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 			INJECT_WHEN(all != NULL || TransactionIdIsValid(GetTopTransactionIdIfAny()), commit_begun);
+			if (all != NULL)
+				notify_before_commit(all);
 			async_commit_pre_commit();
+			return;
+		case XACT_EVENT_PRE_PREPARE:
+			if (all != NULL)
+				notify_before_prepare(all);
 			return;
 		case XACT_EVENT_COMMIT:
 			pending = NULL;

@@ -223,5 +223,93 @@ is(pop_one(), '"first"', 'a job of a two-phase commit comes before those of a lo
 is(pop_one(), '3', 'and those after it');
 $control->leave;
 
+# ----- notifications of two-phase commits -----
+
+my ($listener, $heard);
+
+sub listen_again
+{
+	$control = Session->new($node);
+	$listener = Session->new($node);
+	$listener->ask("LISTEN $_") foreach qw(queue_status_channel upload_completion_channel keyed_notification_channel);
+	$heard = '';
+	return;
+}
+
+sub hears
+{
+	my ($payload, $name) = @_;
+	my $end = time() + $PATIENCE;
+
+	do
+	{
+		usleep(5_000);
+		$heard .= $listener->ask('SELECT 1') . "\n";
+	} until $heard =~ $payload || time() > $end;
+	like($heard, $payload, $name);
+	return;
+}
+
+sub prepare
+{
+	my ($statements) = @_;
+
+	is($control->ask("BEGIN; $statements; PREPARE TRANSACTION 'n'"), '', 'a transaction that notifies is prepared');
+	return;
+}
+
+sub push_to
+{
+	return join ';', map { "SELECT FROM pictrepo.push('$_', '1')" } @_;
+}
+
+listen_again();
+my $upload = value('SELECT pictrepo.create_upload()');
+value(q{SELECT pictrepo.create_hash('hash', 'hash.png')});
+prepare(push_to('rolled back'));
+value(q{ROLLBACK PREPARED 'n'});
+prepare(push_to('two', 'two', 'other') . qq{; SELECT FROM pictrepo.complete_upload('$upload', '1');
+	SELECT FROM pictrepo.relate_variant_identifier('hash', 'v', 'v.png')});
+value(push_to('beside'));
+hears(qr/queue_status_channel" with payload "[-0-9a-f]{36} beside"/, 'another job is heard of meanwhile');
+unlike($heard, qr/ two"/, 'the prepared one is not');
+value(q{COMMIT PREPARED 'n'});
+hears(qr/queue_status_channel" with payload "[-0-9a-f]{36} two"/, 'a job of a two-phase commit');
+hears(qr/queue_status_channel" with payload "[-0-9a-f]{36} other"/, 'a job of another queue');
+hears(qr/upload_completion_channel" with payload "$upload"/, 'an upload');
+hears(qr/keyed_notification_channel" with payload "aGFzaA==v"/, 'a variant');
+unlike($heard, qr/rolled back/, 'nothing of one that was rolled back');
+is(scalar(() = $heard =~ / two"/g), 1, 'one notification for a queue');
+
+prepare(push_to('kept'));
+$node->restart;
+listen_again();
+value(q{COMMIT PREPARED 'n'});
+hears(qr/ kept"/, 'a job of a transaction that was prepared before a restart');
+
+# The launcher finds no place for a worker.
+$node->append_conf('postgresql.conf', 'max_worker_processes = 2');
+$node->restart;
+listen_again();
+value(push_to('at once'));
+hears(qr/ at once"/, 'without a worker a transaction notifies itself');
+prepare(push_to('later'));
+value(q{COMMIT PREPARED 'n'});
+$node->adjust_conf('postgresql.conf', 'max_worker_processes', '8');
+$node->restart;
+listen_again();
+value(push_to('first'));
+hears(qr/ first"/, 'a worker is back');
+is(value('SELECT count(*) FROM pictrepo.prepared_notifications'), '0', 'and has sent what was left for it');
+
+# A transaction that itself notifies cannot be prepared.
+foreach my $mode (qw(transactional off))
+{
+	like($control->ask("BEGIN; SET LOCAL pictrepo.notify = $mode; @{[push_to($mode)]}; PREPARE TRANSACTION 'n'"),
+		$mode eq 'off' ? qr/^$/ : qr/0A000/, "pictrepo.notify = $mode");
+}
+value(q{COMMIT PREPARED 'n'});
+$_->leave foreach $control, $listener;
+
 $node->stop;
 done_testing();
