@@ -106,6 +106,7 @@ ERRORS = {
 # Raised by the server for pictrepo; test/checks/errors compares them with what tests expect.
 SERVERS_ERRORS = {
     "XX000": "A bug in pictrepo: please report it.",
+    "0A000": "A transaction that sends notifications itself is prepared: see [Jobs](jobs.md#notifications).",
     "22021": "A text is not valid in the encoding of the database.",
     "25006": "A function that writes is called on a standby or in a read-only transaction.",
     "42501": "The role may not call this function. Or, at CREATE EXTENSION, the schema `pictrepo` belongs to a role"

@@ -56,6 +56,9 @@
 
 #define QUEUE_CHANNEL "queue_status_channel"
 
+/* the columns of prepared_notifications: id, channel, payload */
+#define PREPARED_COLUMNS 3
+
 /* how often the worker looks for notifications of prepared transactions while there are any */
 #define PREPARED_INTERVAL (USECS_PER_SEC / 2)
 
@@ -190,8 +193,8 @@ static void
 store_notification(Relation table, const char *channel, const char *payload)
 {
 	pg_uuid_t	id;
-	Datum		values[3];
-	bool		nulls[3] = {false};
+	Datum		values[PREPARED_COLUMNS];
+	bool		nulls[PREPARED_COLUMNS] = {false};
 
 	uuid_mint(&id);
 	values[0] = UUIDPGetDatum(&id);
@@ -221,7 +224,10 @@ store_notifications(Relation table, PendingChanges *all)
 	}
 }
 
-/* Without the table, the extension was dropped, or is older than the library. */
+/*
+ * Without the table, the extension was dropped, or is older than the library.
+ * Somebody may have altered the table.
+ */
 void
 notify_before_prepare(PendingChanges *all)
 {
@@ -232,7 +238,8 @@ notify_before_prepare(PendingChanges *all)
 	if (!OidIsValid(oid))
 		return;
 	table = table_open(oid, RowExclusiveLock);
-	store_notifications(table, all);
+	if (RelationGetNumberOfAttributes(table) == PREPARED_COLUMNS)
+		store_notifications(table, all);
 	table_close(table, NoLock);
 }
 
@@ -451,10 +458,11 @@ send_prepared(void)
 	return sent;
 }
 
+/* When to look for the notifications of prepared transactions again. */
 TimestampTz
 notify_next_run(void)
 {
-	return expects_prepared ? GetCurrentTimestamp() + PREPARED_INTERVAL : DT_NOEND;
+	return my_database_slot() != NULL && expects_prepared ? GetCurrentTimestamp() + PREPARED_INTERVAL : DT_NOEND;
 }
 
 /*
