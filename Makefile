@@ -12,7 +12,7 @@ SQL_ORDER = header \
 	$(addprefix images/,values hashes variants aliases proxies access_times details \
 		host_settings store_migrations uploads) \
 	$(addprefix queue/,queue schedules job_admin stats) operations/operations \
-	$(addprefix transfer/,lines pictrs) worker/worker \
+	$(addprefix transfer/,lines pictrs) xact/notify worker/worker \
 	$(addprefix admin/,samples roles waiting status) footer
 SQL = $(SQL_ORDER:%=src/%.sql)
 SQL_FORGOTTEN = $(filter-out $(SQL) src/upgrade/%,$(wildcard src/*.sql src/*/*.sql))

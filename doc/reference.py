@@ -39,7 +39,7 @@ CHAPTERS = (
     ("Schedules", "queue/schedules", "Jobs that are pushed again and again."),
     ("Uploads", "images/uploads", "Uploads that are processed in the background."),
     ("Waiting", "admin/waiting", "Sessions that wait for a job, for the result of an upload or for a variant."),
-    ("Background worker", "worker/worker admin/samples", "The tasks of the background worker of a database, and when each of them last ran."),
+    ("Background worker", "worker/worker xact/notify admin/samples", "The tasks of the background worker of a database, and when each of them last ran."),
     ("The repo as a whole", "admin/status admin/roles header footer",
      "Whether the repo works, how it is doing, and who may use it."),
     ("Values", "images/values", "Helper functions for the values that the repo stores: hashes, slugs, ids."),
@@ -107,6 +107,7 @@ ERRORS = {
 # Raised by the server for pictrepo; test/checks/errors compares them with what tests expect.
 SERVERS_ERRORS = {
     "XX000": "A bug in pictrepo: please report it.",
+    "0A000": "A transaction that sends notifications itself is prepared: see [Jobs](jobs.md#notifications).",
     "22021": "A text is not valid in the encoding of the database.",
     "25006": "A function that writes is called on a standby or in a read-only transaction.",
     "42501": "The role may not call this function. Or, at CREATE EXTENSION, the schema `pictrepo` belongs to a role"

@@ -21,3 +21,4 @@ SELECT pg_catalog.pg_extension_config_dump('pictrepo.samples', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.queue_samples', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.transfers', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.transfer_errors', '');
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.prepared_notifications', '');

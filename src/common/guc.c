@@ -212,7 +212,8 @@ guc_define(void)
 							 "How notifications are sent.",
 							 "coalesced: the background worker sends them after the commit, once per queue and round."
 							 " transactional: each commit sends its own, so that only one such commit runs at a time."
-							 " off: they are not sent. Without shared_preload_libraries, the default is transactional.",
+							 " off: they are not sent. Without shared_preload_libraries, the default is transactional,"
+							 " and a transaction that sends notifications cannot be prepared.",
 							 &guc_notify_mode, guc_notify_mode, notify_modes,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("pictrepo.cursor",

@@ -38,6 +38,9 @@
 /* without a background worker, the pops of a queue reap this often, at most */
 #define REAP_INTERVAL USECS_PER_SEC
 
+/* while other sessions have locked ready jobs, a waiter checks this often */
+#define LOCKED_INTERVAL (USECS_PER_SEC / 2)
+
 #define CLAIM \
 	"UPDATE pictrepo.job_queue j SET status = 'running', worker = $2, heartbeat = $3," \
 	" session = $5, attempt = j.attempt + 1"
@@ -125,7 +128,8 @@ take_claims(PopCall *pop)
 		claim.job = position.id;
 		claim.attempt = DatumGetInt32(result_value(i, 3).value);
 		heartbeat_claim(&claim);
-		pending_claim(pop->slot, &position, 1);
+		pending_taken(pop->slot, &position);
+		pending_counter(pop->slot, COUNTER_POPPED, 1);
 		pending_counter(pop->slot, COUNTER_WAIT_TIME, wait_time(pop, i));
 	}
 	pop->claimed += SPI_processed;
@@ -137,7 +141,8 @@ take_claims(PopCall *pop)
  * Claim jobs of one priority, and raise its bound to the last of them.  With fewer
  * jobs than there is room for, no due job is left, and the bound rises to now.
  * Jobs that another session has locked are before the bound then.  If that session
- * rolls back, it lowers the bound again.
+ * rolls back a change of them, it lowers the bound again.  Otherwise the next full
+ * scan finds them.
  */
 static void
 claim_from_bound(PopCall *pop, const LowWaterMarkView *view, const JobPosition *bound, int room)
@@ -227,7 +232,7 @@ claim_due_jobs(PopCall *pop, int room, LowWaterMarkView *view)
 	}
 }
 
-/* ----- jobs that are due later ----- */
+/* ----- jobs that a session in the wait queue must look for ----- */
 
 STATEMENT(next_due_of_level, STMT_READ_WRITE,
 		  "SELECT run_at FROM pictrepo.job_queue"
@@ -264,6 +269,31 @@ expect_due_jobs(PopCall *pop, const LowWaterMarkView *view)
 		expect_due_job(pop, &next_due_of_level, view->bounds.first[i].priority);
 }
 
+STATEMENT(any_due_in_queue, STMT_READ_WRITE,
+		  "SELECT FROM pictrepo.job_queue WHERE queue = $1 AND status = 'new' AND run_at <= $2 LIMIT 1",
+		  TEXTOID, TIMESTAMPTZOID);
+
+/* Is a job due that the pop has not claimed?  The view is of the full scan before. */
+static bool
+is_any_locked(PopCall *pop, const LowWaterMarkView *view)
+{
+	if (!view->bounds.complete)
+		return statement_run(&any_due_in_queue,
+							 ARGS(pop->queue, not_null(TimestampTzGetDatum(pop->now)))) > 0;
+	for (int i = 0; i < view->bounds.levels; i++)
+		if (view->bounds.first[i].run_at <= pop->now)
+			return true;
+	return false;
+}
+
+/* The end of a lock wakes nobody, so a session in the wait queue must check again soon. */
+static void
+expect_locked_jobs(PopCall *pop, const LowWaterMarkView *view)
+{
+	if (is_any_locked(pop, view))
+		wait_queue_expect_unlock(pop->slot, GetCurrentTimestamp() + LOCKED_INTERVAL);
+}
+
 /* ----- the whole claim ----- */
 
 /* Without a healthy background worker, pops take jobs away from silent workers. */
@@ -289,6 +319,17 @@ reap_without_worker(PopCall *pop)
 	reap_ended_sessions(pop->queue);
 }
 
+/* If a statement fails, its rollback gives back what it may have claimed. */
+static void
+claim_or_undo(PopCall *pop, int room, LowWaterMarkView *view)
+{
+	if (pop->slot != NULL)
+		pending_claiming(pop->slot, room);
+	claim_due_jobs(pop, room, view);
+	if (pop->slot != NULL)
+		pending_claiming(pop->slot, -room);
+}
+
 /*
  * Claim up to pop->wanted jobs, between repo_call_begin and repo_call_end.  Returns
  * their number.
@@ -306,11 +347,14 @@ claim_jobs(PopCall *pop)
 	room = queue_room(pop->queue, pop->slot, pop->wanted, &pop->has_turn);
 	pop->now = GetCurrentTimestamp();
 	if (room > 0)
-		claim_due_jobs(pop, room, &view);
+		claim_or_undo(pop, room, &view);
 	async_commit_end_write();
 	if (pop->has_turn && pop->claimed == 0)
 		queue_turn_release(pop->queue);
 	if (pop->claimed == 0 && pop->waits && room > 0 && pop->slot != NULL)
+	{
 		expect_due_jobs(pop, &view);
+		expect_locked_jobs(pop, &view);
+	}
 	return pop->claimed;
 }

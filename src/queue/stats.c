@@ -66,19 +66,24 @@ PG_FUNCTION_INFO_V1(pictrepo_counting);
 /*
  * counting() -> bool
  *
- * Does shared memory count the events of this database?
+ * Does shared memory count the events of this database, and has it lost no counts of
+ * a queue?
  */
 Datum
 pictrepo_counting(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(my_database_slot() != NULL);
+	DatabaseSlot *database = my_database_slot();
+
+	PG_RETURN_BOOL(database != NULL && pg_atomic_read_u32(&database->counters_lost) == 0);
 }
 
+/* Counters that do not have everything are NULL. */
 static void
-fill_row(const QueueSlot *queue, const int64 *counts, Datum *values)
+fill_row(const QueueSlot *queue, const int64 *counts, bool counted, Datum *values, bool *nulls)
 {
 	values[0] = PointerGetDatum(cstring_to_text_with_len(queue->key.name,
 														 strnlen(queue->key.name, KEY_MAX)));
+	memset(&nulls[1], !counted, QUEUE_COUNTERS * sizeof(bool));
 	for (int i = 0; i < QUEUE_COUNTERS; i++)
 		values[1 + i] = i == COUNTER_WAIT_TIME || i == COUNTER_RUN_TIME ?
 			interval_result(counts[i]) : Int64GetDatum(counts[i]);
@@ -86,13 +91,14 @@ fill_row(const QueueSlot *queue, const int64 *counts, Datum *values)
 
 /* Read the counters and the number of waiters, as of one moment. */
 static int
-read_counters(QueueSlot *queue, int64 *counts)
+read_counters(QueueSlot *queue, int64 *counts, bool *counted)
 {
 	dlist_iter	iter;
 	int			waiting = 0;
 
 	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	memcpy(counts, queue->counters, sizeof(queue->counters));
+	*counted = queue->counted;
 	dlist_foreach(iter, &queue->wait_queue)
 		waiting++;
 	LWLockRelease(&queue->lock);
@@ -107,7 +113,9 @@ PG_FUNCTION_INFO_V1(pictrepo_queue_counters);
  *				  wait_time, run_time interval, waiting int)
  *
  * Counts of events since the server started, and waiting sessions, of each queue.
- * wait_time and run_time are sums.  No rows without shared memory.
+ * wait_time and run_time are sums.  The counts are NULL if some of them were lost with
+ * a slot of the queue, or may be in a prepared transaction.  No rows without shared
+ * memory.
  */
 Datum
 pictrepo_queue_counters(PG_FUNCTION_ARGS)
@@ -126,11 +134,12 @@ pictrepo_queue_counters(PG_FUNCTION_ARGS)
 		Datum		values[2 + QUEUE_COUNTERS];
 		bool		nulls[2 + QUEUE_COUNTERS] = {false};
 		int64		counts[QUEUE_COUNTERS];
+		bool		counted;
 
 		if (queue->key.database != MyDatabaseId)
 			continue;
-		values[1 + QUEUE_COUNTERS] = Int32GetDatum(read_counters(queue, counts));
-		fill_row(queue, counts, values);
+		values[1 + QUEUE_COUNTERS] = Int32GetDatum(read_counters(queue, counts, &counted));
+		fill_row(queue, counts, counted, values, nulls);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	LWLockRelease(shmem->table_lock);

@@ -6,6 +6,8 @@ CREATE FUNCTION pictrepo.queue_counters(OUT queue text, OUT pushed bigint, OUT p
 	LANGUAGE C STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'pictrepo_queue_counters';
 COMMENT ON FUNCTION pictrepo.queue_counters() IS
 	'counters of each queue since the server started, and the number of sessions that wait. '
+	'A queue has NULL instead of its counters if a prepared transaction changed it, '
+	'or if there were more queues than pictrepo.max_queues. '
 	'Returns no row without shared_preload_libraries';
 
 CREATE FUNCTION pictrepo.counting() RETURNS bool
@@ -13,7 +15,8 @@ CREATE FUNCTION pictrepo.counting() RETURNS bool
 COMMENT ON FUNCTION pictrepo.counting() IS
 	'check whether the server keeps the counters of queue_counters. '
 	'A queue without a row there then has counted nothing. '
-	'Returns false without shared_preload_libraries and on a standby';
+	'Returns false without shared_preload_libraries, on a standby, '
+	'and when there were more queues than pictrepo.max_queues';
 
 CREATE VIEW pictrepo.queue_stats AS
 	SELECT queue,
@@ -35,7 +38,7 @@ CREATE VIEW pictrepo.queue_stats AS
 	FULL JOIN (SELECT queue, count(*) AS dead FROM pictrepo.dead_jobs GROUP BY queue) d USING (queue)
 	FULL JOIN pictrepo.queues q USING (queue)
 	FULL JOIN pictrepo.queue_counters() c USING (queue)
-	CROSS JOIN (SELECT CASE WHEN pictrepo.counting() THEN 0 END AS nothing) n;
+	CROSS JOIN LATERAL (SELECT CASE WHEN c.waiting IS NULL AND pictrepo.counting() THEN 0 END AS nothing) n;
 COMMENT ON VIEW pictrepo.queue_stats IS
 	'queues, with their current jobs and their counters since the server started';
 COMMENT ON COLUMN pictrepo.queue_stats.queue IS 'name of the queue';
@@ -50,7 +53,9 @@ COMMENT ON COLUMN pictrepo.queue_stats.max_running IS
 	'most jobs that run at the same time; NULL for no limit';
 COMMENT ON COLUMN pictrepo.queue_stats.pushed IS
 	'jobs pushed. '
-	'This column and the following ones are NULL without shared_preload_libraries and on a standby';
+	'This column and the following ones are NULL where they are not complete: '
+	'without shared_preload_libraries, on a standby, if a prepared transaction changed the queue, '
+	'and if there were more queues than pictrepo.max_queues';
 COMMENT ON COLUMN pictrepo.queue_stats.popped IS 'jobs given to workers';
 COMMENT ON COLUMN pictrepo.queue_stats.completed IS 'jobs that ended in success';
 COMMENT ON COLUMN pictrepo.queue_stats.failed IS 'runs that ended in failure or were aborted';

@@ -188,7 +188,11 @@ low_water_marks_read(LowWaterMarkView *view, QueueSlot *queue)
 	return usable;
 }
 
-/* Before a full scan takes its snapshot. */
+/*
+ * Before a full scan takes its snapshot.  A prepared transaction has made the marks
+ * of its queues unknown.  They stay so while it exists, because it may commit after
+ * this scan.
+ */
 void
 full_scan_begin(LowWaterMarkView *view, QueueSlot *queue)
 {
@@ -202,8 +206,9 @@ full_scan_begin(LowWaterMarkView *view, QueueSlot *queue)
 
 	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	view->now = GetCurrentTimestamp();
-	if (queue->low_water_marks.full_scan == 0 ||
-		queue->low_water_marks.full_scan_began < view->now - FULL_SCAN_LASTS)
+	if (pg_atomic_read_u32(&my_database_slot()->prepared) == 0 &&
+		(queue->low_water_marks.full_scan == 0 ||
+		 queue->low_water_marks.full_scan_began < view->now - FULL_SCAN_LASTS))
 	{
 		view->full_scan = ((uint64) MyProcPid << 32) + ++number;
 		queue->low_water_marks.full_scan = view->full_scan;

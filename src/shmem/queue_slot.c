@@ -24,11 +24,12 @@ init_queue(QueueSlot *queue)
 	queue->uncounted = database == NULL || pg_atomic_read_u32(&database->overflowed) != 0;
 	LWLockInitialize(&queue->lock, shmem->table_lock->tranche);
 	dlist_init(&queue->wait_queue);
-	queue->next_due = DT_NOEND;
+	queue->next_due = queue->next_unlock = DT_NOEND;
 	queue->last_reap = 0;
 	queue->notify_pending = false;
 	memset(&queue->low_water_marks, 0, sizeof(queue->low_water_marks));
 	memset(queue->counters, 0, sizeof(queue->counters));
+	queue->counted = database != NULL && pg_atomic_read_u32(&database->counters_lost) == 0;
 	queue->config_version = 0;
 	queue->config_known = false;
 	queue->config_read = 0;
@@ -36,9 +37,37 @@ init_queue(QueueSlot *queue)
 	queue->limited = false;
 }
 
-/* The table is full: remove the slot of a queue that is empty and unused. */
+/* Is the queue empty and unused?  Nobody changes its slot then: the caller holds table_lock. */
 static bool
-evict_empty_queue(void)
+is_unused(QueueSlot *queue)
+{
+	return pg_atomic_read_u32(&queue->pins) == 0 && !queue->notify_pending &&
+		!queue->uncounted && pg_atomic_read_u64(&queue->length) == 0;
+}
+
+/* Has anything been counted that would be lost with the slot? */
+static bool
+has_counts(const QueueSlot *queue)
+{
+	for (int i = 0; i < QUEUE_COUNTERS; i++)
+		if (queue->counters[i] != 0)
+			return true;
+	return !queue->counted;
+}
+
+/* Counters of queues of this database are lost: those of a new slot may be less than all. */
+static void
+lose_counters(Oid database)
+{
+	DatabaseSlot *slot = database_slot_lookup(database);
+
+	if (slot != NULL)
+		pg_atomic_write_u32(&slot->counters_lost, 1);
+}
+
+/* The table is full: remove the slot of an unused queue, with or without counts. */
+static bool
+evict_queue(bool with_counts)
 {
 	HASH_SEQ_STATUS scan;
 	QueueSlot  *queue;
@@ -46,15 +75,25 @@ evict_empty_queue(void)
 	hash_seq_init(&scan, queue_slots);
 	while ((queue = hash_seq_search(&scan)) != NULL)
 	{
-		if (pg_atomic_read_u32(&queue->pins) == 0 && !queue->notify_pending &&
-			!queue->uncounted && pg_atomic_read_u64(&queue->length) == 0)
-		{
-			hash_search(queue_slots, &queue->key, HASH_REMOVE, NULL);
-			hash_seq_term(&scan);
-			return true;
-		}
+		if (!is_unused(queue) || has_counts(queue) != with_counts)
+			continue;
+		if (with_counts)
+			lose_counters(queue->key.database);
+		hash_search(queue_slots, &queue->key, HASH_REMOVE, NULL);
+		hash_seq_term(&scan);
+		return true;
 	}
 	return false;
+}
+
+static void
+mark_overflow(Oid database)
+{
+	DatabaseSlot *slot = database_slot_lookup(database);
+
+	if (slot != NULL)
+		pg_atomic_write_u32(&slot->overflowed, 1);
+	lose_counters(database);
 }
 
 static QueueSlot *
@@ -63,12 +102,12 @@ create_queue(const QueueKey *key)
 	bool		found;
 	QueueSlot  *queue = hash_search(queue_slots, key, HASH_ENTER_NULL, &found);
 
-	if (queue == NULL && evict_empty_queue())
+	if (queue == NULL && (evict_queue(false) || evict_queue(true)))
 		queue = hash_search(queue_slots, key, HASH_ENTER_NULL, &found);
 	if (queue != NULL && !found)
 		init_queue(queue);
-	if (queue == NULL && database_slot_lookup(key->database) != NULL)
-		pg_atomic_write_u32(&database_slot_lookup(key->database)->overflowed, 1);
+	if (queue == NULL)
+		mark_overflow(key->database);
 	return queue;
 }
 

@@ -76,6 +76,7 @@ database_slot_reset(Oid database, bool gone)
 	if (gone)
 	{
 		free_notifications_of_database(database);
+		pg_atomic_write_u32(&state->counters_lost, 0);
 		state->database = InvalidOid;
 	}
 	LWLockRelease(shmem->table_lock);

@@ -87,8 +87,9 @@ clear_shared_state(TransactionId *xip)
 		for (int t = 0; t < COUNTED_TABLES; t++, xip += snapshot_size())
 			init_row_count(&database->row_counts[t], &(locks++)->lock, xip);
 		pg_atomic_init_u32(&database->overflowed, 0);
-		pg_atomic_init_u32(&database->prepared, 0);
-		pg_atomic_init_u32(&database->preparations, 0);
+		pg_atomic_init_u32(&database->counters_lost, 0);
+		pg_atomic_init_u32(&database->preparations, max_prepared_xacts > 0 ? 1 : 0);
+		pg_atomic_init_u32(&database->prepared, max_prepared_xacts > 0 ? 1 : 0);
 		SpinLockInit(&database->worker_mutex);
 		ConditionVariableInit(&database->worker_ended);
 		pg_atomic_init_u64(&database->worker_seen, 0);

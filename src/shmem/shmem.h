@@ -125,8 +125,12 @@ typedef struct DatabaseSlot
 	Oid			database;		/* InvalidOid: free */
 	RowCount	row_counts[COUNTED_TABLES];
 	pg_atomic_uint32 overflowed;	/* some queue has no QueueSlot */
+	pg_atomic_uint32 counters_lost; /* of some queue, since the server started */
 
-	/* transactions that were prepared may change the tables unnoticed */
+	/*
+	 * transactions that were prepared may change the tables unnoticed, also
+	 * some from before the server started
+	 */
 	pg_atomic_uint32 prepared;
 	pg_atomic_uint32 preparations;
 
@@ -213,8 +217,10 @@ typedef struct QueueSlot
 	LWLock		lock;			/* for the fields below */
 	dlist_head	wait_queue;		/* of Waiter */
 	TimestampTz next_due;		/* the first waiter wakes up then */
+	TimestampTz next_unlock;	/* or then, as ready jobs were locked */
 	LowWaterMarks low_water_marks;
 	int64		counters[QUEUE_COUNTERS];	/* since the server started */
+	bool		counted;		/* the counters have every commit */
 	uint64		config_version;
 	bool		config_known;	/* configured and limited are as in queues */
 	TimestampTz config_read;	/* when they were */

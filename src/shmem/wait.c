@@ -34,7 +34,7 @@
 #include "shmem/worker_slot.h"
 
 /* time between two checks while commits may not wake waiters */
-#define SAFETY_INTERVAL USECS_PER_SEC
+#define SAFETY_INTERVAL (USECS_PER_SEC / 2)
 
 typedef struct WaitState
 {
@@ -42,6 +42,7 @@ typedef struct WaitState
 	TimestampTz end;
 	long		pause;			/* ms, when polling */
 	Waiter	   *waiter;			/* NULL: polls */
+	bool		unsafe;			/* it might not be woken since its check began */
 	WakeUp		wake_up;		/* what made it check */
 } WaitState;
 
@@ -171,9 +172,9 @@ join(WaitState *wait)
 
 /* ----- sleeping ----- */
 
-/* May what the session waits for come without waking it? */
+/* May what the session waits for come without waking it?  Asked before each check. */
 static bool
-needs_polling(void)
+commits_may_not_wake(void)
 {
 	return pg_atomic_read_u32(&my_database_slot()->prepared) != 0 || !worker_healthy(my_database_slot());
 }
@@ -189,7 +190,7 @@ next_check(WaitState *wait, TimestampTz now, TimestampTz again)
 		next = Min(next, now + wait->pause * INT64CONST(1000));
 		wait->pause = Min(wait->pause * 2, guc_poll_interval);
 	}
-	else if (needs_polling())
+	else if (wait->unsafe)
 		next = Min(next, now + SAFETY_INTERVAL);
 	return next;
 }
@@ -253,6 +254,7 @@ check_again(WaitState *wait, WaitCheck check, void *what, TimestampTz *again)
 	MemoryContext context = MemoryContextSwitchTo(wait->spec->memory);
 	bool		found;
 
+	wait->unsafe = wait->waiter != NULL && commits_may_not_wake();
 	SPI_connect();
 	found = check(what, again);
 	SPI_finish();

@@ -11,7 +11,8 @@
  * without having used its wake-up passes it on.
  *
  * The first waiter of a queue keeps the time: it sleeps until the next job is
- * due, and the others until they are woken.
+ * due, and the others until they are woken.  If a check finds ready jobs that other
+ * sessions have locked, the first waiter checks again after a while.
  *
  * A session that waits for an upload or a variant joins one of a fixed number of
  * keyed wait queues, by a hash of what it waits for.  Waking a key wakes every
@@ -231,22 +232,33 @@ wait_queue_lock(const Waiter *waiter, QueueSlot *queue)
 	return queue != NULL ? &queue->lock : &keyed_wait_queue(waiter->key)->lock;
 }
 
+/* When the first waiter must check.  The caller holds the queue's lock. */
+static TimestampTz
+next_check(const QueueSlot *queue)
+{
+	return Min(queue->next_due, queue->next_unlock);
+}
+
 /*
- * Has the due time come for the first waiter?  Then it takes the due time over,
- * so that no other session acts on it.  The caller holds the queue's lock.
+ * Must the first waiter check now?  Then it takes the times over that have come, so
+ * that no other session acts on them.  The caller holds the queue's lock.
  */
 static bool
 due_now(const Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *until)
 {
 	if (queue == NULL || dlist_head_element(Waiter, node, &queue->wait_queue) != waiter)
 		return false;
-	if (queue->next_due > now)
+	if (next_check(queue) > now)
 	{
-		*until = Min(*until, queue->next_due);
+		*until = Min(*until, next_check(queue));
 		return false;
 	}
-	queue->next_due = DT_NOEND;
-	queue->counters[COUNTER_WOKEN]++;
+	if (queue->next_due <= now)
+	{
+		queue->next_due = DT_NOEND;
+		queue->counters[COUNTER_WOKEN]++;
+	}
+	queue->next_unlock = DT_NOEND;
 	return true;
 }
 
@@ -286,7 +298,7 @@ leave_queue(Waiter *waiter, QueueSlot *queue, WakeUp unused)
 	dlist_delete(&waiter->node);
 	if (waiter->woken)
 		unused = waiter->relay || unused == WAKE_UP_RELAY ? WAKE_UP_RELAY : WAKE_UP_CHECK;
-	timed = queue->next_due != DT_NOEND;
+	timed = next_check(queue) != DT_NOEND;
 	LWLockRelease(&queue->lock);
 
 	if (unused != WAKE_UP_NONE)
@@ -310,19 +322,33 @@ wait_queue_leave(Waiter *waiter, QueueSlot *queue, WakeUp unused)
 	}
 }
 
-/* A check has seen a job that is due later. */
-void
-wait_queue_expect_due(QueueSlot *queue, TimestampTz due)
+/* Lower a time at which the first waiter must check. */
+static void
+expect_check(QueueSlot *queue, TimestampTz *next, TimestampTz check)
 {
 	bool		sooner;
 
 	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
-	sooner = due < queue->next_due;
+	sooner = check < *next;
 	if (sooner)
-		queue->next_due = due;
+		*next = check;
 	LWLockRelease(&queue->lock);
 	if (sooner)
 		wake_timekeeper(queue);
+}
+
+/* A check has seen a job that is due later. */
+void
+wait_queue_expect_due(QueueSlot *queue, TimestampTz due)
+{
+	expect_check(queue, &queue->next_due, due);
+}
+
+/* A check has seen ready jobs that other sessions have locked. */
+void
+wait_queue_expect_unlock(QueueSlot *queue, TimestampTz check)
+{
+	expect_check(queue, &queue->next_unlock, check);
 }
 
 /* The key of a wait: a hash of the database, the kind, and the two parts of its name. */

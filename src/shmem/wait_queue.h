@@ -33,6 +33,7 @@ extern void wait_queue_join_keyed(Waiter *waiter, uint64 key);
 extern WakeUp wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *until);
 extern void wait_queue_leave(Waiter *waiter, QueueSlot *queue, WakeUp unused);
 extern void wait_queue_expect_due(QueueSlot *queue, TimestampTz due);
+extern void wait_queue_expect_unlock(QueueSlot *queue, TimestampTz check);
 
 extern uint64 wait_key(char kind, const void *a, int alen, const void *b, int blen);
 

@@ -24,3 +24,10 @@ ALTER TABLE pictrepo.transfers RENAME COLUMN present TO same;
 ALTER TABLE pictrepo.transfers ADD COLUMN different bigint NOT NULL DEFAULT 0;
 DROP PROCEDURE pictrepo.import_pictrs(text, int, bool, bigint, bigint, bigint, bool);
 DROP PROCEDURE pictrepo.export_pictrs(text, int, bool, bigint, bigint, bigint, bool);
+
+CREATE TABLE pictrepo.prepared_notifications (
+	id uuid PRIMARY KEY,
+	channel text NOT NULL,
+	payload text NOT NULL
+);
+SELECT pg_catalog.pg_extension_config_dump('pictrepo.prepared_notifications', '');

@@ -56,7 +56,7 @@ const MaintenanceTask maintenance_tasks[MAINTENANCE_TASKS] = {
 	[TASK_REAP_SESSIONS] = {"rescue", &guc_reap_interval, WORKER_REQ_SESSIONS, reap_sessions_everywhere},
 	[TASK_REAP_HEARTBEATS] = {"pulses", &guc_reap_interval, 0, reap_silent_heartbeats},
 	[TASK_REAP] = {"reap", &guc_reap_interval, 0, reap_everywhere},
-	[TASK_NOTIFY] = {"notify", &guc_sweep_interval, WORKER_REQ_NOTIFY, notify_send, .worker_only = true},
+	[TASK_NOTIFY] = {"notify", &guc_sweep_interval, WORKER_REQ_NOTIFY, notify_send, notify_next_run, .worker_only = true},
 	[TASK_SCHEDULES] = {"schedules", &guc_schedule_interval, WORKER_REQ_SCHEDULES, schedules_run, schedules_next_run},
 	[TASK_UPLOADS] = {"uploads", &guc_upload_interval, 0, end_uploads},
 	[TASK_VARIANT_CLAIMS] = {"claims", &guc_claim_interval, 0, expire_variant_claims},

@@ -5,37 +5,62 @@
  *
  * A transaction that notifies takes a lock at its commit, and holds it while its
  * WAL is flushed.  So such transactions commit one after the other.  With
- * pictrepo.notify = coalesced and a running worker, transactions leave their
- * notifications in shared memory, and the worker sends them.
+ * pictrepo.notify = coalesced, transactions leave their notifications in shared
+ * memory, and the worker sends them.
  *
  * On queue_status_channel the worker sends one notification per queue at a time,
  * because a listener checks for every job of the queue anyway.  A commit only sets
  * notify_pending in the slot of the queue.  On the other channels the worker sends
  * every notification, in the order of the commits.
  *
- * Otherwise the transaction itself sends the notification.  It also does that
- * when shared memory has no free slot.
+ * Whether the worker runs is asked just before the commit.  If it does not, or if
+ * shared memory has no free slot, the transaction itself sends the notification.
+ *
+ * The server refuses to prepare a transaction that notifies, and no callback runs
+ * when a prepared transaction commits.  So a transaction that is being prepared
+ * stores its notifications in a table.  These rows become visible with its other
+ * rows, whoever commits it, and after a restart too.  The worker sends and deletes
+ * them.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "commands/async.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
 
 #include "common/guc.h"
 #include "common/limits.h"
+#include "common/uuid.h"
 #include "shmem/database_slot.h"
 #include "shmem/queue_slot.h"
 #include "shmem/shmem.h"
 #include "shmem/worker_slot.h"
+#include "sqlfunc/result.h"
+#include "sqlfunc/statement.h"
 #include "xact/notify.h"
 #include "xact/pending.h"
+
+#define QUEUE_CHANNEL "queue_status_channel"
+
+/* the columns of prepared_notifications: id, channel, payload */
+#define PREPARED_COLUMNS 3
+
+/* how often the worker looks for notifications of prepared transactions while there are any */
+#define PREPARED_INTERVAL (USECS_PER_SEC / 2)
 
 #define BASE64_LEN(bytes) (((bytes) + 2) / 3 * 4)
 
@@ -43,12 +68,11 @@
 StaticAssertDecl(BASE64_LEN(HASH_MAX) + VARIANT_MAX < Min(7000, NOTIFICATION_LEN),
 				 "a variant's key fits a notification");
 
+/* Does the transaction collect its notifications, and decide before its commit? */
 static bool
-worker_sends(void)
+collects(void)
 {
-	DatabaseSlot *database = my_database_slot();
-
-	return guc_notify_mode == NOTIFY_COALESCED && database != NULL && worker_running(database);
+	return guc_notify_mode == NOTIFY_COALESCED && my_database_slot() != NULL;
 }
 
 static char *
@@ -56,6 +80,27 @@ job_payload(const pg_uuid_t *job, const char *queue)
 {
 	return psprintf("%s %s", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(job))),
 					queue);
+}
+
+static char *
+queue_payload(const PendingQueue *change)
+{
+	char		name[KEY_MAX + 1] = {0};
+
+	memcpy(name, change->queue->key.name, KEY_MAX);
+	return job_payload(&change->notify_job_id, name);
+}
+
+/* The payload must be shorter than NOTIFICATION_LEN. */
+void
+notify_channel(const char *channel, const char *payload)
+{
+	if (guc_notify_mode == NOTIFY_OFF)
+		return;
+	if (collects())
+		pending_notification(channel, payload);
+	else
+		Async_Notify(channel, payload);
 }
 
 /*
@@ -67,13 +112,13 @@ notify_job(QueueSlot *queue, const pg_uuid_t *job, const char *queue_name)
 {
 	if (guc_notify_mode == NOTIFY_OFF)
 		return;
-	if (queue != NULL && worker_sends())
+	if (queue != NULL && collects())
 		pending_job_notification(queue, job);
 	else
-		Async_Notify("queue_status_channel", job_payload(job, queue_name));
+		notify_channel(QUEUE_CHANNEL, job_payload(job, queue_name));
 }
 
-/* ----- notifications of the other channels ----- */
+/* ----- before a commit ----- */
 
 /* Allocate a free slot; NULL: none is free. */
 static Notification *
@@ -99,45 +144,119 @@ allocate_slot(void)
 	return notification;
 }
 
-/* The payload must be shorter than NOTIFICATION_LEN. */
-void
-notify_channel(const char *channel, const char *payload)
+/* Leave it in shared memory for the worker; false: there is no room. */
+static bool
+leave_for_worker(PendingNotification *entry)
 {
-	PendingNotification *entry;
+	entry->notification = allocate_slot();
+	if (entry->notification == NULL)
+		return false;
+	strlcpy(entry->notification->channel, entry->channel, NAMEDATALEN);
+	strlcpy(entry->notification->payload, entry->payload, NOTIFICATION_LEN);
+	return true;
+}
 
-	if (guc_notify_mode == NOTIFY_OFF)
-		return;
-	if (worker_sends())
+/* The transaction itself sends what the worker cannot.  An error is a rollback. */
+void
+notify_before_commit(PendingChanges *all)
+{
+	bool		worker = my_database_slot() != NULL && worker_running(my_database_slot());
+	slist_iter	queues;
+	dlist_iter	iter;
+
+	slist_foreach(queues, &all->queues)
 	{
-		/*
-		 * pending_notification may fail: it must not lose an allocated slot
-		 */
-		entry = pending_notification();
-		entry->notification = allocate_slot();
-		if (entry->notification != NULL)
+		PendingQueue *change = slist_container(PendingQueue, node, queues.cur);
+
+		if (change->notify_pending && !worker)
 		{
-			strlcpy(entry->notification->channel, channel, NAMEDATALEN);
-			strlcpy(entry->notification->payload, payload, NOTIFICATION_LEN);
-			return;
+			Async_Notify(QUEUE_CHANNEL, queue_payload(change));
+			change->notify_pending = false;
 		}
 	}
-	Async_Notify(channel, payload);
+	dlist_foreach(iter, &all->notifications)
+	{
+		PendingNotification *entry = dlist_container(PendingNotification, node, iter.cur);
+
+		if (!worker || !leave_for_worker(entry))
+			Async_Notify(entry->channel, entry->payload);
+	}
+}
+
+/* ----- before a transaction is prepared ----- */
+
+/*
+ * Insert a row without a statement, because the transaction may have any user and
+ * search_path.
+ */
+static void
+store_notification(Relation table, const char *channel, const char *payload)
+{
+	pg_uuid_t	id;
+	Datum		values[PREPARED_COLUMNS];
+	bool		nulls[PREPARED_COLUMNS] = {false};
+
+	uuid_mint(&id);
+	values[0] = UUIDPGetDatum(&id);
+	values[1] = CStringGetTextDatum(channel);
+	values[2] = CStringGetTextDatum(payload);
+	CatalogTupleInsert(table, heap_form_tuple(RelationGetDescr(table), values, nulls));
+}
+
+static void
+store_notifications(Relation table, PendingChanges *all)
+{
+	slist_iter	queues;
+	dlist_iter	iter;
+
+	slist_foreach(queues, &all->queues)
+	{
+		PendingQueue *change = slist_container(PendingQueue, node, queues.cur);
+
+		if (change->notify_pending)
+			store_notification(table, QUEUE_CHANNEL, queue_payload(change));
+	}
+	dlist_foreach(iter, &all->notifications)
+	{
+		PendingNotification *entry = dlist_container(PendingNotification, node, iter.cur);
+
+		store_notification(table, entry->channel, entry->payload);
+	}
+}
+
+/*
+ * Without the table, the extension was dropped, or is older than the library.
+ * Somebody may have altered the table.
+ */
+void
+notify_before_prepare(PendingChanges *all)
+{
+	Oid			schema = get_namespace_oid("pictrepo", true);
+	Oid			oid = OidIsValid(schema) ? get_relname_relid("prepared_notifications", schema) : InvalidOid;
+	Relation	table;
+
+	if (!OidIsValid(oid))
+		return;
+	table = table_open(oid, RowExclusiveLock);
+	if (RelationGetNumberOfAttributes(table) == PREPARED_COLUMNS)
+		store_notifications(table, all);
+	table_close(table, NoLock);
 }
 
 /* ----- for the end of a transaction: these cannot fail ----- */
 
 /* The transaction has committed: the worker may send its notifications. */
 void
-notify_publish(slist_head *entries)
+notify_publish(PendingChanges *all)
 {
-	slist_iter	iter;
+	dlist_iter	iter;
 
-	if (slist_is_empty(entries))
+	if (dlist_is_empty(&all->notifications))
 		return;
 	LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
-	slist_foreach(iter, entries)
+	dlist_foreach(iter, &all->notifications)
 	{
-		Notification *notification = slist_container(PendingNotification, node, iter.cur)->notification;
+		Notification *notification = dlist_container(PendingNotification, node, iter.cur)->notification;
 
 		if (notification == NULL)
 			continue;
@@ -156,18 +275,18 @@ free_slot(Notification *notification)
 	shmem->notifications_taken--;
 }
 
-/* The transaction rolls back, or is prepared: its notifications are not sent. */
+/* The transaction rolls back: its notifications are not sent. */
 void
-notify_discard(slist_head *entries)
+notify_discard(PendingChanges *all)
 {
-	slist_iter	iter;
+	dlist_iter	iter;
 
-	if (slist_is_empty(entries))
+	if (dlist_is_empty(&all->notifications))
 		return;
 	LWLockAcquire(shmem->notification_lock, LW_EXCLUSIVE);
-	slist_foreach(iter, entries)
+	dlist_foreach(iter, &all->notifications)
 	{
-		Notification *notification = slist_container(PendingNotification, node, iter.cur)->notification;
+		Notification *notification = dlist_container(PendingNotification, node, iter.cur)->notification;
 
 		if (notification != NULL)
 			free_slot(notification);
@@ -184,6 +303,9 @@ notify_discard(slist_head *entries)
  */
 static List *sent_queues = NIL; /* of QueueSlot, pinned */
 static List *sent_notifications = NIL;	/* of Notification */
+
+/* May the table have notifications of transactions that were prepared? */
+static bool expects_prepared = true;
 
 static bool
 is_notify_pending(QueueSlot *queue)
@@ -225,7 +347,7 @@ send_queue_notification(QueueSlot *queue)
 	job = queue->notify_job_id;
 	LWLockRelease(&queue->lock);
 	memcpy(name, queue->key.name, KEY_MAX);
-	Async_Notify("queue_status_channel", job_payload(&job, name));
+	Async_Notify(QUEUE_CHANNEL, job_payload(&job, name));
 }
 
 static int
@@ -296,6 +418,8 @@ at_transaction_end(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
 		return;
+	if (event == XACT_EVENT_ABORT)
+		expects_prepared = true;
 	finish_queues(event == XACT_EVENT_COMMIT);
 	finish_notifications(event == XACT_EVENT_COMMIT);
 }
@@ -309,6 +433,36 @@ register_callback(void)
 	if (!registered)
 		RegisterXactCallback(at_transaction_end, NULL);
 	registered = true;
+}
+
+STATEMENT(take_prepared, STMT_READ_WRITE | STMT_WHOLE_TABLE,
+		  "WITH taken AS (DELETE FROM pictrepo.prepared_notifications RETURNING id, channel, payload)"
+		  " SELECT channel, payload FROM taken ORDER BY id");
+
+/*
+ * Send those of prepared transactions that have committed.  The mark is read first:
+ * what commits before it is cleared is visible to the statement of the next run.
+ */
+static uint64
+send_prepared(void)
+{
+	bool		expected = expects_prepared;
+	uint64		sent;
+
+	expects_prepared = pg_atomic_read_u32(&my_database_slot()->prepared) != 0;
+	if (!expected && !expects_prepared)
+		return 0;
+	sent = statement_run(&take_prepared, NULL);
+	for (uint64 i = 0; i < sent; i++)
+		Async_Notify(TextDatumGetCString(result_value(i, 1).value), TextDatumGetCString(result_value(i, 2).value));
+	return sent;
+}
+
+/* When to look for the notifications of prepared transactions again. */
+TimestampTz
+notify_next_run(void)
+{
+	return my_database_slot() != NULL && expects_prepared ? GetCurrentTimestamp() + PREPARED_INTERVAL : DT_NOEND;
 }
 
 /*
@@ -336,5 +490,5 @@ notify_send(void)
 
 		Async_Notify(notification->channel, notification->payload);
 	}
-	return list_length(sent_queues) + list_length(sent_notifications);
+	return send_prepared() + list_length(sent_queues) + list_length(sent_notifications);
 }

@@ -113,7 +113,7 @@ pending_queue(const text *name)
 	{
 		change = pending_alloc(sizeof(PendingQueue));
 		change->next_due = DT_NOEND;
-		change->ready_bounds.complete = change->claimed_bounds.complete = true;
+		change->ready_bounds.complete = change->taken_bounds.complete = true;
 		change->queue = queue_slot_pin(MyDatabaseId, VARDATA_ANY(name), length, true);
 		if (change->queue == NULL)
 		{
@@ -150,15 +150,24 @@ pending_ready(QueueSlot *queue, const JobPosition *job)
 	ready_bounds_add(&change->ready_bounds, job);
 }
 
-/* This transaction claimed jobs of one priority; first is the first of them. */
+/*
+ * A statement begins that may claim so many jobs, or, with a negative number, has
+ * ended.  If it fails in between, nobody knows which jobs it has locked.
+ */
 void
-pending_claim(QueueSlot *queue, const JobPosition *first, int count)
+pending_claiming(QueueSlot *queue, int64 difference)
+{
+	pending_queue_entry(queue)->claiming += difference;
+}
+
+/* A ready job was claimed, changed or removed: after a rollback it is ready again. */
+void
+pending_taken(QueueSlot *queue, const JobPosition *job)
 {
 	PendingQueue *change = pending_queue_entry(queue);
 
-	change->claimed += count;
-	change->counters[COUNTER_POPPED] += count;
-	ready_bounds_add(&change->claimed_bounds, first);
+	change->taken++;
+	ready_bounds_add(&change->taken_bounds, job);
 }
 
 /* A running job ended or is ready again: under a limit, another job may run. */
@@ -223,14 +232,15 @@ pending_wake_key(uint64 key)
 	slist_push_head(&current->keys, &change->node);
 }
 
-PendingNotification *
-pending_notification(void)
+void
+pending_notification(const char *channel, const char *payload)
 {
 	PendingChanges *current = pending_current_level();
-	PendingNotification *change = pending_alloc(sizeof(PendingNotification));
+	PendingNotification *change = pending_alloc(offsetof(PendingNotification, payload) + strlen(payload) + 1);
 
-	slist_push_head(&current->notifications, &change->node);
-	return change;
+	change->channel = channel;
+	strcpy(change->payload, payload);
+	dlist_push_tail(&current->notifications, &change->node);
 }
 
 void
@@ -357,12 +367,12 @@ merge_pending_queue(PendingQueue *outer, const PendingQueue *inner)
 {
 	outer->length += inner->length;
 	outer->ready += inner->ready;
-	outer->claimed += inner->claimed;
+	outer->taken += inner->taken;
 	outer->freed += inner->freed;
 	outer->configured |= inner->configured;
 	outer->next_due = Min(outer->next_due, inner->next_due);
 	merge_bounds(&outer->ready_bounds, &inner->ready_bounds);
-	merge_bounds(&outer->claimed_bounds, &inner->claimed_bounds);
+	merge_bounds(&outer->taken_bounds, &inner->taken_bounds);
 	for (int i = 0; i < QUEUE_COUNTERS; i++)
 		outer->counters[i] += inner->counters[i];
 	if (inner->notify_pending)
@@ -424,7 +434,8 @@ pending_merge(PendingChanges *outer, PendingChanges *inner)
 	append_list(&outer->claims, &inner->claims);
 	append_list(&outer->claim_ends, &inner->claim_ends);
 	append_list(&outer->keys, &inner->keys);
-	append_list(&outer->notifications, &inner->notifications);
+	while (!dlist_is_empty(&inner->notifications))
+		dlist_push_tail(&outer->notifications, dlist_pop_head_node(&inner->notifications));
 }
 
 /*
@@ -436,11 +447,13 @@ void
 pending_free(PendingChanges *level)
 {
 	slist_head *lists[] = {
-		&level->queues, &level->claims, &level->claim_ends, &level->keys, &level->notifications
+		&level->queues, &level->claims, &level->claim_ends, &level->keys
 	};
 
 	for (int i = 0; i < lengthof(lists); i++)
 		while (!slist_is_empty(lists[i]))
 			pfree(slist_pop_head_node(lists[i]));
+	while (!dlist_is_empty(&level->notifications))
+		pfree(dlist_pop_head_node(&level->notifications));
 	pfree(level);
 }

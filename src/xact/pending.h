@@ -23,13 +23,14 @@ typedef struct PendingQueue
 	int64		length;			/* jobs added, minus jobs removed */
 	int64		ready;			/* jobs that became ready: a commit wakes as
 								 * many waiters */
-	int64		claimed;		/* jobs claimed: a rollback wakes as many
-								 * waiters */
+	int64		taken;			/* ready jobs claimed, changed or removed: a
+								 * rollback wakes as many waiters */
+	int64		claiming;		/* jobs that a running statement may claim */
 	int64		freed;			/* jobs that no longer run */
 	bool		configured;		/* its row in queues changed */
 	TimestampTz next_due;		/* of the jobs that are ready later */
 	ReadyBounds ready_bounds;	/* of the jobs that became ready, or will */
-	ReadyBounds claimed_bounds; /* of the claimed jobs */
+	ReadyBounds taken_bounds;	/* of the taken jobs */
 	int64		counters[QUEUE_COUNTERS];	/* to add */
 	bool		notify_pending;
 	pg_uuid_t	notify_job_id;
@@ -67,8 +68,11 @@ typedef struct PendingKey
 
 typedef struct PendingNotification
 {
-	slist_node	node;
-	Notification *notification; /* NULL: no slot was free */
+	dlist_node	node;
+	Notification *notification; /* set before the commit; NULL: the
+								 * transaction sends it itself */
+	const char *channel;
+	char		payload[FLEXIBLE_ARRAY_MEMBER];
 } PendingNotification;
 
 typedef struct PendingChanges
@@ -83,7 +87,7 @@ typedef struct PendingChanges
 	slist_head	claims;			/* of PendingClaim */
 	slist_head	claim_ends;		/* of PendingClaimEnd */
 	slist_head	keys;			/* of PendingKey */
-	slist_head	notifications;	/* of PendingNotification */
+	dlist_head	notifications;	/* of PendingNotification, in their order */
 } PendingChanges;
 
 /* Of the innermost level that has changes; NULL: none has */
@@ -105,7 +109,8 @@ extern bool pending_add_ready_bounds(ReadyBounds *bounds, const QueueSlot *queue
 extern QueueSlot *pending_queue(const text *name);
 extern void pending_length(QueueSlot *queue, int64 difference);
 extern void pending_ready(QueueSlot *queue, const JobPosition *job);
-extern void pending_claim(QueueSlot *queue, const JobPosition *first, int count);
+extern void pending_claiming(QueueSlot *queue, int64 difference);
+extern void pending_taken(QueueSlot *queue, const JobPosition *job);
 extern void pending_job_stopped(QueueSlot *queue);
 extern void pending_config_change(QueueSlot *queue);
 extern void pending_counter(QueueSlot *queue, QueueCounter what, int64 count);
@@ -119,8 +124,8 @@ extern bool pending_changes_claim(const pg_uuid_t *job);
 /* Wake the waiters with this key, see shmem/wait_queue.c */
 extern void pending_wake_key(uint64 key);
 
-/* A notification for the worker to send; the caller sets its slot */
-extern PendingNotification *pending_notification(void);
+/* A notification for the worker to send, see notify.c; channel is a constant */
+extern void pending_notification(const char *channel, const char *payload);
 
 /* Requests to the launcher and the worker */
 extern void pending_extension_created(void);

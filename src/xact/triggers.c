@@ -351,6 +351,8 @@ pictrepo_job_changed(PG_FUNCTION_ARGS)
 			TRIGGER_DONE;
 		queue = pending_queue(before.queue);
 		count_job(queue, -1);
+		if (!before.running && queue != NULL)
+			pending_taken(queue, &before.position);
 		if (before.running && (new == NULL || !keeps_claim(&before, &after)))
 			end_claim(&before, queue);
 		if (before.running && (new == NULL || !after.running))

@@ -148,7 +148,7 @@ apply_pending(PendingChanges *all)
 		apply_pending_queue(slist_container(PendingQueue, node, iter.cur));
 	slist_foreach(iter, &all->keys)
 		wake_key_waiters(slist_container(PendingKey, node, iter.cur)->key);
-	notify_publish(&all->notifications);
+	notify_publish(all);
 	if (all->requests != 0)
 		worker_request(my_database_slot(), all->requests);
 	if (all->created)
@@ -158,16 +158,21 @@ apply_pending(PendingChanges *all)
 
 /* ----- rollback ----- */
 
-/* Other sessions may claim these jobs again. */
+/*
+ * Other sessions may claim these jobs again.  Pops that found them locked have
+ * raised the low-water marks past them.
+ */
 static void
-undo_claims(PendingQueue *change)
+undo_taken(PendingQueue *change)
 {
-	if (change->claimed == 0)
+	if (change->taken == 0 && change->claiming == 0)
 		return;
 	LWLockAcquire(&change->queue->lock, LW_EXCLUSIVE);
-	low_water_marks_lower(&change->queue->low_water_marks, &change->claimed_bounds);
+	low_water_marks_lower(&change->queue->low_water_marks, &change->taken_bounds);
+	if (change->claiming > 0)
+		low_water_marks_forget(&change->queue->low_water_marks);
 	LWLockRelease(&change->queue->lock);
-	wake_queue_waiters(change->queue, change->claimed);
+	wake_queue_waiters(change->queue, change->taken + change->claiming);
 }
 
 /* The claims that this level ended have kept their entries. */
@@ -197,8 +202,8 @@ undo_pending(PendingChanges *level)
 	INJECT(abort_begun);
 	cancel_claims(level);
 	slist_foreach(iter, &level->queues)
-		undo_claims(slist_container(PendingQueue, node, iter.cur));
-	notify_discard(&level->notifications);
+		undo_taken(slist_container(PendingQueue, node, iter.cur));
+	notify_discard(level);
 	queue_slots_unpin(level);
 	INJECT(abort_told);
 }
@@ -256,6 +261,31 @@ prepare_claims(PendingChanges *all)
 	}
 }
 
+static bool
+has_counted(const PendingQueue *change)
+{
+	for (int i = 0; i < QUEUE_COUNTERS; i++)
+		if (change->counters[i] != 0)
+			return true;
+	return false;
+}
+
+/* Nobody will know whether what the transaction has counted was committed. */
+static void
+prepare_queue(PendingQueue *change)
+{
+	QueueSlot  *queue = change->queue;
+
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
+	low_water_marks_forget(&queue->low_water_marks);
+	if (has_counted(change))
+		queue->counted = false;
+	queue->config_known = false;
+	queue->config_version++;
+	LWLockRelease(&queue->lock);
+	wake_all_queue_waiters(queue);
+}
+
 /*
  * No callback runs in this session when a prepared transaction commits.  While
  * prepared transactions exist, waiters poll and row counts are unknown.  The
@@ -270,19 +300,9 @@ prepare_pending(PendingChanges *all)
 	row_count_forget(my_database_slot());
 	prepare_claims(all);
 	slist_foreach(iter, &all->queues)
-	{
-		QueueSlot  *queue = slist_container(PendingQueue, node, iter.cur)->queue;
-
-		LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
-		low_water_marks_forget(&queue->low_water_marks);
-		queue->config_known = false;
-		queue->config_version++;
-		LWLockRelease(&queue->lock);
-		wake_all_queue_waiters(queue);
-	}
+		prepare_queue(slist_container(PendingQueue, node, iter.cur));
 	slist_foreach(iter, &all->keys)
 		wake_key_waiters(slist_container(PendingKey, node, iter.cur)->key);
-	notify_discard(&all->notifications);
 	queue_slots_unpin(all);
 	INJECT(prepare_told);
 }
@@ -296,7 +316,13 @@ at_transaction_end(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 			INJECT_WHEN(all != NULL || TransactionIdIsValid(GetTopTransactionIdIfAny()), commit_begun);
+			if (all != NULL)
+				notify_before_commit(all);
 			async_commit_pre_commit();
+			return;
+		case XACT_EVENT_PRE_PREPARE:
+			if (all != NULL)
+				notify_before_prepare(all);
 			return;
 		case XACT_EVENT_COMMIT:
 			pending = NULL;

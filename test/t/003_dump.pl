@@ -55,7 +55,8 @@ my $privileges = q{
 my $granted = $node->safe_psql('postgres', $privileges);
 
 cmp_ok(scalar @tables, '>=', 12, 'there are tables');
-isnt(rows_of($node, 'postgres', $_), '', "$_ has rows") foreach @tables;
+# Nobody has prepared a transaction.
+isnt(rows_of($node, 'postgres', $_), '', "$_ has rows") foreach grep { $_ ne 'prepared_notifications' } @tables;
 
 # The same repo as the one that was dumped?
 sub check_copy

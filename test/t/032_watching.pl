@@ -196,5 +196,63 @@ is(value(q{SELECT pictrepo.counting()}), 'f', 'without shared_preload_libraries 
 is(value(qq{SELECT count(*), count(ROW($COUNTS)) FILTER (WHERE NOT ROW($COUNTS) IS NULL) FROM pictrepo.queue_stats WHERE queue IN ('old', 'dead', 'configured')}),
 	'3|0', 'and no count is known');
 
+# ----- counts that are not complete -----
+
+sub counts_of
+{
+	my ($queue) = @_;
+
+	return value("SELECT pushed, popped, completed FROM pictrepo.queue_stats WHERE queue = '$queue'");
+}
+
+sub do_jobs
+{
+	my ($queue, $jobs) = @_;
+
+	foreach (1 .. $jobs)
+	{
+		value("SELECT pictrepo.push('$queue', '1')");
+		end_job($queue, pop_job($queue), 'success');
+	}
+	return;
+}
+
+# Queues that have a row stay in the view when they are empty.
+value(q{TRUNCATE pictrepo.job_queue, pictrepo.dead_jobs, pictrepo.queues;
+	SELECT pictrepo.configure_queue(q, retries => 3) FROM unnest('{a,b,c,d,prepared}'::text[]) q});
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'pictrepo'
+pictrepo.max_queues = 3
+max_prepared_transactions = 5
+});
+$node->restart;
+do_jobs('a', 2);
+do_jobs('b', 3);
+value(join ';', map { "SELECT pictrepo.pop('waits for $_', wait => '1 ms')" } 1 .. 20);
+is(counts_of('a'), '2|2|2', 'a session that waits for many queues costs no counts');
+is(counts_of('b'), '3|3|3', 'of any queue');
+is(counts_of('c'), '0|0|0', 'and of none that has not been used');
+do_jobs('c', 1);
+is(join(' ', map { counts_of($_) } qw(a b c)), '2|2|2 3|3|3 1|1|1', 'as many queues as there is room for are counted');
+do_jobs('d', 1);
+do_jobs($_, 1) foreach qw(a b c d);
+my %right = (a => '3|3|3', b => '4|4|4', c => '2|2|2', d => '2|2|2');
+my @wrong = grep { my $counts = counts_of($_); $counts ne $right{$_} && $counts ne '||' } sort keys %right;
+is("@wrong", '', 'with one more, the counts of a queue are right or unknown');
+is(value('SELECT pictrepo.counting()'), 'f', 'which shows');
+
+$node->adjust_conf('postgresql.conf', 'pictrepo.max_queues', '100');
+$node->restart;
+ok($node->poll_query_until('postgres', q{SELECT runs > 0 FROM pictrepo.maintenance WHERE duty = 'sweep'}), 'the worker runs');
+is(value('SELECT pictrepo.counting()'), 't', 'the next start counts anew');
+do_jobs('a', 1);
+foreach my $end ('ROLLBACK', 'COMMIT')
+{
+	value(qq{BEGIN; SET LOCAL pictrepo.notify = off; SELECT pictrepo.push('prepared', '1'); PREPARE TRANSACTION 'push'});
+	value(qq{$end PREPARED 'push'});
+	is(counts_of('prepared'), '||', "$end PREPARED: nobody knows the counts");
+}
+is(counts_of('a'), '1|1|1', 'those of other queues are known');
+
 $node->stop;
 done_testing();
