@@ -20,11 +20,11 @@ CREATE SCHEMA elsewhere;
 ALTER EXTENSION pictrepo SET SCHEMA elsewhere;
 DROP SCHEMA elsewhere;
 
--- pg_dump dumps every table
+-- pg_dump dumps every table of users; two belong to the server itself
 SELECT c.oid::regclass
 FROM pg_class c, pg_extension e
 WHERE c.relnamespace = 'pictrepo'::regnamespace AND c.relkind = 'r'
-	AND e.extname = 'pictrepo' AND c.oid <> ALL (e.extconfig);
+	AND e.extname = 'pictrepo' AND c.oid <> ALL (e.extconfig) ORDER BY c.oid::regclass::text;
 
 -- every function in the schema belongs to the extension
 SELECT p.oid::regprocedure

@@ -32,7 +32,7 @@ STATEMENT(functions_of_level, STMT_READ_ONLY,
 		  " AND p.prorettype <> 'trigger'::regtype AND p.proname <> 'grant_access'"
 		  " AND $1 >= CASE"
 		  " WHEN p.proname IN ('configure_queue', 'pause_queue', 'resume_queue', 'requeue_dead',"
-		  " 'start_worker', 'run_maintenance', 'schedule_job', 'unschedule_job',"
+		  " 'start_worker', 'run_maintenance', 'recount', 'pre_restore', 'post_restore', 'schedule_job', 'unschedule_job',"
 		  " 'export', 'import', 'import_lines', 'import_pictrs', 'export_pictrs') THEN 2"
 		  " WHEN p.proname = 'variant_waiter' OR p.proname LIKE 'serve%' THEN 0"
 		  " WHEN p.provolatile = 'v' OR p.proname = 'delete_token' THEN 1"

@@ -20,7 +20,8 @@ CREATE FUNCTION pictrepo.maintenance_status(OUT duty text, OUT every interval,
 	LANGUAGE C STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'pictrepo_maintenance_status';
 COMMENT ON FUNCTION pictrepo.maintenance_status() IS 'rows of view maintenance';
 
-CREATE VIEW pictrepo.maintenance AS SELECT * FROM pictrepo.maintenance_status();
+CREATE VIEW pictrepo.maintenance AS
+	SELECT *, (SELECT pictrepo.upkeep_held_by()) AS held_by FROM pictrepo.maintenance_status();
 COMMENT ON VIEW pictrepo.maintenance IS
 	'tasks of the background worker of this database, with their runs since the server started';
 COMMENT ON COLUMN pictrepo.maintenance.duty IS 'name of the task';
@@ -32,3 +33,5 @@ COMMENT ON COLUMN pictrepo.maintenance.rows IS 'number of rows that the runs pro
 COMMENT ON COLUMN pictrepo.maintenance.runs IS 'number of runs';
 COMMENT ON COLUMN pictrepo.maintenance.errors IS 'number of runs that had an error';
 COMMENT ON COLUMN pictrepo.maintenance.last_error IS 'error of the last run; NULL if it succeeded';
+COMMENT ON COLUMN pictrepo.maintenance.held_by IS
+	'what keeps the worker from its tasks: pre_restore() or a restore; NULL: nothing';

@@ -125,6 +125,10 @@ my %arguments = (
 	requeue_dead => qq{'$DEAD'},
 
 	start_worker => q{},
+	recount => q{},
+	pre_restore => q{'1 minute'},
+	post_restore => q{},
+	upkeep_held_by => q{},
 	run_maintenance => q{},
 	maintenance_status => q{},
 	waiting_sessions => q{},
@@ -349,6 +353,7 @@ sub try_calls
 	return @answers;
 }
 
+# Those with data of users.
 sub tables
 {
 	my ($node, $database) = @_;
@@ -357,6 +362,7 @@ sub tables
 		$database, q{
 		SELECT relname FROM pg_class
 		WHERE relnamespace = 'pictrepo'::regnamespace AND relkind IN ('r', 'p')
+		AND relname NOT IN ('row_counts', 'restore_hold')
 		ORDER BY relname});
 }
 
