@@ -11,9 +11,9 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).
 SQL_ORDER = header \
 	$(addprefix images/,values hashes variants aliases proxies access_times details \
 		host_settings store_migrations uploads) \
-	$(addprefix queue/,queue schedules job_admin stats) operations/operations \
+	$(addprefix queue/,queue schedules job_admin stats restore_hold) operations/operations \
 	$(addprefix transfer/,lines pictrs) xact/notify worker/worker \
-	$(addprefix admin/,samples roles waiting status) footer
+	$(addprefix admin/,counts samples roles waiting status) footer
 SQL = $(SQL_ORDER:%=src/%.sql)
 SQL_FORGOTTEN = $(filter-out $(SQL) src/upgrade/%,$(wildcard src/*.sql src/*/*.sql))
 INSTALL_SCRIPT_SQL = build/$(EXTENSION)--$(EXTVERSION).sql

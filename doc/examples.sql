@@ -367,6 +367,18 @@ SELECT item, value FROM pictrepo.status() WHERE item IN ('server', 'preload', 'i
 SELECT pictrepo.start_worker();
 -- example: run_maintenance
 SELECT pictrepo.run_maintenance('reap');
+-- example: recount
+SELECT * FROM pictrepo.recount();
+-- step
+BEGIN;
+-- example: pre_restore
+SELECT pictrepo.pre_restore('2 hours') - clock_timestamp() > '1 hour' AS held;
+-- example: upkeep_held_by
+SELECT pictrepo.upkeep_held_by() LIKE 'pre_restore() until %' AS held;
+-- example: post_restore
+SELECT pictrepo.post_restore();
+-- step
+ROLLBACK;
 -- example: maintenance_status
 SELECT duty, every FROM pictrepo.maintenance_status() WHERE duty IN ('reap', 'uploads');
 -- step

@@ -170,7 +170,53 @@ DELETE FROM pictrepo.job_queue;
 DELETE FROM pictrepo.hashes;
 RESET session_replication_role;
 SELECT * FROM counts();
+
+-- rows that come and go past the triggers, also in a transaction that rolls back
+ALTER TABLE pictrepo.hashes DISABLE TRIGGER ALL;
+ALTER TABLE pictrepo.job_queue DISABLE TRIGGER ALL;
+INSERT INTO pictrepo.hashes (hash, identifier) VALUES ('past', 'past.png');
+INSERT INTO pictrepo.job_queue (id, queue, job) VALUES (gen_random_uuid(), 'q', '1');
+SELECT pictrepo.size(), pictrepo.queue_length(), pictrepo.queue_length('q');
+ALTER TABLE pictrepo.hashes ENABLE TRIGGER ALL;
+ALTER TABLE pictrepo.job_queue ENABLE TRIGGER ALL;
+SELECT pictrepo.size(), pictrepo.queue_length(), pictrepo.queue_length('q');
+SET session_replication_role = replica;
+DELETE FROM pictrepo.hashes;
+DELETE FROM pictrepo.job_queue;
+RESET session_replication_role;
+SELECT pictrepo.size(), pictrepo.queue_length(), pictrepo.queue_length('q');
+SELECT value, advice FROM pictrepo.status() WHERE item = 'triggers';
+ALTER TABLE pictrepo.hashes DISABLE TRIGGER hash_changed;
+SELECT value, advice FROM pictrepo.status() WHERE item = 'triggers';
+SELECT pictrepo.post_restore();
+SELECT value, advice FROM pictrepo.status() WHERE item = 'triggers';
+ALTER TABLE pictrepo.hashes ENABLE ALWAYS TRIGGER hash_changed;
+SELECT value, advice FROM pictrepo.status() WHERE item = 'triggers';
+BEGIN;
+ALTER TABLE pictrepo.hashes DISABLE TRIGGER hash_changed;
+INSERT INTO pictrepo.hashes (hash, identifier) VALUES ('past', 'past.png');
+SELECT pictrepo.size(), * FROM pictrepo.recount();
+ROLLBACK;
+SELECT pictrepo.size(), * FROM pictrepo.recount();
+SELECT * FROM counts();
 DROP FUNCTION counts;
+
+-- ----- before and after a restore -----
+
+SELECT pictrepo.upkeep_held_by();
+BEGIN;
+SELECT pictrepo.pre_restore() BETWEEN clock_timestamp() + '59 minutes' AND clock_timestamp() + '1 hour' AS held;
+SELECT pictrepo.pre_restore('7 days') > clock_timestamp() + '6 days' AS longer;
+SELECT pictrepo.upkeep_held_by() LIKE 'pre_restore() until 2%' AS held, pictrepo.health_check() LIKE '%; upkeep held by pre_restore() until 2%' AS unhealthy;
+SELECT value LIKE 'held by pre_restore() until 2%' AS held, advice FROM pictrepo.status() WHERE item = 'upkeep';
+SELECT DISTINCT held_by LIKE 'pre_restore() until 2%' AS held FROM pictrepo.maintenance;
+SELECT pictrepo.post_restore();
+SELECT pictrepo.post_restore();
+SELECT pictrepo.pre_restore('0') <= clock_timestamp() AS at_once;
+ROLLBACK;
+SELECT pictrepo.upkeep_held_by();
+SELECT pictrepo.pre_restore('-1 second');
+SELECT pictrepo.pre_restore('8 days');
 
 -- ----- maintenance tasks -----
 

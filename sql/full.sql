@@ -13,7 +13,7 @@ SELECT pictrepo.health_check() ~ 'preload on' =
 
 -- what status() asks the library
 SELECT library = (SELECT extversion FROM pg_extension WHERE extname = 'pictrepo') AS same_version,
-	preload = (pictrepo.health_check() ~ 'preload on') AS says_so, room, restore_lock <> transfer_lock AS two_locks
+	preload = (pictrepo.health_check() ~ 'preload on') AS says_so, room, transfer_lock > 2 AS own_lock
 FROM pictrepo.server_state();
 
 -- status of a repo without problems, and of one with problems

@@ -2,7 +2,8 @@
 REVOKE ALL ON ALL ROUTINES IN SCHEMA pictrepo FROM PUBLIC;
 REVOKE ALL ON TYPE pictrepo.job_status, pictrepo.hash_page, pictrepo.ingested FROM PUBLIC;
 
--- Every table holds data of users.  pg_dump must dump the rows.
+-- These tables hold data of users.  pg_dump must dump the rows.  It leaves out what
+-- the server keeps for itself: restore_hold and row_counts.
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.hashes', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.variants', '');
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.variant_claims', '');

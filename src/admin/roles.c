@@ -33,7 +33,7 @@ STATEMENT(functions_of_level, STMT_READ_WRITE,
 		  " AND $1 >= CASE"
 		  " WHEN p.proname IN ('configure_queue', 'pause_queue', 'resume_queue', 'drop_queue',"
 		  " 'requeue_dead', 'delete_dead', 'cancel_job', 'cancel_jobs', 'update_job',"
-		  " 'start_worker', 'run_maintenance', 'schedule_job', 'unschedule_job',"
+		  " 'start_worker', 'run_maintenance', 'recount', 'pre_restore', 'post_restore', 'schedule_job', 'unschedule_job',"
 		  " 'export', 'import', 'import_lines', 'import_pictrs', 'export_pictrs') THEN 2"
 		  " WHEN p.proname = 'variant_waiter' OR p.proname LIKE 'serve%' THEN 0"
 		  " WHEN p.provolatile = 'v' OR p.proname = 'delete_token' THEN 1"

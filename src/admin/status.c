@@ -17,6 +17,7 @@
 #include "common/advisory_locks.h"
 #include "common/guc.h"
 #include "common/server_processes.h"
+#include "queue/restore_hold.h"
 #include "shmem/database_slot.h"
 #include "shmem/shmem.h"
 #include "sqlfunc/args.h"
@@ -41,8 +42,9 @@ STATEMENT(read_health, STMT_READ_WRITE,
  * health_check() -> text
  *
  * Write a value, read it back, and return the versions of the library and the
- * schema, whether the library is preloaded and a worker runs, and which tasks of the
- * worker fail.  Error 58030 if the value was not read back.
+ * schema, whether the library is preloaded and a worker runs, which tasks of the
+ * worker fail, and what keeps the upkeep away, if anything does.  Error 58030 if the
+ * value was not read back.
  */
 Datum
 pictrepo_health_check(PG_FUNCTION_ARGS)
@@ -50,6 +52,9 @@ pictrepo_health_check(PG_FUNCTION_ARGS)
 	RepoCall	call;
 	MemoryContext answer = CurrentMemoryContext;
 	text	   *result;
+	char	   *schema;
+	char	   *failing;
+	char	   *held_by;
 	NullableDatum now = not_null(PointerGetDatum(cstring_to_text(timestamptz_to_str(GetCurrentTimestamp()))));
 
 	repo_call_begin(&call, fcinfo);
@@ -59,13 +64,17 @@ pictrepo_health_check(PG_FUNCTION_ARGS)
 				errcode(ERRCODE_IO_ERROR),
 				errmsg("health check failed"),
 				errdetail("The value that was written could not be read back."));
+	schema = TextDatumGetCString(result_value(0, 2).value);
+	failing = TextDatumGetCString(result_value(0, 3).value);
+	held_by = upkeep_held_by();
 	MemoryContextSwitchTo(answer);
-	result = cstring_to_text(psprintf("ok; library %s; schema %s; preload %s; worker %s%s",
-									PICTREPO_VERSION,
-									TextDatumGetCString(result_value(0, 2).value),
-									preloaded ? "on" : "off",
-									worker_start_time() != DT_NOEND ? "on" : "off",
-									TextDatumGetCString(result_value(0, 3).value)));
+	result = cstring_to_text(psprintf("ok; library %s; schema %s; preload %s; worker %s%s%s%s",
+									  PICTREPO_VERSION, schema,
+									  preloaded ? "on" : "off",
+									  worker_start_time() != DT_NOEND ? "on" : "off",
+									  failing,
+									  held_by != NULL ? "; upkeep held by " : "",
+									  held_by != NULL ? held_by : ""));
 	repo_call_end(&call);
 	PG_RETURN_TEXT_P(result);
 }
@@ -74,11 +83,11 @@ PG_FUNCTION_INFO_V1(pictrepo_server_state);
 
 /*
  * server_state() -> (library text, preload bool, room bool, worker_since timestamptz,
- *		restore_lock int, transfer_lock int)
+ *		transfer_lock int)
  *
  * The state that status() cannot query with SQL.  preload: shared_preload_libraries
  * contains the library.  room: shared memory has a slot for this database.
- * worker_since NULL: the database has no worker.  The locks are the values of
+ * worker_since NULL: the database has no worker.  transfer_lock is the value of
  * pg_locks.objsubid.
  */
 Datum
@@ -90,7 +99,6 @@ pictrepo_server_state(PG_FUNCTION_ARGS)
 								 not_null(BoolGetDatum(preloaded)),
 								 not_null(BoolGetDatum(!database_slots_full())),
 								 worker_since == DT_NOEND ? NULL_ARG : not_null(TimestampTzGetDatum(worker_since)),
-								 not_null(Int32GetDatum(RESTORE_LOCK_CLASS)),
 								 not_null(Int32GetDatum(TRANSFER_LOCK_CLASS))));
 }
 

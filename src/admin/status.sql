@@ -4,10 +4,11 @@ CREATE FUNCTION pictrepo.health_check() RETURNS text
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_health_check';
 COMMENT ON FUNCTION pictrepo.health_check() IS
 	'write a value and read it back. Returns the versions of library and schema, whether preload and the '
-	'worker are on, and the tasks of the worker that fail. Error 58030: the value was not read back';
+	'worker are on, the tasks of the worker that fail, and what keeps the upkeep away, if anything does. '
+	'Error 58030: the value was not read back';
 
 CREATE FUNCTION pictrepo.server_state(OUT library text, OUT preload bool, OUT room bool,
-	OUT worker_since timestamptz, OUT restore_lock int, OUT transfer_lock int)
+	OUT worker_since timestamptz, OUT transfer_lock int)
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_server_state';
 COMMENT ON FUNCTION pictrepo.server_state() IS
 	'state that status() gets from the library. '
@@ -15,8 +16,7 @@ COMMENT ON FUNCTION pictrepo.server_state() IS
 	'preload: whether shared_preload_libraries contains it; '
 	'room: whether shared memory has room for this database; '
 	'worker_since: start of the background worker of this database; NULL if none runs; '
-	'restore_lock: pg_locks.objsubid of the lock that a restore holds; '
-	'transfer_lock: that of the lock that an import or export holds';
+	'transfer_lock: pg_locks.objsubid of the lock that an import or export holds';
 
 CREATE FUNCTION pictrepo.status(OUT item text, OUT value text, OUT advice text) RETURNS SETOF record
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 16
@@ -43,18 +43,19 @@ WITH
 		WHERE source <> 'default'
 			AND name IN ('pictrepo.max_running_jobs', 'pictrepo.max_waiters', 'pictrepo.max_queues')
 	),
-	-- A session that restores a dump; the worker waits until it ends
-	restore AS (
-		SELECT min(pid) AS pid
-		FROM server, pg_locks l JOIN pg_database d ON d.oid = l.database
-		WHERE datname = current_database()
-			AND locktype = 'advisory' AND mode = 'ShareLock' AND objsubid = restore_lock
+	-- Triggers of pictrepo that do not fire in each session
+	triggers AS (
+		SELECT string_agg(format('%s on %s', tgname, tgrelid::regclass), ', ' ORDER BY tgname) AS names,
+			bool_or(tgenabled <> 'O') AS disabled
+		FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid JOIN pg_class c ON c.oid = tgrelid
+		WHERE pronamespace = 'pictrepo'::regnamespace AND relnamespace = pronamespace AND tgenabled <> 'A'
 	),
 	-- The last runs of maintenance, by the worker or by run_maintenance()
 	maintenance AS (
 		SELECT max(last_run) AS last_run,
 			string_agg(format('%s since %s: %s', duty, failing_since, last_error), '; ' ORDER BY duty)
-				FILTER (WHERE last_error IS NOT NULL) AS error
+				FILTER (WHERE last_error IS NOT NULL) AS error,
+			min(held_by) AS held_by
 		FROM pictrepo.maintenance
 	),
 	schedules AS (
@@ -102,7 +103,7 @@ WITH
 		FROM unfinished u
 	)
 SELECT items.*
-FROM server, sizes, restore, maintenance, schedules, wanted, queues, uploads, transfers, LATERAL (VALUES
+FROM server, sizes, triggers, maintenance, schedules, wanted, queues, uploads, transfers, LATERAL (VALUES
 	('library', library, NULL),
 
 	('schema', server.schema, change),
@@ -118,21 +119,32 @@ FROM server, sizes, restore, maintenance, schedules, wanted, queues, uploads, tr
 
 	('worker', coalesce('since ' || worker_since, CASE WHEN standby THEN 'none until promotion' ELSE 'none' END),
 		CASE
-			WHEN restore.pid IS NOT NULL
-				THEN format('the worker waits until the restore by process %s has ended', restore.pid)
 			WHEN worker_since IS NOT NULL OR standby OR NOT preload THEN NULL
 			WHEN NOT room THEN 'shared memory has no room for this database: the functions work as without preload'
 			WHEN change IS NOT NULL THEN 'starts when the library and the schema have the same version'
 			ELSE 'see the server log; max_worker_processes may be used up'
 		END),
 
-	('upkeep', coalesce(maintenance.error, 'last ' || last_run,
+	('upkeep', coalesce('held by ' || held_by, maintenance.error, 'last ' || last_run,
 			CASE WHEN worker_since IS NOT NULL THEN 'by the worker' ELSE 'by sessions that call run_maintenance' END),
 		CASE
+			WHEN held_by LIKE 'pre_restore%' THEN 'nothing is done until then; post_restore() ends it'
+			WHEN held_by IS NOT NULL
+				THEN 'nothing is done until its session ends, or for pictrepo.restore_timeout after its last rows'
 			WHEN maintenance.error IS NOT NULL THEN 'see pictrepo.maintenance and the server log'
 			WHEN worker_since IS NULL AND NOT standby AND NOT preload
 				THEN 'no worker runs for ' || wanted.names || ': set shared_preload_libraries,'
 				' call start_worker() after each start of the server, or call run_maintenance() regularly'
+		END),
+
+	('triggers', coalesce('changed: ' || triggers.names, 'on'),
+		CASE
+			WHEN disabled THEN
+				'ALTER TABLE ... ENABLE ALWAYS TRIGGER for each of them: until then changes may wake no session,'
+				' and counts are read from the tables'
+			WHEN triggers.names IS NOT NULL THEN
+				'SELECT pictrepo.post_restore() makes them fire always again: until then changes by'
+				' session_replication_role = replica wake no session, and counts are read from the tables'
 		END),
 
 	('images', pictrepo.size()::text, NULL),

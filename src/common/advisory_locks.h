@@ -5,7 +5,7 @@
  *
  * The class is the fourth field of the LOCKTAG.  The pg_advisory_* functions
  * set it to 1 or 2, so users cannot take these locks.  status() looks for the
- * last two in pg_locks; server_state() gives it their numbers.
+ * lock of a transfer in pg_locks; server_state() gives it the number.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +19,7 @@
 #define FILE_LOCK_CLASS		0x706b	/* held while references to a file change */
 #define TRANSFER_LOCK_CLASS 0x706a	/* on a schema, held during a transfer
 									 * from or to the tables of a schema */
-#define RESTORE_LOCK_CLASS	0x706d	/* held while a dump is restored */
+#define RESTORE_LOCK_CLASS	0x706d	/* held while a dump is restored, see
+									 * restore_guard.c */
 
 #endif

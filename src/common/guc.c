@@ -14,6 +14,7 @@
 
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/guc_tables.h"
 
 #include "common/guc.h"
 #include "common/injection_points.h"
@@ -49,6 +50,7 @@ int			guc_proxy_interval = 60 * 1000;
 int			guc_proxy_retention = 0;
 int			guc_sample_interval = 0;
 int			guc_sample_retention = 7 * 24 * 60 * 60;
+int			guc_restore_timeout = 60 * 60;
 
 static const struct config_enum_entry notify_modes[] = {
 	{"coalesced", NOTIFY_COALESCED, false},
@@ -132,7 +134,7 @@ define_intervals(void)
 			   &guc_dead_job_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.sweep_interval",
 			   "How often the background worker checks the tables for changes that shared memory does not show.",
-			   "Prepared transactions make such changes.",
+			   "Prepared transactions make such changes. It also records large counts for standbys.",
 			   &guc_sweep_interval, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("pictrepo.variant_interval",
 			   "How often the background worker removes variants that are not accessed any more.",
@@ -171,6 +173,34 @@ define_retentions(void)
 			   &guc_sample_retention, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 }
 
+/* A setting of the server; NULL: none has the name. */
+static const struct config_generic *
+find_setting(const char *name)
+{
+#if PG_VERSION_NUM >= 160000
+	return find_option(name, false, true, ERROR);
+#else
+	struct config_generic **settings = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (strcmp(settings[i]->name, name) == 0)
+			return settings[i];
+	return NULL;
+#endif
+}
+
+/*
+ * Has a SET of this session given the setting its value?  Not so if the value is
+ * the default of the server, the database, the role or the connection.
+ */
+bool
+guc_set_by_session(const char *name)
+{
+	const struct config_generic *setting = find_setting(name);
+
+	return setting != NULL && setting->source == PGC_S_SESSION;
+}
+
 void
 guc_define(void)
 {
@@ -184,6 +214,10 @@ guc_define(void)
 			   "Number of this node, which is part of the ids that it generates.",
 			   "Give servers whose repos will be merged different numbers. id_node(id) returns the number in an id.",
 			   &guc_node_id, 0, 1023, PGC_SIGHUP, 0);
+	define_int("pictrepo.restore_timeout",
+			   "Longest time for which the background worker waits for a restore.",
+			   "The time begins with pre_restore(), or with the last rows of a restore that was recognized.",
+			   &guc_restore_timeout, 1, 7 * 24 * 60 * 60, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("pictrepo.max_document_size",
 			   "Maximum size of a JSON document (job, details, upload result).",
 			   "This is the size as jsonb before compression.",

@@ -58,8 +58,10 @@ extern int	guc_variant_retention;	/* s; 0: for ever */
 extern int	guc_proxy_interval;
 extern int	guc_proxy_retention;	/* s; 0: for ever */
 extern int	guc_sample_interval;	/* ms; 0: never */
-extern int	guc_sample_retention;	/* s */
+extern int	guc_sample_retention;
+extern int	guc_restore_timeout;	/* s */
 
+extern bool guc_set_by_session(const char *name);
 extern void guc_define(void);
 
 #endif

@@ -22,6 +22,7 @@
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
+#include "xact/recorded_count.h"
 #include "xact/row_count.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_size);
@@ -34,15 +35,22 @@ hash_count(void)
 {
 	int64		count;
 
-	if (!row_count_get(COUNTED_HASHES, &count))
+	if (!row_count_get(COUNTED_HASHES, &count) && !recorded_count_get(COUNTED_HASHES, NULL_ARG, &count))
 		count = row_count_scan(COUNTED_HASHES, &count_hashes);
 	return count;
+}
+
+bool
+know_hash_count(void)
+{
+	return row_count_know(COUNTED_HASHES, &count_hashes);
 }
 
 /*
  * size() -> bigint
  *
- * How many hashes are stored.
+ * How many hashes are stored.  On a standby, a large number is one that the primary
+ * has recorded.
  */
 Datum
 pictrepo_size(PG_FUNCTION_ARGS)

@@ -22,6 +22,9 @@ extern bool hash_exists(NullableDatum hash);
 /* How many hashes are stored */
 extern int64 hash_count(void);
 
+/* Make it known to all sessions; false: it cannot be */
+extern bool know_hash_count(void);
+
 /* A page of hashes.  Its values live until the repo call ends. */
 typedef struct HashPage
 {

@@ -48,7 +48,8 @@ COMMENT ON COLUMN pictrepo.hash_page.hashes IS 'hashes of this page';
 CREATE FUNCTION pictrepo.size() RETURNS bigint
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_size';
 COMMENT ON FUNCTION pictrepo.size() IS
-	'number of stored hashes. With shared_preload_libraries, it takes constant time';
+	'number of stored hashes. With shared_preload_libraries, it takes constant time. '
+	'On a standby, a number from 10,000 on is as old as the last sweep of the primary';
 
 CREATE FUNCTION pictrepo.hashes() RETURNS SETOF bytea
 	LANGUAGE C STABLE PARALLEL SAFE ROWS 100000 AS 'MODULE_PATHNAME', 'pictrepo_hashes';

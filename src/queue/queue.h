@@ -34,6 +34,11 @@ extern uint64 reap_silent_workers(NullableDatum queue);
 extern uint64 reap_silent_heartbeats(void);
 extern uint64 reap_ended_sessions(NullableDatum queue);
 
+/* stats.c */
+extern int64 job_count(void);
+extern bool know_job_count(void);
+extern void known_queue_lengths(NullableDatum *queues, NullableDatum *lengths);
+
 /* dead_jobs.c, sweep.c */
 extern uint64 prune_dead_jobs(void);
 extern uint64 sweep_queues(void);

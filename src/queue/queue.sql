@@ -144,8 +144,11 @@ COMMENT ON FUNCTION pictrepo.queue_changed() IS
 	'for its jobs';
 CREATE TRIGGER queue_changed AFTER INSERT OR UPDATE OR DELETE ON pictrepo.queues
 	FOR EACH ROW EXECUTE FUNCTION pictrepo.queue_changed();
-ALTER TABLE pictrepo.queues ENABLE ALWAYS TRIGGER queue_changed;
+CREATE TRIGGER queues_gone AFTER TRUNCATE ON pictrepo.queues
+	EXECUTE FUNCTION pictrepo.queue_changed();
+ALTER TABLE pictrepo.queues ENABLE ALWAYS TRIGGER queue_changed, ENABLE ALWAYS TRIGGER queues_gone;
 COMMENT ON TRIGGER queue_changed ON pictrepo.queues IS 'wakes the sessions that wait for jobs of the queue';
+COMMENT ON TRIGGER queues_gone ON pictrepo.queues IS 'wakes the sessions that wait for jobs after TRUNCATE';
 
 CREATE FUNCTION pictrepo.push(queue text, job jsonb, unique_key text = NULL, run_at timestamptz = NULL,
 	priority int = 0, retry int = NULL, upload uuid = NULL) RETURNS uuid
@@ -230,7 +233,8 @@ CREATE FUNCTION pictrepo.queue_length(queue text = NULL) RETURNS bigint
 	LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pictrepo_queue_length';
 COMMENT ON FUNCTION pictrepo.queue_length(text) IS
 	'number of jobs that wait or run. queue NULL: in every queue. '
-	'With shared_preload_libraries, it takes constant time';
+	'With shared_preload_libraries, it takes constant time. '
+	'On a standby, a number from 10,000 on is as old as the last sweep of the primary';
 
 CREATE FUNCTION pictrepo.configure_queue(queue text, retries int = NULL, backoff interval = NULL,
 	backoff_max interval = NULL, max_running int = NULL, paused bool = NULL) RETURNS void

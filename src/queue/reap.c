@@ -28,6 +28,7 @@
 #include "common/server_processes.h"
 #include "queue/job_end.h"
 #include "queue/queue.h"
+#include "queue/restore_hold.h"
 #include "shmem/restore_guard.h"
 #include "shmem/shmem.h"
 #include "sqlfunc/args.h"
@@ -99,7 +100,8 @@ reap_cutoff(void)
 static bool
 may_reap(TimestampTz cutoff)
 {
-	return walwriter_start_time() <= cutoff && restore_guard_last() <= cutoff;
+	return walwriter_start_time() <= cutoff && restore_guard_last() <= cutoff &&
+		!restore_hold_within(guc_heartbeat_timeout);
 }
 
 /*

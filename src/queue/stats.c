@@ -7,17 +7,21 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-#include "common/limits.h"
+#include "queue/queue.h"
 #include "shmem/database_slot.h"
+#include "shmem/queue_slot.h"
 #include "shmem/shmem.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
+#include "xact/recorded_count.h"
 #include "xact/row_count.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_queue_length);
@@ -31,17 +35,42 @@ STATEMENT(count_jobs_of_queue, STMT_READ_ONLY,
 STATEMENT(count_jobs_of_all_queues, STMT_READ_ONLY | STMT_WHOLE_TABLE,
 		  "SELECT queue, count(*) FROM pictrepo.job_queue GROUP BY queue");
 
-/* The number of jobs, if shared memory has it. */
-static bool
-known_length(NullableDatum queue, int64 *length)
+/* The number of jobs in all queues. */
+int64
+job_count(void)
 {
-	return queue.isnull ? row_count_get(COUNTED_JOBS, length) : row_count_of_queue(queue, length);
+	int64		count;
+
+	if (!row_count_get(COUNTED_JOBS, &count) && !recorded_count_get(COUNTED_JOBS, NULL_ARG, &count))
+		count = row_count_scan(COUNTED_JOBS, &count_jobs_of_all_queues);
+	return count;
+}
+
+/* Make the numbers of jobs known to all sessions; false: they cannot be. */
+bool
+know_job_count(void)
+{
+	return row_count_know(COUNTED_JOBS, &count_jobs_of_all_queues);
+}
+
+/* The number of jobs in one queue. */
+static int64
+count_of_queue(NullableDatum queue)
+{
+	int64		length;
+
+	if (recorded_count_get(COUNTED_JOBS, queue, &length) ||
+		(know_job_count() && row_count_of_queue(queue, &length)))
+		return length;
+	statement_run(&count_jobs_of_queue, &queue);
+	return DatumGetInt64(result_value(0, 1).value);
 }
 
 /*
  * queue_length(queue text) -> bigint
  *
  * The number of jobs in a queue, running ones included.  queue NULL: in all queues.
+ * On a standby, a large number is one that the primary has recorded.
  */
 Datum
 pictrepo_queue_length(PG_FUNCTION_ARGS)
@@ -50,15 +79,41 @@ pictrepo_queue_length(PG_FUNCTION_ARGS)
 	RepoCall	call;
 	int64		length;
 
-	if (known_length(queue, &length))
+	if (queue.isnull ? row_count_get(COUNTED_JOBS, &length) : row_count_of_queue(queue, &length))
 		PG_RETURN_INT64(length);
-
 	repo_call_begin(&call, fcinfo);
-	length = row_count_scan(COUNTED_JOBS, &count_jobs_of_all_queues);
+	length = queue.isnull ? job_count() : count_of_queue(queue);
 	repo_call_end(&call);
-	if (queue.isnull || known_length(queue, &length))
-		PG_RETURN_INT64(length);
-	return return_value(fcinfo, &count_jobs_of_queue, ARGS(queue));
+	PG_RETURN_INT64(length);
+}
+
+/*
+ * The known numbers of jobs: of each queue with a slot, and under the empty name
+ * that of all queues.
+ */
+void
+known_queue_lengths(NullableDatum *queues, NullableDatum *lengths)
+{
+	ArrayBuildState *names = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+	ArrayBuildState *numbers = initArrayResult(INT8OID, CurrentMemoryContext, false);
+	HASH_SEQ_STATUS scan;
+	QueueSlot  *queue;
+
+	accumArrayResult(names, CStringGetTextDatum(""), false, TEXTOID, CurrentMemoryContext);
+	accumArrayResult(numbers, Int64GetDatum(job_count()), false, INT8OID, CurrentMemoryContext);
+	LWLockAcquire(shmem->table_lock, LW_SHARED);
+	hash_seq_init(&scan, queue_slots);
+	while ((queue = hash_seq_search(&scan)) != NULL)
+	{
+		if (queue->key.database != MyDatabaseId || queue->uncounted)
+			continue;
+		accumArrayResult(names, queue_slot_name(queue), false, TEXTOID, CurrentMemoryContext);
+		accumArrayResult(numbers, Int64GetDatum(pg_atomic_read_u64(&queue->length)), false, INT8OID,
+						 CurrentMemoryContext);
+	}
+	LWLockRelease(shmem->table_lock);
+	*queues = not_null(makeArrayResult(names, CurrentMemoryContext));
+	*lengths = not_null(makeArrayResult(numbers, CurrentMemoryContext));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_counting);
@@ -81,8 +136,7 @@ pictrepo_counting(PG_FUNCTION_ARGS)
 static void
 fill_row(const QueueSlot *queue, const int64 *counts, bool counted, Datum *values, bool *nulls)
 {
-	values[0] = PointerGetDatum(cstring_to_text_with_len(queue->key.name,
-														 strnlen(queue->key.name, KEY_MAX)));
+	values[0] = queue_slot_name(queue);
 	memset(&nulls[1], !counted, QUEUE_COUNTERS * sizeof(bool));
 	for (int i = 0; i < QUEUE_COUNTERS; i++)
 		values[1 + i] = i == COUNTER_WAIT_TIME || i == COUNTER_RUN_TIME ?

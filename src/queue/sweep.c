@@ -21,6 +21,7 @@
 #include "common/limits.h"
 #include "queue/queue.h"
 #include "shmem/database_slot.h"
+#include "shmem/queue_slot.h"
 #include "shmem/shmem.h"
 #include "shmem/wait_queue.h"
 #include "sqlfunc/args.h"
@@ -62,10 +63,7 @@ queues_with_waiters(void)
 	hash_seq_init(&scan, queue_slots);
 	while ((queue = hash_seq_search(&scan)) != NULL)
 		if (queue->key.database == MyDatabaseId && !dlist_is_empty(&queue->wait_queue))
-			queues = accumArrayResult(queues,
-									  PointerGetDatum(cstring_to_text_with_len(queue->key.name,
-																			   strnlen(queue->key.name, KEY_MAX))),
-									  false, TEXTOID, CurrentMemoryContext);
+			queues = accumArrayResult(queues, queue_slot_name(queue), false, TEXTOID, CurrentMemoryContext);
 	LWLockRelease(shmem->table_lock);
 	if (queues == NULL)
 		return PointerGetDatum(construct_empty_array(TEXTOID));

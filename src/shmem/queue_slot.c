@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/builtins.h"
 
 #include "common/limits.h"
 #include "shmem/database_slot.h"
@@ -145,6 +146,13 @@ void
 queue_slot_unpin(QueueSlot *queue)
 {
 	pg_atomic_fetch_sub_u32(&queue->pins, 1);
+}
+
+/* The name of the queue, as text. */
+Datum
+queue_slot_name(const QueueSlot *queue)
+{
+	return PointerGetDatum(cstring_to_text_with_len(queue->key.name, strnlen(queue->key.name, KEY_MAX)));
 }
 
 /*

@@ -13,5 +13,6 @@
 extern QueueSlot *queue_slot_pin(Oid database, const char *name, int length, bool create);
 extern void queue_slot_unpin(QueueSlot *queue);
 extern void queue_slots_clear_lengths(void);
+extern Datum queue_slot_name(const QueueSlot *queue);
 
 #endif

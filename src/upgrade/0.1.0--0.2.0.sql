@@ -31,3 +31,20 @@ CREATE TABLE pictrepo.prepared_notifications (
 	payload text NOT NULL
 );
 SELECT pg_catalog.pg_extension_config_dump('pictrepo.prepared_notifications', '');
+
+CREATE TABLE pictrepo.row_counts (
+	relation text COLLATE "C" NOT NULL,
+	queue text COLLATE "C" NOT NULL,
+	rows bigint NOT NULL,
+	counted_at timestamptz NOT NULL,
+	PRIMARY KEY (relation, queue)
+);
+
+CREATE TABLE pictrepo.restore_hold (
+	only_row bool PRIMARY KEY DEFAULT true CHECK (only_row),
+	held_until timestamptz NOT NULL
+);
+
+CREATE TRIGGER queues_gone AFTER TRUNCATE ON pictrepo.queues
+	EXECUTE FUNCTION pictrepo.queue_changed();
+ALTER TABLE pictrepo.queues ENABLE ALWAYS TRIGGER queues_gone;

@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "admin/counts.h"
 #include "admin/samples.h"
 #include "common/guc.h"
 #include "common/injection_points.h"
@@ -28,6 +29,7 @@
 #include "images/variants.h"
 #include "operations/operations.h"
 #include "queue/queue.h"
+#include "queue/restore_hold.h"
 #include "queue/schedules.h"
 #include "shmem/database_slot.h"
 #include "shmem/restore_guard.h"
@@ -52,6 +54,15 @@ reap_sessions_everywhere(void)
 	return reap_ended_sessions(NULL_ARG);
 }
 
+static uint64
+sweep(void)
+{
+	uint64		rows = sweep_queues();
+
+	sweep_counts();
+	return rows;
+}
+
 const MaintenanceTask maintenance_tasks[MAINTENANCE_TASKS] = {
 	[TASK_REAP_SESSIONS] = {"rescue", &guc_reap_interval, WORKER_REQ_SESSIONS, reap_sessions_everywhere},
 	[TASK_REAP_HEARTBEATS] = {"pulses", &guc_reap_interval, 0, reap_silent_heartbeats},
@@ -68,7 +79,7 @@ const MaintenanceTask maintenance_tasks[MAINTENANCE_TASKS] = {
 		"proxies", &guc_proxy_interval, 0, expire_old_proxies, .batch = TASK_SMALL_BATCH
 	},
 	[TASK_SAMPLES] = {"samples", &guc_sample_interval, 0, take_sample},
-	[TASK_SWEEP] = {"sweep", &guc_sweep_interval, 0, sweep_queues},
+	[TASK_SWEEP] = {"sweep", &guc_sweep_interval, 0, sweep},
 };
 
 /*
@@ -108,13 +119,26 @@ set_for_task(const char *setting, const char *value)
 							 false);
 }
 
+static bool
+hold_by_administrator(void)
+{
+	bool		held;
+
+	SPI_connect();
+	held = restore_hold_within(0);
+	SPI_finish();
+	if (held)
+		restore_guard_touch();
+	return held;
+}
+
 /* False: the task cannot run now, as the extension is locked or a restore runs. */
 static bool
 begin_task(const MaintenanceTask *task)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (!hold_extension() || !restore_guard_keep_away())
+	if (!hold_extension() || !restore_guard_keep_away() || hold_by_administrator())
 	{
 		CommitTransactionCommand();
 		return false;
@@ -230,7 +254,7 @@ run_task(int number)
 	next_run[number] = next;
 	if (error[0] == '\0' && row_batch_error() != NULL)
 		strlcpy(error, row_batch_error(), sizeof(error));
-	if (my_database_slot() != NULL)
+	if (my_database_slot() != NULL && (ran || error[0] != '\0'))
 		worker_slot_record_task(my_database_slot(), number, start, rows, error);
 }
 

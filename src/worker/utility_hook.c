@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -20,6 +21,7 @@
 #include "storage/ipc.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/lsyscache.h"
 
 #include "common/compat.h"
 #include "common/injection_points.h"
@@ -104,6 +106,8 @@ typedef enum StatementEffect
 	EFFECT_NONE,
 	EFFECT_EXTENSION,			/* it creates or updates this extension */
 	EFFECT_EXTENSION_GONE,		/* it drops an extension, perhaps this one */
+	EFFECT_TRIGGERS,			/* it turns triggers of this extension on or
+								 * off */
 	EFFECT_DATABASE				/* it creates a database */
 } StatementEffect;
 
@@ -120,6 +124,28 @@ changes_extension(Node *statement)
 	return name != NULL && strcmp(name, "pictrepo") == 0;
 }
 
+static bool
+is_about_triggers(const AlterTableCmd *command)
+{
+	return command->subtype >= AT_EnableTrig && command->subtype <= AT_DisableTrigUser;
+}
+
+/* Does the statement turn triggers of a table of this extension on or off? */
+static bool
+switches_triggers(const AlterTableStmt *statement)
+{
+	Oid			table = IsTransactionState() ? RangeVarGetRelid(statement->relation, NoLock, true) : InvalidOid;
+	ListCell   *cell;
+
+	if (!OidIsValid(table) ||
+		get_rel_namespace(table) != get_namespace_oid("pictrepo", true))
+		return false;
+	foreach(cell, statement->cmds)
+		if (is_about_triggers(lfirst_node(AlterTableCmd, cell)))
+			return true;
+	return false;
+}
+
 /* Called before the statement runs, which may free its parse tree. */
 static StatementEffect
 effect_of_statement(Node *statement)
@@ -128,6 +154,8 @@ effect_of_statement(Node *statement)
 		return EFFECT_EXTENSION;
 	if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_EXTENSION)
 		return EFFECT_EXTENSION_GONE;
+	if (IsA(statement, AlterTableStmt) && switches_triggers((AlterTableStmt *) statement))
+		return EFFECT_TRIGGERS;
 	return IsA(statement, CreatedbStmt) ? EFFECT_DATABASE : EFFECT_NONE;
 }
 
@@ -147,6 +175,10 @@ apply_effect(StatementEffect effect)
 		case EFFECT_EXTENSION_GONE:
 			if (database_slot_find(MyDatabaseId) != NULL && my_database_slot() != NULL)
 				pending_worker_request(WORKER_REQ_SESSIONS);
+			break;
+		case EFFECT_TRIGGERS:
+			if (my_database_slot() != NULL)
+				pending_forget_counts();
 			break;
 		case EFFECT_DATABASE:
 			database_created = true;
@@ -198,8 +230,10 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		PG_ENSURE_ERROR_CLEANUP(restore_guard_leave, (Datum) 0);
 		{
 			call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+			restore_guard_loaded();
 		}
 		PG_END_ENSURE_ERROR_CLEANUP(restore_guard_leave, (Datum) 0);
+		restore_guard_leave(0, (Datum) 0);
 	}
 	else if (database == NULL)
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
@@ -214,8 +248,6 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		PG_END_ENSURE_ERROR_CLEANUP(release_worker, PointerGetDatum(database));
 		release_worker(0, PointerGetDatum(database));
 	}
-	if (restores)
-		restore_guard_touch();
 	if (shmem_usable() && IsTransactionState())
 		apply_effect(effect);
 }

@@ -20,7 +20,8 @@ CREATE FUNCTION pictrepo.maintenance_status(OUT duty text, OUT every interval,
 	LANGUAGE C STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'pictrepo_maintenance_status';
 COMMENT ON FUNCTION pictrepo.maintenance_status() IS 'rows of view maintenance';
 
-CREATE VIEW pictrepo.maintenance AS SELECT * FROM pictrepo.maintenance_status();
+CREATE VIEW pictrepo.maintenance AS
+	SELECT *, (SELECT pictrepo.upkeep_held_by()) AS held_by FROM pictrepo.maintenance_status();
 COMMENT ON VIEW pictrepo.maintenance IS
 	'tasks of the background worker of this database, with their runs since the server started';
 COMMENT ON COLUMN pictrepo.maintenance.duty IS 'name of the task';
@@ -35,3 +36,5 @@ COMMENT ON COLUMN pictrepo.maintenance.last_error IS
 	'error of the last run; NULL if it succeeded. The server log has it once, and again when its cause changes';
 COMMENT ON COLUMN pictrepo.maintenance.failing_since IS
 	'start of the first run with an error after the last one without; NULL if the last run succeeded';
+COMMENT ON COLUMN pictrepo.maintenance.held_by IS
+	'what keeps the worker from its tasks: pre_restore() or a restore; NULL: nothing';

@@ -75,6 +75,12 @@ pending_truncate(CountedTable which)
 	}
 }
 
+void
+pending_forget_counts(void)
+{
+	pending_current_level()->counts_forgotten = true;
+}
+
 static PendingQueue *
 find_pending_queue(PendingChanges *level, const QueueKey *key)
 {
@@ -360,6 +366,15 @@ pending_truncates(CountedTable which)
 	return false;
 }
 
+bool
+pending_forgets_counts(void)
+{
+	for (PendingChanges *level = pending; level != NULL; level = level->outer)
+		if (level->counts_forgotten)
+			return true;
+	return false;
+}
+
 /* ----- subtransactions ----- */
 
 static void
@@ -428,6 +443,7 @@ pending_merge(PendingChanges *outer, PendingChanges *inner)
 		}
 		outer->row_counts[t] += inner->row_counts[t];
 	}
+	outer->counts_forgotten |= inner->counts_forgotten;
 	outer->created |= inner->created;
 	outer->requests |= inner->requests;
 	merge_queues(outer, inner);

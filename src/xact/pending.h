@@ -81,6 +81,7 @@ typedef struct PendingChanges
 	int			level;			/* GetCurrentTransactionNestLevel() */
 	int64		row_counts[COUNTED_TABLES]; /* rows added, minus rows removed */
 	bool		truncated[COUNTED_TABLES];	/* before these rows */
+	bool		counts_forgotten;	/* rows may have come past the triggers */
 	bool		created;		/* the extension */
 	uint32		requests;		/* WORKER_REQ_* flags */
 	slist_head	queues;			/* of PendingQueue */
@@ -96,9 +97,11 @@ extern PendingChanges *pending;
 /* Rows added and removed, and what this transaction has changed so far */
 extern void pending_row_count(CountedTable which, int64 difference);
 extern void pending_truncate(CountedTable which);
+extern void pending_forget_counts(void);
 extern int64 pending_get_row_count(CountedTable which);
 extern int64 pending_get_length(QueueSlot *queue);
 extern bool pending_truncates(CountedTable which);
+extern bool pending_forgets_counts(void);
 extern bool pending_changes_config(const QueueSlot *queue);
 extern bool pending_add_ready_bounds(ReadyBounds *bounds, const QueueSlot *queue);
 

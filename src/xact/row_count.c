@@ -26,6 +26,12 @@
  * A prepared transaction can be committed by any session, which does not know
  * what it changed.  While prepared transactions exist, row counts are unknown.
  *
+ * Rows come past the triggers while these are disabled, as pg_restore
+ * --disable-triggers does it, and in sessions with session_replication_role =
+ * replica if a trigger does not fire always any more.  Row counts are unknown
+ * while a trigger is in such a state.  A commit that turns triggers on or off
+ * makes them unknown, too, and the next call counts again.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -61,7 +67,7 @@ static bool
 row_count_usable(DatabaseSlot *database)
 {
 	return database != NULL && !IsolationUsesXactSnapshot() && !IsInParallelMode() &&
-		pg_atomic_read_u32(&database->prepared) == 0;
+		pg_atomic_read_u32(&database->prepared) == 0 && !pending_forgets_counts();
 }
 
 /* The number of committed rows, with the changes of this transaction. */
@@ -145,6 +151,35 @@ row_count_must_add(const RowCount *row_count, FullTransactionId xid)
 	return row_count->state != ROW_COUNT_UNKNOWN && !counted_snapshot_sees(row_count, xid);
 }
 
+/* A session that counts now will not publish what it has counted. */
+void
+row_count_set_unknown(DatabaseSlot *database)
+{
+	for (int t = 0; t < COUNTED_TABLES; t++)
+	{
+		RowCount   *row_count = &database->row_counts[t];
+
+		LWLockAcquire(row_count->lock, LW_EXCLUSIVE);
+		row_count->state = ROW_COUNT_UNKNOWN;
+		LWLockRelease(row_count->lock);
+	}
+}
+
+/* ----- triggers that do not fire ----- */
+
+STATEMENT(bypassed_trigger, STMT_READ_WRITE,
+		  "SELECT FROM pg_catalog.pg_trigger WHERE tgrelid IN"
+		  " ('pictrepo.hashes'::pg_catalog.regclass, 'pictrepo.job_queue'::pg_catalog.regclass)"
+		  " AND NOT tgisinternal AND tgenabled <> 'A'"
+		  " AND tgfoid IN ('pictrepo.hash_changed()'::pg_catalog.regprocedure,"
+		  " 'pictrepo.job_changed()'::pg_catalog.regprocedure) LIMIT 1");
+
+bool
+row_count_is_bypassed(void)
+{
+	return statement_run(&bypassed_trigger, NULL) > 0;
+}
+
 /* ----- prepared transactions ----- */
 
 /*
@@ -158,14 +193,7 @@ row_count_forget(DatabaseSlot *database)
 	uint32		number = pg_atomic_add_fetch_u32(&database->preparations, 1);
 
 	pg_atomic_write_u32(&database->prepared, Max(number, 1));
-	for (int t = 0; t < COUNTED_TABLES; t++)
-	{
-		RowCount   *row_count = &database->row_counts[t];
-
-		LWLockAcquire(row_count->lock, LW_EXCLUSIVE);
-		row_count->state = ROW_COUNT_UNKNOWN;
-		LWLockRelease(row_count->lock);
-	}
+	row_count_set_unknown(database);
 }
 
 STATEMENT(prepared_here, STMT_READ_ONLY,
@@ -307,13 +335,22 @@ publish_count(RowCount *row_count)
 	LWLockRelease(row_count->lock);
 }
 
+/*
+ * A commit that disables a trigger after the check makes the count unknown, so
+ * that it is not published.
+ */
 static void
 count_and_publish(CountedTable which, SqlStatement *statement)
 {
 	PG_ENSURE_ERROR_CLEANUP(abandon_counting, Int32GetDatum(which));
 	{
+		bool		bypassed = row_count_is_bypassed();
+
 		statement_run(statement, NULL);
-		publish_count(&my_database_slot()->row_counts[which]);
+		if (bypassed)
+			abandon_counting(0, Int32GetDatum(which));
+		else
+			publish_count(&my_database_slot()->row_counts[which]);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(abandon_counting, Int32GetDatum(which));
 	PopActiveSnapshot();
@@ -323,16 +360,32 @@ count_and_publish(CountedTable which, SqlStatement *statement)
  * Only a transaction without an xid may count for all sessions.  The SELECT of
  * any other one also counts its own rows, and these may be rolled back.
  */
-int64
-row_count_scan(CountedTable which, SqlStatement *statement)
+static bool
+may_count_for_all(void)
 {
 	DatabaseSlot *database = my_database_slot();
 
-	if (database != NULL && !IsolationUsesXactSnapshot() && !IsInParallelMode() &&
-		!TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
-		!row_count_check_prepared(database) && begin_counting(which))
+	return database != NULL && !IsolationUsesXactSnapshot() && !IsInParallelMode() &&
+		!TransactionIdIsValid(GetTopTransactionIdIfAny()) && !row_count_check_prepared(database);
+}
+
+int64
+row_count_scan(CountedTable which, SqlStatement *statement)
+{
+	if (may_count_for_all() && begin_counting(which))
 		count_and_publish(which, statement);
 	else
 		statement_run(statement, NULL);
 	return sum_of_counts();
+}
+
+bool
+row_count_know(CountedTable which, SqlStatement *statement)
+{
+	int64		count;
+
+	if (!row_count_get(which, &count) && may_count_for_all() && !row_count_is_bypassed() &&
+		begin_counting(which))
+		count_and_publish(which, statement);
+	return row_count_get(which, &count);
 }

@@ -22,6 +22,17 @@ extern bool row_count_of_queue(NullableDatum queue, int64 *length);
  */
 extern int64 row_count_scan(CountedTable which, SqlStatement *statement);
 
+/*
+ * The same, unless the number is known; false: it cannot be kept.
+ */
+extern bool row_count_know(CountedTable which, SqlStatement *statement);
+
+/* Does a trigger not fire always, so that rows may come and go past it? */
+extern bool row_count_is_bypassed(void);
+
+/* For the end of a transaction, also for rows that came past the triggers */
+extern void row_count_set_unknown(DatabaseSlot *database);
+
 /* For the end of a transaction, with the lock of the row count held */
 extern bool row_count_must_add(const RowCount *row_count, FullTransactionId xid);
 

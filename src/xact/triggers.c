@@ -17,6 +17,7 @@
 #include "catalog/pg_collation_d.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -28,6 +29,7 @@
 #include "common/limits.h"
 #include "common/page_slug.h"
 #include "shmem/database_slot.h"
+#include "shmem/queue_slot.h"
 #include "shmem/restore_guard.h"
 #include "shmem/shmem.h"
 #include "shmem/wait_queue.h"
@@ -370,32 +372,68 @@ pictrepo_job_changed(PG_FUNCTION_ARGS)
 	TRIGGER_DONE;
 }
 
+static void
+note_config_change(Datum name)
+{
+	QueueSlot  *queue = pending_queue(DatumGetTextPP(name));
+
+	if (queue != NULL)
+		pending_config_change(queue);
+}
+
+/* The names of this database's queues with a slot, as a List of text. */
+static List *
+queues_with_slot(void)
+{
+	List	   *names = NIL;
+	HASH_SEQ_STATUS scan;
+	QueueSlot  *queue;
+
+	LWLockAcquire(shmem->table_lock, LW_SHARED);
+	hash_seq_init(&scan, queue_slots);
+	while ((queue = hash_seq_search(&scan)) != NULL)
+		if (queue->key.database == MyDatabaseId)
+			names = lappend(names, DatumGetPointer(queue_slot_name(queue)));
+	LWLockRelease(shmem->table_lock);
+	return names;
+}
+
+/* TRUNCATE keeps other sessions from reading the table until it commits. */
+static void
+note_all_config_changes(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, queues_with_slot())
+		note_config_change(PointerGetDatum(lfirst(cell)));
+}
+
 PG_FUNCTION_INFO_V1(pictrepo_queue_changed);
 
 /*
  * queue_changed() -> trigger, on queues
  *
  * The configuration of a queue has changed: every session that waits for its
- * jobs must check again.
+ * jobs must check again.  After TRUNCATE, no queue has a configuration.
  */
 Datum
 pictrepo_queue_changed(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_data(fcinfo, false);
-	HeapTuple	rows[] = {old_row(trigger), new_row(trigger)};
+	TriggerData *trigger = trigger_data(fcinfo, true);
+	HeapTuple	rows[2];
 
-	for (int i = 0; i < lengthof(rows) && my_database_slot() != NULL; i++)
+	if (my_database_slot() == NULL)
+		TRIGGER_DONE;
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
-		text	   *name;
-		QueueSlot  *queue;
-
-		if (rows[i] == NULL)
-			continue;
-		name = DatumGetTextPP(row_value(trigger, rows[i], "queue"));
-		queue = pending_queue(name);
-		if (queue != NULL)
-			pending_config_change(queue);
+		note_all_config_changes();
+		TRIGGER_DONE;
 	}
+	rows[0] = old_row(trigger);
+	rows[1] = new_row(trigger);
+	for (int i = 0; i < lengthof(rows); i++)
+		if (rows[i] != NULL)
+			note_config_change(row_value(trigger, rows[i], "queue"));
 	TRIGGER_DONE;
 }
 

@@ -140,6 +140,8 @@ apply_pending(PendingChanges *all)
 
 	if (all->created)
 		database_slot_reset(MyDatabaseId, false);
+	if (all->counts_forgotten)
+		row_count_set_unknown(my_database_slot());
 	for (int t = 0; t < COUNTED_TABLES; t++)
 		apply_row_count(all, t, xid);
 	INJECT(commit_counted);

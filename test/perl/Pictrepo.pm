@@ -131,6 +131,10 @@ my %arguments = (
 	drop_queue => q{'paused'},
 
 	start_worker => q{},
+	recount => q{},
+	pre_restore => q{'1 minute'},
+	post_restore => q{},
+	upkeep_held_by => q{},
 	run_maintenance => q{},
 	maintenance_status => q{},
 	waiting_sessions => q{},
@@ -355,6 +359,7 @@ sub try_calls
 	return @answers;
 }
 
+# Those with data of users.
 sub tables
 {
 	my ($node, $database) = @_;
@@ -363,6 +368,7 @@ sub tables
 		$database, q{
 		SELECT relname FROM pg_class
 		WHERE relnamespace = 'pictrepo'::regnamespace AND relkind IN ('r', 'p')
+		AND relname NOT IN ('row_counts', 'restore_hold')
 		ORDER BY relname});
 }
 

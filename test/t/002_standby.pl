@@ -56,6 +56,7 @@ sub primary_and_standby
 shared_preload_libraries = 'pictrepo'
 pictrepo.reap_interval = '1h'
 pictrepo.schedule_interval = '1h'
+pictrepo.sweep_interval = '1h'
 }) if $mode eq 'preload';
 	$primary->start;
 	fill($primary, 'postgres');
@@ -80,6 +81,7 @@ max_logical_replication_workers = 0
 
 # What answers from the shared memory of each server.
 my $OWN = qr/^(counting|pulse|queue_counters|waiting_sessions|maintenance_status|server_state)$/;
+my $NOTHING_TO_SAY = qr/^(pulse|queue_counters|waiting_sessions|upkeep_held_by)$/;
 
 sub check_readers
 {
@@ -95,7 +97,7 @@ sub check_readers
 		next if $mode eq 'preload' && $readers[$i]{name} =~ $OWN;
 		is($copies[$i], $answers[$i], "$name answers the same");
 		unlike($copies[$i], qr/^(error.*)?$/, "$name has something to say")
-		  if $readers[$i]{name} !~ /^(pulse|queue_counters|waiting_sessions)$/;
+		  if $readers[$i]{name} !~ $NOTHING_TO_SAY;
 	}
 
 	# and so they do in a parallel worker
@@ -146,6 +148,58 @@ sub check_waiting
 	is($for_upload->answer, '"done"', "$mode: and is told of the result that arrives");
 	is($for_variant->answer, 'large.png', "$mode: and of the variant");
 	$_->leave foreach $for_upload, $for_variant;
+	return;
+}
+
+# ----- large numbers, which the primary records -----
+
+# The counts of the standby, and the numbers of rows there.
+sub check_numbers
+{
+	my ($mode, $primary, $standby, $said, $stored, $name) = @_;
+
+	$primary->wait_for_catchup($standby);
+	is($standby->safe_psql('postgres', q{SELECT pictrepo.size(), pictrepo.queue_length(), pictrepo.queue_length('large')}),
+		join('|', @$said), "$mode: $name");
+	is( $standby->safe_psql('postgres', q{SELECT (SELECT count(*) FROM pictrepo.hashes),
+			count(*), count(*) FILTER (WHERE queue = 'large') FROM pictrepo.job_queue}),
+		join('|', @$stored), "$mode: $name: rows");
+	return;
+}
+
+sub check_recorded
+{
+	my ($mode, $primary, $standby) = @_;
+	my $more = q{
+		INSERT INTO pictrepo.hashes (hash, identifier)
+			SELECT sha256(n::text::bytea), n FROM generate_series(%1$d, %2$d) n;
+		INSERT INTO pictrepo.job_queue (id, queue, job)
+			SELECT gen_random_uuid(), 'large', '1' FROM generate_series(%1$d, %2$d) n};
+	my ($hashes, $jobs) = split /\|/, $primary->safe_psql('postgres', 'SELECT pictrepo.size(), pictrepo.queue_length()');
+	my @before = ($hashes + 10000, $jobs + 10000, 10000);
+	my @after = map { $_ + 5 } @before;
+
+	$primary->safe_psql('postgres', sprintf($more, 1, 10000));
+	$primary->safe_psql('postgres', q{SELECT pictrepo.run_maintenance('sweep')});
+	check_numbers($mode, $primary, $standby, \@before, \@before, 'large numbers');
+
+	# What follows shows that the standby did not count.
+	$primary->safe_psql('postgres', sprintf($more, 10001, 10005));
+	check_numbers($mode, $primary, $standby, $mode eq 'preload' ? \@before : \@after, \@after, 'large numbers before the next sweep');
+	$primary->safe_psql('postgres', q{SELECT pictrepo.run_maintenance('sweep')});
+	check_numbers($mode, $primary, $standby, \@after, \@after, 'large numbers after it');
+
+	# A record that the primary has not renewed for long is not relied upon.
+	$primary->safe_psql('postgres', q{UPDATE pictrepo.row_counts SET rows = 1, counted_at = now() - interval '11 minutes'});
+	check_numbers($mode, $primary, $standby, \@after, \@after, 'an old record');
+
+	# Nor is there one for what has become small.
+	$primary->safe_psql('postgres', q{
+		DELETE FROM pictrepo.hashes WHERE identifier ~ '^[0-9]+$';
+		DELETE FROM pictrepo.job_queue WHERE queue = 'large';
+		SELECT pictrepo.run_maintenance('sweep')});
+	check_numbers($mode, $primary, $standby, [ $hashes, $jobs, 0 ], [ $hashes, $jobs, 0 ], 'small numbers');
+	is($standby->safe_psql('postgres', 'SELECT count(*) FROM pictrepo.row_counts'), '0', "$mode: they are not recorded");
 	return;
 }
 
@@ -234,6 +288,7 @@ foreach my $mode ('plain', 'preload')
 	# Serving answers without recording the access, as in @READS.
 	check_refused($mode, $standby, grep { $_->{name} !~ /^serve/ } @writers);
 	check_waiting($mode, $primary, $standby);
+	check_recorded($mode, $primary, $standby);
 
 	# A job whose worker was silent while the primary was lost, an upload that
 	# somebody waits for, and no schedule that the worker of the new primary would run.

@@ -50,7 +50,7 @@ my @views = split /\n/, $node->safe_psql('good', q{
 
 my %only_admin = map { $_ => 1 } qw(
   configure_queue pause_queue resume_queue drop_queue requeue_dead delete_dead cancel_job cancel_jobs update_job
-  start_worker run_maintenance
+  start_worker run_maintenance recount pre_restore post_restore
   schedule_job unschedule_job export import import_lines import_pictrs export_pictrs);
 
 # The lowest level that may call a function: 1 reader, 2 writer, 3 admin, 4 none.
@@ -119,7 +119,7 @@ sub check_level
 
 	# samples are for graphs, which readers draw
 	my @readable = sort $level > 0 ? @views : (),
-	  grep { $level == 3 || $level > 0 && /samples$/ } tables($node, 'good');
+	  grep { $level == 3 || $level > 0 && /samples$/ } tables($node, 'good'), qw(restore_hold row_counts);
 
 	foreach my $privilege (qw(SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER))
 	{

@@ -364,7 +364,8 @@ my %calls_of_release = (
 	});
 
 # What does not work with the tables of a release
-my %needs_upgrade = ('0.1.0' => "complete_job: error 42703\nexport: error 42703");
+my %needs_upgrade = (
+	'0.1.0' => "complete_job: error 42703\nexport: error 42703\nhealth_check: error 42P01\nrun_maintenance: error 42P01");
 
 sub call_of_release
 {

@@ -131,6 +131,10 @@ sub check_work
 	return;
 }
 
+# What keeps the worker away, and what status() says about it.
+my $held = 'SELECT pictrepo.upkeep_held_by()';
+my $upkeep = q{SELECT value, advice FROM pictrepo.status() WHERE item = 'upkeep'};
+
 my %restores = (
 	plain => [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.plain" ],
 	inserts => [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.inserts" ],
@@ -167,8 +171,12 @@ sub restoring
 
 value('postgres', 'CREATE DATABASE gated');
 my $restoring = restoring('gated');
-like(value('gated', q{SELECT advice FROM pictrepo.status() WHERE item = 'worker'}),
-	qr/restore by process @{[$restoring->pid]}/, 'status() says for whom the worker waits');
+like(value('gated', $upkeep), qr/^held by restore by process @{[$restoring->pid]}\|nothing is done until its session ends/,
+	'status() says for whom the worker waits');
+like(value('gated', 'SELECT pictrepo.health_check()'), qr/; upkeep held by restore by process @{[$restoring->pid]}$/,
+	'so does health_check()');
+is(value('gated', 'SELECT DISTINCT held_by FROM pictrepo.maintenance'), "restore by process @{[$restoring->pid]}",
+	'and so does maintenance');
 {
 	local $ENV{PGOPTIONS} = '-c session_replication_role=replica';
 
@@ -182,14 +190,13 @@ like(value('gated', q{SELECT advice FROM pictrepo.status() WHERE item = 'worker'
 is(value('gated', $seen), $dumped, 'gated: all is there, and as it was');
 $restoring->leave;
 check_work('gated');
-is(value('gated', q{SELECT advice IS NULL FROM pictrepo.status() WHERE item = 'worker'}), 't', 'gated: and the worker works');
+is(value('gated', $held), '', 'gated: and the worker works');
 
 # ----- only a role that could restore the rows keeps the worker away -----
 
 value('postgres', 'CREATE DATABASE others');
 value('others', q{CREATE EXTENSION pictrepo; CREATE ROLE nobody LOGIN; CREATE ROLE writer LOGIN;
 	SELECT pictrepo.grant_access('writer', 'writer')});
-my $worker_waits = q{SELECT advice IS NOT NULL FROM pictrepo.status() WHERE item = 'worker'};
 my %attempts = (
 	nobody => q{COPY pictrepo.job_queue FROM '/dev/null'},
 	writer => q{SELECT pictrepo.push('attempt', '1') IS NOT NULL, pictrepo.create_hash('attempt', 'f') IS NOT NULL});
@@ -203,14 +210,127 @@ foreach my $role (sort keys %attempts)
 	$role eq 'nobody'
 	  ? like($answer, qr/42501/, 'a role without rights may not copy')
 	  : is($answer, 't|t', 'a writer may call functions');
-	is(value('others', $worker_waits), 'f', "$role does not keep the worker away");
+	is(value('others', $held), '', "$role does not keep the worker away");
 	$session->leave;
 }
 my $failing = Session->new($new, 'others');
 $failing->ask('SET check_function_bodies = off');
 like($failing->ask(q{COPY pictrepo.job_queue FROM '/nowhere'}), qr/58P01/, 'a copy that fails');
-is(value('others', $worker_waits), 'f', 'a statement that failed does not keep the worker away');
+is(value('others', $held), '', 'a statement that failed does not keep the worker away');
+like($failing->ask('COPY pictrepo.job_queue FROM PROGRAM \'false\''), qr/38000/, 'another one');
+is(value('others', $held), '', 'nor does this one');
 $failing->leave;
+
+# ----- checks that are off for good are no restore -----
+
+my $empty = q{COPY pictrepo.job_queue FROM '/dev/null'};
+foreach my $default (
+	'ALTER DATABASE others SET check_function_bodies = off',
+	"ALTER ROLE @{[value('others', 'SELECT current_user')]} SET check_function_bodies = off")
+{
+	value('others', $default);
+	my $session = Session->new($new, 'others');
+
+	is($session->ask('SHOW check_function_bodies'), 'off', $default);
+	$session->ask("SELECT set_config('search_path', '', false); $empty;"
+		  . q{INSERT INTO pictrepo.job_queue (id, queue, job) VALUES (gen_random_uuid(), 'q', '1')});
+	is(value('others', $held), '', "$default: the worker works");
+	$session->ask("SET check_function_bodies = off; $empty");
+	is(value('others', $held), "restore by process @{[$session->pid]}", "$default: and sees a restore");
+	$session->leave;
+	value('others', $default =~ s/SET.*/RESET check_function_bodies/r);
+}
+
+# ----- for a bounded time -----
+
+# How often the tasks have run, which they do all the time.
+my $runs = 'SELECT sum(runs) FROM pictrepo.maintenance';
+
+sub check_away
+{
+	my ($database, $name) = @_;
+	my $before = value($database, $runs);
+
+	sleep 1;
+	is(value($database, $runs), $before, "$name: no task runs, and none is counted");
+	return;
+}
+
+sub check_at_work
+{
+	my ($database, $name) = @_;
+	my $before = value($database, $runs);
+
+	wait_for($database, "SELECT ($runs) > $before", "$name: the tasks run");
+	return;
+}
+
+sub set_restore_timeout
+{
+	my ($database, $timeout) = @_;
+
+	value($database, "ALTER SYSTEM SET pictrepo.restore_timeout = '$timeout'");
+	value($database, 'SELECT pg_reload_conf()');
+	wait_for($database, "SELECT current_setting('pictrepo.restore_timeout') = '$timeout'", "pictrepo.restore_timeout is $timeout");
+	return;
+}
+
+my $staying = Session->new($new, 'others');
+set_restore_timeout('others', '10s');
+$staying->ask("SET check_function_bodies = off; $empty");
+is(value('others', $held), "restore by process @{[$staying->pid]}", 'a session restores');
+check_away('others', 'while it does');
+wait_for('others', "SELECT ($held) IS NULL", 'a while after its last statement it keeps nobody away any more');
+check_at_work('others', 'though it stays');
+$staying->ask($empty);
+is(value('others', $held), "restore by process @{[$staying->pid]}", 'with the next statement it does again');
+
+# a statement that runs for longer
+set_restore_timeout('others', '1s');
+$staying->send(q{COPY pictrepo.job_queue FROM PROGRAM 'sleep 100000'});
+sleep 3;
+is(value('others', $held), "restore by process @{[$staying->pid]}", 'as it does while a statement runs, however long');
+check_away('others', 'meanwhile');
+value('others', "SELECT pg_cancel_backend(@{[$staying->pid]})");
+like($staying->answer, qr/57014|38000/, 'the statement is cancelled');
+is(value('others', $held), '', 'which keeps nobody away');
+$staying->leave;
+set_restore_timeout('others', '1h');
+
+# ----- pre_restore() and post_restore() -----
+
+foreach my $call ('pre_restore()', 'post_restore()', 'recount()')
+{
+	my ($stdout, $stderr) = run($new, 'others', "SELECT * FROM pictrepo.$call", user => 'writer');
+	like($stderr, qr/42501/, "a writer may not call $call");
+}
+my $silent = q{SELECT count(*) FROM pictrepo.job_queue WHERE queue = 'silent' AND status = 'running'};
+my $insert_silent = qq{INSERT INTO pictrepo.job_queue (id, queue, job, status, worker, heartbeat, attempt, retry)
+	SELECT gen_random_uuid(), 'silent', '1', 'running', '$WORKER', '2001-01-01', 1, 5};
+
+is(value('others', q{SELECT pictrepo.pre_restore() BETWEEN now() + '59 min' AND clock_timestamp() + '1 h'}), 't',
+	'pre_restore() says when it ends at the latest');
+like(value('others', $held), qr/^pre_restore\(\) until 2/, 'it holds when its session has ended');
+check_away('others', 'pre_restore()');
+value('others', $insert_silent);
+like(value('others', $upkeep), qr/^held by pre_restore\(\) until 2.*\|.*post_restore\(\) ends it$/, 'status() says so');
+like(value('others', 'SELECT pictrepo.health_check()'), qr/; upkeep held by pre_restore\(\) until 2/, 'and health_check()');
+$new->stop('immediate');
+$new->start;
+like(value('others', $held), qr/^pre_restore\(\) until 2/, 'it holds after a crash');
+sleep 6;
+is(value('others', $silent), '1', 'no job is taken from its worker meanwhile');
+is(value('others', 'SELECT pictrepo.post_restore()'), 't', 'post_restore() ends it');
+is(value('others', 'SELECT pictrepo.post_restore()'), 'f', 'once');
+is(value('others', $held), '', 'nothing keeps the worker away then');
+sleep 2;
+is(value('others', $silent), '1', 'a worker still has a full timeout for its heartbeat');
+check_at_work('others', 'post_restore()');
+wait_for('others', "SELECT ($silent) = 0", 'and loses its job after it');
+value('others', q{SELECT pictrepo.pre_restore(); SELECT pictrepo.pre_restore('2 s')});
+check_away('others', 'pre_restore() with a duration') if value('others', $held) ne '';
+wait_for('others', "SELECT ($held) IS NULL", 'it ends by itself');
+check_at_work('others', 'then');
 value('postgres', 'DROP DATABASE others WITH (FORCE)');
 
 # ----- as long as the restoring session is there, and a timeout longer -----
@@ -235,8 +355,7 @@ sub check_grace
 	$session->ask("SET check_function_bodies = off; SELECT set_config('search_path', '', false); $ways{$way}");
 	sleep 7;
 	is(value($name, $runs), '1', "$name, $way: no job is taken away as long as the session is there");
-	like(value($name, q{SELECT advice FROM pictrepo.status() WHERE item = 'worker'}),
-		qr/restore by process @{[$session->pid]}/, "$name, $way: status() says why");
+	like(value($name, $upkeep), qr/restore by process @{[$session->pid]}/, "$name, $way: status() says why");
 	$session->leave;
 	sleep 3;
 	is(value($name, $runs), '1', "$name, $way: nor soon afterwards");
@@ -287,6 +406,27 @@ is(value('gated', 'SELECT pictrepo.start_worker()'), 't', 'without preload: a wo
 value('gated', 'DELETE FROM pictrepo.schedules');
 sleep 5;
 check_grace('gated', $_) foreach sort keys %ways;
+
+# ----- pops that reap, without any worker -----
+
+# A pop of a paused queue takes nothing but what is silent.
+my $reap = q{SELECT count(*) FROM pictrepo.pop('silent')};
+
+value('gated', q{DELETE FROM pictrepo.job_queue; SELECT pictrepo.pause_queue('silent')});
+value('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pictrepo worker'});
+my $inserting = Session->new($new, 'gated');
+$inserting->ask("SET check_function_bodies = off; SELECT set_config('search_path', '', false); $ways{inserted}");
+value('gated', $reap);
+is(value('gated', $silent), '1', 'without a worker: a pop takes no job away while a session restores');
+$inserting->leave;
+value('gated', 'SELECT pictrepo.pre_restore()');
+value('gated', $reap);
+is(value('gated', $silent), '1', 'nor after pre_restore()');
+value('gated', 'SELECT pictrepo.post_restore()');
+value('gated', $reap);
+is(value('gated', $silent), '1', 'nor just after post_restore()');
+wait_for('gated', "SELECT count(*) = 0 FROM (SELECT count(*) FROM pictrepo.pop('silent')) p,"
+	  . q{ pictrepo.job_queue WHERE queue = 'silent' AND status = 'running'}, 'but after the timeout');
 
 unlike(slurp_file($new->logfile), qr/PANIC|XX000|TRAP/, 'nothing odd in the log');
 $_->stop foreach $old, $new;

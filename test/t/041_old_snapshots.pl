@@ -149,6 +149,8 @@ my @calls = (
 	["set('k', '1')", q{outcome FROM import_lines(ARRAY['{"setting": {"key": "k", "value": "31"}}'])}, 'exists'],
 
 	# upkeep
+	['pre_restore()', "pre_restore('2 days') > now() + interval '1 day'", 't'],
+	['pre_restore()', 'post_restore()', 't'],
 	['health_check()', 'left(health_check(), 2)', 'ok'],
 	["INSERT INTO uploads (id, created_at) VALUES ('$UPLOAD', '2001-01-01')", "run_maintenance('uploads')", '1'],
 	["INSERT INTO variant_claims (hash, variant, worker, heartbeat) VALUES ('h', 'v', '$WORKER', '2001-01-01')", "run_maintenance('claims')", '1'],
@@ -164,6 +166,7 @@ my %left_out = (
 	serve_url => 'reads; only the note of the access is written',
 	serve_variant => 'reads; only the note of the access is written',
 	start_worker => 'concerns no row',
+	recount => 'changes no row; what it answers is what the transaction sees',
 );
 
 # Each row has the change, the call, and its answer by the snapshot.
@@ -203,7 +206,7 @@ sub begin_anew
 		DROP VIEW IF EXISTS extra;
 		DELETE FROM hashes; DELETE FROM details; DELETE FROM settings; DELETE FROM store_migrations;
 		DELETE FROM uploads; DELETE FROM job_queue; DELETE FROM dead_jobs; DELETE FROM queues;
-		DELETE FROM schedules; DELETE FROM blocked;
+		DELETE FROM schedules; DELETE FROM blocked; DELETE FROM restore_hold;
 		SELECT FROM create_hash('h', 'h.png'); SELECT FROM create_alias('a', 't', 'h')});
 	return;
 }

@@ -60,7 +60,7 @@ LEFT_OUT = {
     "id_time", "session_worker",
     # what the server does and how it is doing
     "health_check", "status", "server_state", "start_worker", "run_maintenance", "maintenance_status", "queue_counters", "counting",
-    "waiting_sessions", "pulse",
+    "waiting_sessions", "pulse", "recount", "pre_restore", "post_restore", "upkeep_held_by",
     "grant_access",
     # what is no call in a transaction: test/t/015_waiting.pl
     "pop_wait",
