@@ -258,7 +258,7 @@ foreach my $change (
 	'CLUSTER pictrepo.hashes USING hashes_pkey',
 	'CREATE SEQUENCE pictrepo.s',
 	'CREATE STATISTICS pictrepo.s ON hash, identifier FROM pictrepo.hashes',
-	'CREATE OR REPLACE VIEW pictrepo.maintenance AS SELECT * FROM pictrepo.maintenance_status() WHERE true',
+	'CREATE OR REPLACE VIEW pictrepo.waiting AS SELECT * FROM pictrepo.waiting_sessions() WHERE true',
 	'ALTER VIEW pictrepo.maintenance SET (security_barrier)',
 	'CREATE RULE r AS ON DELETE TO pictrepo.hashes DO NOTHING',
 	'CREATE POLICY p ON pictrepo.hashes',
