@@ -398,7 +398,7 @@ my @bad = (
 	qq{complete_upload('$UPLOAD', '$upload' || '{"Failure": {}}')},
 	qq{complete_upload('$UPLOAD', '{"Success": "$token"}')},
 	qq{complete_upload('$UPLOAD', '{"Success": "$token"}' || '{"Failure": "$token"}')},
-	qq{complete_upload('$UPLOAD', '$upload' || jsonb_build_object('deep', (repeat('[', 100) || '"$token"' || repeat(']', 100))::jsonb))},
+	qq{complete_upload('$UPLOAD', '$upload' || jsonb_build_object('deep', (repeat('[', 100000) || '"$token"' || repeat(']', 100000))::jsonb))},
 	qq{complete_upload('$UPLOAD', '$upload' || jsonb_build_object('long', repeat('$token', 100000)))},
 );
 

@@ -423,6 +423,7 @@ class Check:
             "SELECT proname FROM pg_proc WHERE pronamespace = 'pictrepo'::regnamespace AND provolatile = 's'")}
         self.recent = deque(maxlen=25)
         self.count = Counter()
+        self.moves = 0
 
     def check_functions(self):
         called = {plain_name(name) for name in self.calls.functions}
@@ -557,6 +558,7 @@ class Check:
     def move_out_and_in(self):
         """Every export comes back in as it was, whatever the repo has."""
         self.recent.append("export, import")
+        self.moves += 1
         self.db.execute("BEGIN")
         lines = self.exported()
         self.db.execute("TRUNCATE " + ", ".join("pictrepo." + table for table in TABLES))
@@ -636,7 +638,8 @@ def main():
         print(f"Seed {options.seed}, step {steps}: {difference}")
         sys.exit(1)
     called = len(check.count)
-    print(f"seed {options.seed}: {sum(check.count.values())} calls of {called} functions, no difference")
+    print(f"seed {options.seed}: {sum(check.count.values())} calls of {called} functions and {check.moves} moves,"
+          " no difference")
 
 
 main()
