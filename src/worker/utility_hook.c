@@ -15,6 +15,7 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/ipc.h"
@@ -104,6 +105,7 @@ typedef enum StatementEffect
 	EFFECT_NONE,
 	EFFECT_EXTENSION,			/* it creates or updates this extension */
 	EFFECT_EXTENSION_GONE,		/* it drops an extension, perhaps this one */
+	EFFECT_PREPARED,			/* it commits what a prepared transaction did */
 	EFFECT_DATABASE				/* it creates a database */
 } StatementEffect;
 
@@ -128,6 +130,9 @@ effect_of_statement(Node *statement)
 		return EFFECT_EXTENSION;
 	if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_EXTENSION)
 		return EFFECT_EXTENSION_GONE;
+	if (IsA(statement, TransactionStmt) &&
+		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED)
+		return EFFECT_PREPARED;
 	return IsA(statement, CreatedbStmt) ? EFFECT_DATABASE : EFFECT_NONE;
 }
 
@@ -147,6 +152,11 @@ apply_effect(StatementEffect effect)
 		case EFFECT_EXTENSION_GONE:
 			if (database_slot_find(MyDatabaseId) != NULL && my_database_slot() != NULL)
 				pending_worker_request(WORKER_REQ_SESSIONS);
+			break;
+		case EFFECT_PREPARED:
+			/* no callback runs that knows what it did; it has committed */
+			if (OidIsValid(get_extension_oid("pictrepo", true)) && my_database_slot() != NULL)
+				worker_slot_prepared_committed(my_database_slot());
 			break;
 		case EFFECT_DATABASE:
 			database_created = true;

@@ -21,6 +21,7 @@ $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'pictrepo'
 pictrepo.reap_interval = '100ms'
 restart_after_crash = on
+max_prepared_transactions = 5
 log_statement = none
 });
 $node->start;
@@ -192,6 +193,21 @@ worker_works('DROP EXTENSION rolled back: the worker stays', 'other');
 value('CREATE SCHEMA aside; DROP EXTENSION pictrepo; CREATE EXTENSION pictrepo; DROP SCHEMA aside', 'other');
 worker_works('all in one transaction: the worker is there', 'other');
 
+# The extension comes with a prepared transaction: workers look for it before that
+# commits, and find nothing.
+value('DROP EXTENSION pictrepo', 'other');
+value(q{BEGIN; CREATE EXTENSION pictrepo; PREPARE TRANSACTION 'creation'}, 'other');
+no_worker('CREATE EXTENSION prepared: there is no worker yet', 'other');
+value(q{COMMIT PREPARED 'creation'}, 'other');
+worker_works('CREATE EXTENSION prepared: the worker comes with the commit', 'other');
+value('DROP EXTENSION pictrepo', 'other');
+value(q{BEGIN; CREATE EXTENSION pictrepo; PREPARE TRANSACTION 'creation'}, 'other');
+$node->restart;
+worker_works('a restart in between', 'postgres');
+no_worker('a restart in between: there is no worker yet', 'other');
+value(q{COMMIT PREPARED 'creation'}, 'other');
+worker_works('a restart in between: the worker comes with the commit', 'other');
+
 # as pg_upgrade leaves it: the library is another version than the tables
 value(q{UPDATE pg_extension SET extversion = '0.0.1' WHERE extname = 'pictrepo'}, 'other');
 value(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pictrepo worker' AND datname = 'other'});
@@ -207,6 +223,17 @@ is(log_count($mismatch), 1, 'another version: the log says so once');
 value(q{UPDATE pg_extension SET extversion = (SELECT default_version FROM pg_available_extensions WHERE name = 'pictrepo')
 	WHERE extname = 'pictrepo'; ALTER EXTENSION pictrepo UPDATE}, 'other');
 worker_works('ALTER EXTENSION UPDATE: the worker comes', 'other');
+value(q{UPDATE pg_extension SET extversion = '0.0.1' WHERE extname = 'pictrepo'}, 'other');
+value(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pictrepo worker' AND datname = 'other'});
+wait_for_log_count($mismatch, 2);
+no_worker('another version again: no worker', 'other');
+value(q{BEGIN; UPDATE pg_extension SET extversion = (SELECT default_version FROM pg_available_extensions
+		WHERE name = 'pictrepo') WHERE extname = 'pictrepo';
+	ALTER EXTENSION pictrepo UPDATE; PREPARE TRANSACTION 'update'; COMMIT PREPARED 'update'}, 'other');
+worker_works('ALTER EXTENSION UPDATE prepared: the worker comes', 'other');
+
+# this one forgets that the worker was terminated
+value('ALTER EXTENSION pictrepo UPDATE', 'other');
 
 # ----- a worker that ends before it signs on -----
 
