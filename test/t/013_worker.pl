@@ -504,6 +504,27 @@ usleep(300_000);
 is(heard(), 0, 'none for a push that was rolled back');
 $listener->leave;
 
+# ----- a database gets the slot of one that was dropped -----
+
+# The rows that were loaded into the old one are no reason to spare silent workers
+# in the new one.  A machine whose clock is set spares them, too.
+ok($node->poll_query_until('postgres', q{SELECT backend_start < now() - interval '10 s' FROM pg_stat_activity
+	WHERE backend_type = 'walwriter'}), 'the server has run for a while');
+my $reaped;
+foreach (1 .. 3)
+{
+	value('CREATE DATABASE loaded');
+	value(q{CREATE EXTENSION pictrepo; SET check_function_bodies = off; COPY pictrepo.settings FROM '/dev/null'}, 'loaded');
+	value($_) foreach 'DROP DATABASE loaded', 'CREATE DATABASE loaded';
+	value(q{CREATE EXTENSION pictrepo;
+		INSERT INTO pictrepo.job_queue (id, queue, job, status, worker, heartbeat, attempt)
+		VALUES (gen_random_uuid(), 'q', '1', 'running', gen_random_uuid(), '2001-01-01', 1)}, 'loaded');
+	$reaped = value(q{SET pictrepo.heartbeat_timeout = '9s'; SELECT pictrepo.run_maintenance('reap')}, 'loaded');
+	value('DROP DATABASE loaded');
+	last if $reaped == 1;
+}
+is($reaped, 1, 'in a new database a silent worker loses its job');
+
 # ----- a standby -----
 
 $node->backup('backup');
