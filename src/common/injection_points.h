@@ -32,6 +32,7 @@
 	FAILS(job_ended) \
 	FAILS(jobs_reaped) \
 	FAILS(heartbeat_announced) \
+	FAILS(count_published) \
 	/* waiting */ \
 	FAILS(wait_joined) \
 	FAILS(wait_rested) \

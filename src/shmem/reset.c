@@ -51,6 +51,17 @@ free_notifications_of_database(Oid database)
 	LWLockRelease(shmem->notification_lock);
 }
 
+/* The next database that gets the slot has none of this behind it. */
+static void
+clear_history(DatabaseSlot *state)
+{
+	pg_atomic_write_u32(&state->overflowed, 0);
+	pg_atomic_write_u32(&state->counters_lost, 0);
+	pg_atomic_write_u32(&state->prepared, 0);
+	pg_atomic_write_u64(&state->restored, 0);
+	pg_atomic_write_u64(&state->worker_seen, 0);
+}
+
 /*
  * Begin anew with a database: its extension was created, or it is gone for
  * good.
@@ -76,7 +87,7 @@ database_slot_reset(Oid database, bool gone)
 	if (gone)
 	{
 		free_notifications_of_database(database);
-		pg_atomic_write_u32(&state->counters_lost, 0);
+		clear_history(state);
 		state->database = InvalidOid;
 	}
 	LWLockRelease(shmem->table_lock);

@@ -39,6 +39,7 @@ static const WorkerState next_states[WORKER_EVENTS][WORKER_STATES] = {
 	[WORKER_EV_FAIL] = {WORKER_NONE, WORKER_STARTING, WORKER_NONE, WORKER_UNWANTED},
 	[WORKER_EV_NO_EXTENSION] = {WORKER_NONE, WORKER_UNWANTED, WORKER_UNWANTED, WORKER_UNWANTED},
 	[WORKER_EV_EXTENSION] = {WORKER_NONE, WORKER_NONE, WORKER_RUNNING, WORKER_NONE},
+	[WORKER_EV_PREPARED] = {WORKER_NONE, WORKER_NONE, WORKER_RUNNING, WORKER_NONE},
 	[WORKER_EV_NEW_LAUNCHER] = {WORKER_NONE, WORKER_NONE, WORKER_RUNNING, WORKER_UNWANTED},
 };
 
@@ -345,15 +346,33 @@ worker_request(DatabaseSlot *database, uint32 what)
 		wake_worker(database);
 }
 
+static void
+change_extension(DatabaseSlot *database, WorkerEvent event)
+{
+	SpinLockAcquire(&database->worker_mutex);
+	database->creations++;
+	apply_event(&database->worker, event, 0);
+	SpinLockRelease(&database->worker_mutex);
+	ConditionVariableBroadcast(&database->worker_ended);
+}
+
 /* At commit: cannot fail. */
 void
 worker_slot_extension_changed(DatabaseSlot *database)
 {
-	SpinLockAcquire(&database->worker_mutex);
-	database->creations++;
-	apply_event(&database->worker, WORKER_EV_EXTENSION, 0);
-	SpinLockRelease(&database->worker_mutex);
-	ConditionVariableBroadcast(&database->worker_ended);
+	change_extension(database, WORKER_EV_EXTENSION);
+}
+
+/*
+ * A prepared transaction has committed, and may have created or updated the
+ * extension.  It need not have, so failures of the worker still count.
+ */
+void
+worker_slot_prepared_committed(DatabaseSlot *database)
+{
+	change_extension(database, WORKER_EV_PREPARED);
+	if (!worker_running(database))
+		launcher_wake();
 }
 
 /* Nothing is left to do in the database, and nothing to show of it. */

@@ -20,6 +20,7 @@ typedef enum WorkerEvent
 	WORKER_EV_FAIL,				/* it ended otherwise */
 	WORKER_EV_NO_EXTENSION,		/* it found none, or another version */
 	WORKER_EV_EXTENSION,		/* a session created or updated the extension */
+	WORKER_EV_PREPARED,			/* a prepared transaction may have done so */
 	WORKER_EV_NEW_LAUNCHER,		/* what the last one had asked for is unknown */
 	WORKER_EVENTS
 } WorkerEvent;
@@ -34,6 +35,7 @@ extern void worker_slot_read_task(DatabaseSlot *database, MaintenanceTaskId task
 
 /* For sessions whose statements bring the extension or need the database */
 extern void worker_slot_extension_changed(DatabaseSlot *database);
+extern void worker_slot_prepared_committed(DatabaseSlot *database);
 extern void worker_slot_hold(DatabaseSlot *database);
 extern void worker_slot_release(DatabaseSlot *database);
 extern void worker_slot_wait_for_end(DatabaseSlot *database, long timeout_ms);

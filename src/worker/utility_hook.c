@@ -16,6 +16,7 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/ipc.h"
@@ -108,6 +109,7 @@ typedef enum StatementEffect
 	EFFECT_EXTENSION_GONE,		/* it drops an extension, perhaps this one */
 	EFFECT_TRIGGERS,			/* it turns triggers of this extension on or
 								 * off */
+	EFFECT_PREPARED,			/* it commits what a prepared transaction did */
 	EFFECT_DATABASE				/* it creates a database */
 } StatementEffect;
 
@@ -156,6 +158,9 @@ effect_of_statement(Node *statement)
 		return EFFECT_EXTENSION_GONE;
 	if (IsA(statement, AlterTableStmt) && switches_triggers((AlterTableStmt *) statement))
 		return EFFECT_TRIGGERS;
+	if (IsA(statement, TransactionStmt) &&
+		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED)
+		return EFFECT_PREPARED;
 	return IsA(statement, CreatedbStmt) ? EFFECT_DATABASE : EFFECT_NONE;
 }
 
@@ -179,6 +184,11 @@ apply_effect(StatementEffect effect)
 		case EFFECT_TRIGGERS:
 			if (my_database_slot() != NULL)
 				pending_forget_counts();
+			break;
+		case EFFECT_PREPARED:
+			/* no callback runs that knows what it did; it has committed */
+			if (OidIsValid(get_extension_oid("pictrepo", true)) && my_database_slot() != NULL)
+				worker_slot_prepared_committed(my_database_slot());
 			break;
 		case EFFECT_DATABASE:
 			database_created = true;

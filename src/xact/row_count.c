@@ -48,6 +48,7 @@
 #include "utils/snapmgr.h"
 
 #include "common/compat.h"
+#include "common/injection_points.h"
 #include "shmem/database_slot.h"
 #include "shmem/queue_slot.h"
 #include "shmem/shmem.h"
@@ -279,12 +280,17 @@ begin_counting(CountedTable which)
 	return true;
 }
 
-/* The SELECT has failed.  Another session may have begun to count meanwhile. */
+/*
+ * Counting has failed, perhaps while this session had locks, which the end of the
+ * transaction would release later.  Another session may have begun to count
+ * meanwhile.
+ */
 static void
 abandon_counting(int code, Datum which)
 {
 	RowCount   *row_count = &my_database_slot()->row_counts[DatumGetInt32(which)];
 
+	LWLockReleaseAll();
 	LWLockAcquire(row_count->lock, LW_EXCLUSIVE);
 	if (row_count->state == ROW_COUNT_COUNTING && row_count->counter == MyProcPid)
 		row_count->state = ROW_COUNT_UNKNOWN;
@@ -329,6 +335,7 @@ publish_count(RowCount *row_count)
 				add_to_queue(DatumGetTextPP(queue.value),
 							 DatumGetInt64(result_value(i, 2).value));
 		}
+		INJECT(count_published);
 		pg_atomic_fetch_add_u64(&row_count->value, sum_of_counts());
 		row_count->state = ROW_COUNT_KNOWN;
 	}

@@ -21,6 +21,7 @@ $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'pictrepo'
 pictrepo.reap_interval = '100ms'
 restart_after_crash = on
+max_prepared_transactions = 5
 log_statement = none
 });
 $node->start;
@@ -192,6 +193,21 @@ worker_works('DROP EXTENSION rolled back: the worker stays', 'other');
 value('CREATE SCHEMA aside; DROP EXTENSION pictrepo; CREATE EXTENSION pictrepo; DROP SCHEMA aside', 'other');
 worker_works('all in one transaction: the worker is there', 'other');
 
+# The extension comes with a prepared transaction: workers look for it before that
+# commits, and find nothing.
+value('DROP EXTENSION pictrepo', 'other');
+value(q{BEGIN; CREATE EXTENSION pictrepo; PREPARE TRANSACTION 'creation'}, 'other');
+no_worker('CREATE EXTENSION prepared: there is no worker yet', 'other');
+value(q{COMMIT PREPARED 'creation'}, 'other');
+worker_works('CREATE EXTENSION prepared: the worker comes with the commit', 'other');
+value('DROP EXTENSION pictrepo', 'other');
+value(q{BEGIN; CREATE EXTENSION pictrepo; PREPARE TRANSACTION 'creation'}, 'other');
+$node->restart;
+worker_works('a restart in between', 'postgres');
+no_worker('a restart in between: there is no worker yet', 'other');
+value(q{COMMIT PREPARED 'creation'}, 'other');
+worker_works('a restart in between: the worker comes with the commit', 'other');
+
 # as pg_upgrade leaves it: the library is another version than the tables
 value(q{UPDATE pg_extension SET extversion = '0.0.1' WHERE extname = 'pictrepo'}, 'other');
 value(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pictrepo worker' AND datname = 'other'});
@@ -207,6 +223,17 @@ is(log_count($mismatch), 1, 'another version: the log says so once');
 value(q{UPDATE pg_extension SET extversion = (SELECT default_version FROM pg_available_extensions WHERE name = 'pictrepo')
 	WHERE extname = 'pictrepo'; ALTER EXTENSION pictrepo UPDATE}, 'other');
 worker_works('ALTER EXTENSION UPDATE: the worker comes', 'other');
+value(q{UPDATE pg_extension SET extversion = '0.0.1' WHERE extname = 'pictrepo'}, 'other');
+value(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pictrepo worker' AND datname = 'other'});
+wait_for_log_count($mismatch, 2);
+no_worker('another version again: no worker', 'other');
+value(q{BEGIN; UPDATE pg_extension SET extversion = (SELECT default_version FROM pg_available_extensions
+		WHERE name = 'pictrepo') WHERE extname = 'pictrepo';
+	ALTER EXTENSION pictrepo UPDATE; PREPARE TRANSACTION 'update'; COMMIT PREPARED 'update'}, 'other');
+worker_works('ALTER EXTENSION UPDATE prepared: the worker comes', 'other');
+
+# this one forgets that the worker was terminated
+value('ALTER EXTENSION pictrepo UPDATE', 'other');
 
 # ----- a worker that ends before it signs on -----
 
@@ -476,6 +503,27 @@ value(q{BEGIN; SELECT pictrepo.push('told', '1'); ROLLBACK});
 usleep(300_000);
 is(heard(), 0, 'none for a push that was rolled back');
 $listener->leave;
+
+# ----- a database gets the slot of one that was dropped -----
+
+# The rows that were loaded into the old one are no reason to spare silent workers
+# in the new one.  A machine whose clock is set spares them, too.
+ok($node->poll_query_until('postgres', q{SELECT backend_start < now() - interval '10 s' FROM pg_stat_activity
+	WHERE backend_type = 'walwriter'}), 'the server has run for a while');
+my $reaped;
+foreach (1 .. 3)
+{
+	value('CREATE DATABASE loaded');
+	value(q{CREATE EXTENSION pictrepo; SET check_function_bodies = off; COPY pictrepo.settings FROM '/dev/null'}, 'loaded');
+	value($_) foreach 'DROP DATABASE loaded', 'CREATE DATABASE loaded';
+	value(q{CREATE EXTENSION pictrepo;
+		INSERT INTO pictrepo.job_queue (id, queue, job, status, worker, heartbeat, attempt)
+		VALUES (gen_random_uuid(), 'q', '1', 'running', gen_random_uuid(), '2001-01-01', 1)}, 'loaded');
+	$reaped = value(q{SET pictrepo.heartbeat_timeout = '9s'; SELECT pictrepo.run_maintenance('reap')}, 'loaded');
+	value('DROP DATABASE loaded');
+	last if $reaped == 1;
+}
+is($reaped, 1, 'in a new database a silent worker loses its job');
 
 # ----- a standby -----
 

@@ -180,6 +180,9 @@ my %scenarios = (
 		act => q{SELECT pictrepo.heartbeat(queue, worker, id) FROM pictrepo.job_queue WHERE queue = 'q%n'},
 		answer => 't'
 	},
+	count_published => {
+		before => 'ALTER EXTENSION pictrepo UPDATE', act => 'SELECT pictrepo.queue_length() >= 0', answer => 't'
+	},
 	wait_joined => { act => q{SELECT count(*) FROM pictrepo.pop('q%n', wait => '50 ms')}, answer => '0' },
 	wait_rested => { act => q{CALL pictrepo.pop_wait('q%n', NULL, '50 ms')}, answer => '|||' },
 	wait_called => {

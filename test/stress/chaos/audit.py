@@ -12,10 +12,15 @@ TOLERANCE = 0.1  # two clocks are compared
 
 
 class Audit:
-    """books: of all clients, and of the drain. dead: {id: job} of dead_jobs."""
+    """books: of all clients, and of the drain. dead: {id: job} of dead_jobs. periods: {queue: how it was configured}.
 
-    def __init__(self, books, disasters, dead):
+    watch: of this machine's clock. What spans a step of it is not judged.
+    """
+
+    def __init__(self, books, disasters, dead, periods, watch):
         self.books = books
+        self.periods = periods
+        self.watch = watch
         self.disasters = sorted(disasters, key=lambda disaster: disaster.start)
         self.dead = dead
         self.pushes = {push.tag: push for push in books.pushes}
@@ -29,6 +34,7 @@ class Audit:
         self.completed = set(self.outcomes("completed"))
         self.repeated = 0
         self.taken_away = 0
+        self.not_judged = 0
 
     def outcomes(self, outcome):
         """Ids of the jobs that got this answer, one for each."""
@@ -44,9 +50,22 @@ class Audit:
         return any(d.crash and d.start <= end and d.end >= start for d in self.disasters)
 
     def reapable(self, beat, end):
-        """Was there a full timeout of silence, not counting across a restart?"""
-        times = [beat, *(d.start for d in self.disasters if beat < d.start < end), end]
-        return max(b - a for a, b in zip(times, times[1:])) >= TIMEOUT - TOLERANCE
+        """Was there a full timeout of silence, not counting across a restart, nor while the server stood still?"""
+        since, longest = beat, 0
+        for disaster in self.disasters:
+            if disaster.start < end and disaster.still and beat < disaster.end:
+                longest, since = max(longest, disaster.start - since), disaster.end
+            elif beat < disaster.start < end:
+                longest, since = max(longest, disaster.start - since), disaster.start
+        return max(longest, end - since) >= TIMEOUT - TOLERANCE
+
+    def too_early(self, beat, end):
+        """Was it taken away sooner than it may be, for sure?"""
+        if self.reapable(beat, end):
+            return False
+        stepped = self.watch.stepped(beat - TOLERANCE, end)
+        self.not_judged += stepped
+        return not stepped
 
     # ----- pushes -----
 
@@ -136,7 +155,7 @@ class Audit:
                 yield f"job {id}: attempt {new.attempt} after attempt {old.attempt} without a crash"
         elif not old.ended_before(new.end):
             self.taken_away += 1
-            if not self.reapable(old.beat, new.end):
+            if self.too_early(old.beat, new.end):
                 yield (f"job {id} went from {old.worker} to {new.worker} "
                        f"{new.end - old.beat:.1f} s after its last heartbeat")
 
@@ -146,10 +165,43 @@ class Audit:
             for ending in claim.endings:
                 if ending.outcome == "lost" and not (
                         claim.outcome_in_doubt()
-                        or self.crashed_between(claim.start, ending.end)
-                        or self.reapable(claim.beat, ending.end)):
+                        or self.crashed_between(claim.start, ending.end)) \
+                        and self.too_early(claim.beat, ending.end):
                     yield (f"worker {claim.worker} lost job {claim.id} "
                            f"{ending.end - claim.beat:.1f} s after its last heartbeat")
+
+    # ----- configured queues -----
+
+    def check_configured(self):
+        """A paused queue gives nothing out, and one with a limit no more than that."""
+        for queue, periods in self.periods.items():
+            held = []
+            for pop in self.pops_of(queue):
+                held = [claim for claim in held if self.surely_held(claim, pop[0].start)]
+                for period in periods:
+                    if period.start <= pop[0].start and pop[0].end <= period.end:
+                        yield from self.check_pop(pop, held, period)
+                held += pop
+
+    def pops_of(self, queue):
+        """The claims of each pop, one pop after the other."""
+        pops = defaultdict(list)
+        for claim in self.books.claims:
+            if claim.queue == queue:
+                pops[claim.start, claim.worker].append(claim)
+        return [pops[pop] for pop in sorted(pops)]
+
+    def surely_held(self, claim, time):
+        """A worker has it still, and nobody may take it away before."""
+        return not (claim.ended_before(time) or self.reapable(claim.beat, time)
+                    or self.crashed_between(claim.start, time) or self.watch.stepped(claim.beat, time))
+
+    def check_pop(self, pop, held, period):
+        if period.paused:
+            yield f"job {pop[0].id} came out of a queue that was paused"
+        running = [claim for claim in held if claim.end <= pop[0].start and self.surely_held(claim, pop[0].end)]
+        if period.limit is not None and len(running) + len(pop) > period.limit:
+            yield f"job {pop[0].id} came out though {len(running)} ran and {period.limit} may"
 
     def wrong(self):
         yield from self.books.odd
@@ -160,3 +212,4 @@ class Audit:
         yield from self.check_attempts()
         yield from self.check_holders()
         yield from self.check_lost()
+        yield from self.check_configured()

@@ -60,18 +60,6 @@ class Group:
     state: str = DOUBT
 
 
-@dataclass(slots=True, eq=False)
-class TwoPhases:
-    """A transaction that ends a job and pushes others, and what its client has decided."""
-    name: str
-    group: Group
-    claim: Claim
-    ending: Ending
-    commit: bool
-    backend: int  # the last one that was at it
-    prepared: bool = False  # for sure
-
-
 @dataclass(slots=True)
 class Books:
     """One client's own."""
@@ -98,8 +86,18 @@ class Books:
 
 
 @dataclass(slots=True)
+class Period:
+    """A queue was configured like this for sure, for workers that asked for jobs and got them in this time."""
+    start: float
+    end: float = float("inf")
+    paused: bool = False
+    limit: int | None = None
+
+
+@dataclass(slots=True)
 class Disaster:
     """Some time in here the server died, or was stopped, and came back."""
     start: float
     end: float
     crash: bool  # a crash may lose claims
+    still: bool = False  # it stood still for all of this time, and lived on

@@ -1,25 +1,29 @@
 """Chaos: a queue under load while its server is killed, and books that must balance.
 
-    chaos.py [--seconds N] [--round N] [--clients N] [--seed N] DATA LOG
+    chaos.py [--seconds N] [--round N] [--clients N] [--seed N] [--clock] DATA LOG
 
 Runs rounds on the cluster in DATA, which PGHOST and the like reach: some time of
 load and disasters, then peace, in which every job is taken out, and the audit.
 A seed makes the same clients and the same killer; what meets what is up to chance.
+With --clock, the server's clock is set time and again, and all of it stands still.
 """
 
 import argparse
 import random
 import re
 import sys
+import tempfile
 import time
 from collections import Counter
 from threading import Event
 
 from audit import TIMEOUT, Audit
-from books import ACKED, DOUBT, Books
-from client import KEYS, QUEUES, Client, Witness
+from books import ACKED, DOUBT, Books, Period
+from client import KEYS, Client, Witness
+from clocks import ShiftedClock, Watch
 from killer import Killer
 from server import Server
+from transactions import BACKOFF, CONFIGURED, QUEUES, Configuration
 
 # XX is the class of internal errors: a bug, or corruption.
 # What the server itself says when a backend is told to stop at once while it
@@ -29,6 +33,8 @@ ODD_IN_LOG = re.compile(
     r"| XX\d\d\d (?!LOG:  could not send data to client: Bad file descriptor)"
     r"|shared memory .*still in use by .*forced")
 
+
+MOST_RUNNING = 10  # of the queue with a limit
 
 # So many seconds at most it takes the killer to have done all that he can.
 DEALING = 120
@@ -49,10 +55,15 @@ class Round:
         # The one that cleans up, when all others are gone.
         self.last = Client(f"r{number} last", server, seed, Event())
         self.last.of_session = self.last.cuts = False
+        self.configuration = Configuration()
+        for client in self.clients:
+            client.configuration = self.configuration
         self.books = Books()
+        self.watch = Watch()
         self.wrong = []
 
     def run(self, seconds):
+        self.watch.start()
         threads = [self.killer, *self.clients]
         for thread in threads:
             thread.start()
@@ -72,6 +83,8 @@ class Round:
 
     def settle(self):
         """Peace. One crash more shows that counts survive it; nobody writes meanwhile."""
+        if self.server.clock:
+            self.server.clock.let_all_come_due()
         self.end_what_is_prepared()
         self.check_counts("after the load")
         self.crash_at_rest()
@@ -139,6 +152,8 @@ class Round:
 
     def drain(self, patience=60):
         """Take out all there is, also what comes back from silent workers or is due later."""
+        self.configuration.periods[-1].end = time.monotonic()
+        self.query("DELETE FROM pictrepo.queues WHERE queue = %s RETURNING queue", CONFIGURED)
         for queue in QUEUES:
             self.query("SELECT pictrepo.resume_queue(%s)", queue)
         self.last.connect()
@@ -179,11 +194,13 @@ class Round:
     # ----- the books -----
 
     def audit(self):
+        self.watch.end()
         for client in [*self.clients, self.last]:
             self.books.add(client.books)
         self.books.odd += self.killer.odd
         dead = {str(id): job for id, job in self.query("SELECT id, job FROM pictrepo.dead_jobs")}
-        audit = Audit(self.books, self.killer.disasters, dead)
+        periods = {"limited": [Period(0, limit=MOST_RUNNING)], CONFIGURED: self.configuration.periods}
+        audit = Audit(self.books, self.killer.disasters, dead, periods, self.watch)
         self.wrong += list(audit.wrong())
         self.wrong += self.check_hashes()
         self.summarize(audit)
@@ -205,6 +222,8 @@ class Round:
         count["pops in doubt"] = len(books.pops_in_doubt)
         count["claims taken from silent workers"] = audit.taken_away
         count["claims repeated after a crash"] = audit.repeated
+        count["steps of this machine's clock"] = self.watch.steps()
+        count["claims not judged for these"] = audit.not_judged
         for outcome in ("completed", "retrying", "dead", "lost"):
             count[f"ends acknowledged: {outcome}"] = len(audit.outcomes(outcome))
         count["ends in doubt"] = len(audit.outcomes(None)) + len(books.completed_in_doubt)
@@ -212,13 +231,19 @@ class Round:
 
 
 def prepare(server):
-    """Short pauses, so that retries come round in time."""
+    """Short pauses, so that retries come round in time. One queue has no configuration at first."""
     with server.connect("chaos check") as db:
         db.execute("SET client_min_messages = warning")
         db.execute("CREATE EXTENSION IF NOT EXISTS pictrepo")
+        if server.clock:
+            # a step forward looks to the server as if its own timeouts had passed
+            db.execute("ALTER SYSTEM SET statement_timeout = 0")
+            db.execute("SELECT pg_reload_conf()")
         for queue in QUEUES:
-            db.execute("""SELECT pictrepo.configure_queue(%s, backoff => '200 ms', backoff_max => '1 s',
-                max_running => %s)""", (queue, 10 if queue == "limited" else -1))
+            if queue != CONFIGURED:
+                db.execute("""SELECT pictrepo.configure_queue(%s, backoff => %s * interval '1 s',
+                    backoff_max => '1 s', max_running => %s)""",
+                           (queue, BACKOFF, MOST_RUNNING if queue == "limited" else -1))
         timeout = db.execute("SHOW pictrepo.heartbeat_timeout").fetchone()[0]
         if timeout != f"{TIMEOUT:g}s":
             sys.exit(f"pictrepo.heartbeat_timeout must be {TIMEOUT:g}s, not {timeout}; see server.conf")
@@ -240,6 +265,20 @@ def show(count):
     width = max(map(len, count), default=0)
     for name in sorted(count):
         print(f"  {name:{width}} {count[name]:9,}")
+
+
+def add_clock(parser):
+    parser.add_argument("--clock", action=argparse.BooleanOptionalAction, default=False,
+                        help="set the server's clock, and let all of it stand still")
+
+
+def shifted_clock(options):
+    """None: the server has the machine's."""
+    clock = ShiftedClock(tempfile.mkdtemp()) if options.clock else None
+    if clock and not clock.build():
+        print("There is no C compiler, so the clock is not set.")
+        return None
+    return clock
 
 
 def one_round(server, number, options, seconds):
@@ -271,12 +310,19 @@ def all_rounds(server, options):
     return failed
 
 
+def begin(server):
+    """A server that has another clock than it is to have starts again."""
+    if server.clock and server.postmaster() is not None:
+        server.stop("fast")
+    if server.postmaster() is None:
+        server.start()
+
+
 def main(options):
-    server = Server(options.data, options.log)
     print(f"seed {options.seed}", flush=True)
+    server = Server(options.data, options.log, clock=shifted_clock(options))
     try:
-        if server.postmaster() is None:
-            server.start()
+        begin(server)
         prepare(server)
         return all_rounds(server, options)
     except KeyboardInterrupt:
@@ -292,6 +338,7 @@ if __name__ == "__main__":
     parser.add_argument("--round", type=float, default=60)
     parser.add_argument("--clients", type=int, default=12)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    add_clock(parser)
     parser.add_argument("data")
     parser.add_argument("log")
     sys.exit(main(parser.parse_args()))

@@ -10,23 +10,12 @@ from threading import Thread, Timer
 import psycopg
 from psycopg.types.json import Jsonb
 
-from books import ACKED, NEVER, Books, Claim, Ending, Group, Push, TwoPhases
+from answers import Lost, NothingToDo, Refused
+from books import ACKED, NEVER, Books, Claim, Ending, Group, Push
+from transactions import CONFIGURED, QUEUES, Configuration, Transactions
 
-QUEUES = ["mail", "limited", "thumbnails", "cleanup"]
 KEYS = [f"key {n}" for n in range(20)]
 PATIENCE = 60  # seconds until the server must be back
-
-
-class Lost(Exception):
-    """The connection is gone; nobody knows what became of the statement."""
-
-
-class Refused(Exception):
-    """The statement failed; it did nothing."""
-
-
-class NothingToDo(Exception):
-    """No job is in the hand."""
 
 
 def again(old, claims):
@@ -34,7 +23,7 @@ def again(old, claims):
     return any(old.id == claim.id for claim in claims)
 
 
-class Client(Thread):
+class Client(Transactions, Thread):
     prepares = True  # may transactions have two phases?
     enough = None  # when there are so many jobs it pushes no more
 
@@ -51,6 +40,7 @@ class Client(Thread):
         self.worker = str(uuid.UUID(int=self.random.getrandbits(128)))
         self.held = []
         self.stalled = []  # (until when, claim)
+        self.configuration = Configuration()  # which all clients of a round have together
         self.two_phases = None  # the transaction that was prepared, or may have been
         self.tags = 0
         self.cuts = True
@@ -257,6 +247,30 @@ class Client(Thread):
         if row[0] is not None:
             self.take(queue, [row], start)
 
+    def pop_all(self):
+        """Of what there is, unless a cancel comes first."""
+        queue, start = self.queue_without_limit(), time.monotonic()
+        cancel = Timer(self.random.uniform(0, 0.01), self.cancel, [self.db])
+        cancel.start()
+        try:
+            claims = self.take(queue, self.ask("SELECT * FROM pictrepo.pop(%s, %s, 10000)", queue,
+                                               self.worker_argument()), start)
+        except Lost:
+            self.books.pops_in_doubt.append((queue, start))
+            raise
+        except Refused:
+            self.books.count["large pops cancelled"] += 1
+            raise
+        finally:
+            cancel.join()
+        self.complete_all(claims)
+
+    def cancel(self, db):
+        try:
+            db.cancel()
+        except psycopg.Error:
+            pass  # the server was faster
+
     def pick(self):
         """One out of the hand."""
         if not self.held:
@@ -277,7 +291,10 @@ class Client(Thread):
             self.held.remove(claim)
             claim.endings.append(Ending("heartbeat", start, time.monotonic(), "lost"))
 
-    def result(self):
+    def result(self, claim):
+        """The queue whose configuration changes may have long pauses before a retry."""
+        if claim.queue == CONFIGURED:
+            return "success"
         return self.random.choices(["success", "failure", "aborted"], [8, 3, 1])[0]
 
     def end(self, claims, result, send):
@@ -301,21 +318,29 @@ class Client(Thread):
             ending.outcome, ending.end = outcome, time.monotonic()
 
     def complete(self):
-        claim, result = self.pick(), self.result()
+        claim = self.pick()
+        result = self.result(claim)
         self.end([claim], result, lambda: self.ask(
             "SELECT pictrepo.complete_job(%s, %s, %s, %s, 'chaos')",
             claim.queue, self.worker_argument(), claim.id, result)[0])
 
     def complete_many(self):
-        first, result = self.pick(), self.result()
-        claims = [first] + [claim for claim in self.held if claim.queue == first.queue]
+        first = self.pick()
+        result = self.result(first)
+        self.complete_all([first] + [claim for claim in self.held if claim.queue == first.queue], result)
+
+    def complete_all(self, claims, result="success"):
+        """Of one queue."""
+        if not claims:
+            raise NothingToDo
         self.held = [claim for claim in self.held if claim not in claims]
         self.end(claims, result, lambda: self.ask(
             "SELECT pictrepo.complete_many(%s, %s, %s::uuid[], %s, 'chaos')",
-            first.queue, self.worker_argument(), [claim.id for claim in claims], result)[0][0])
+            claims[0].queue, self.worker_argument(), [claim.id for claim in claims], result)[0][0])
 
     def complete_and_pop(self):
-        claim, result, start = self.pick(), self.result(), time.monotonic()
+        claim = self.pick()
+        result, start = self.result(claim), time.monotonic()
 
         def send():
             outcome, *row = self.ask(
@@ -345,190 +370,11 @@ class Client(Thread):
         self.held += [claim for until, claim in self.stalled if until <= now]
         self.stalled = [entry for entry in self.stalled if entry[0] > now]
 
-    # ----- transactions -----
-    # They neither use unique keys nor the limited queue: calls of several transactions
-    # may wait for each other there, and deadlock as any transactions may.
-
-    def pop_rolled_back(self):
-        """Nothing is claimed, whole or in part."""
-        queue = self.random.choice([queue for queue in QUEUES if queue != "limited"])
-        savepoint = self.random.random() < 0.5
-        try:
-            self.begin()
-            if savepoint:
-                self.ask("SAVEPOINT here")
-            rows = self.send_pop(queue, self.random.choice([0, 0.1]))
-            if savepoint:
-                self.ask("ROLLBACK TO here")
-                self.commit()
-            else:
-                self.rollback()
-            self.books.count["claims rolled back"] += len(rows)
-        except Refused:
-            self.rollback()
-            raise
-
-    def do_job(self):
-        """What an image host does: work, hand in, order more work, in one step."""
-        claim = self.pick()
-        group = Group([self.new_push(self.random.choice(QUEUES)) for _ in range(2)])
-        ending = Ending("success", time.monotonic())
-        claim.endings.append(ending)
-        try:
-            outcome, ids = self.send_do_job(claim, group)
-        except (Refused, Lost) as error:
-            if isinstance(error, Lost) and self.committing:
-                group.endings.append((claim, ending))
-                self.books.groups.append(group)
-            else:
-                claim.endings.remove(ending)
-                self.held.append(claim)
-                self.undo(group)
-            raise
-        ending.outcome, ending.end = outcome, time.monotonic()
-        if outcome == "lost":
-            self.undo(group)
-            return
-        for push, id in zip(group.pushes, ids):
-            self.settle_push(push, id)
-        group.state = ACKED
-        group.endings.append((claim, ending))
-        self.books.groups.append(group)
-
-    def send_do_job(self, claim, group):
-        self.begin()
-        ids = [self.send_push(group.pushes[0], None)]
-        outcome = self.ask("SELECT pictrepo.complete_job(%s, %s, %s)",
-                           claim.queue, self.worker_argument(), claim.id)[0][0]
-        if outcome == "lost":
-            return outcome, None
-        self.ask("SAVEPOINT here")
-        regretted = self.new_push(claim.queue)
-        regretted.state = NEVER
-        self.send_push(regretted, None)
-        self.ask("ROLLBACK TO here")
-        ids.append(self.send_push(group.pushes[1], None))
-        self.commit()
-        return outcome, ids
-
-    def undo(self, group):
-        group.state = NEVER
-        for push in group.pushes:
-            push.state = NEVER
-        if not self.db.closed:
-            self.rollback()
-
-    def pop_and_complete(self):
-        """Claimed and done in one transaction; nobody else ever sees the claim."""
-        queue = self.random.choice([queue for queue in QUEUES if queue != "limited"])
-        start, rows = time.monotonic(), []
-        try:
-            self.begin()
-            rows = self.send_pop(queue)
-            outcomes = [self.ask("SELECT pictrepo.complete_job(%s, %s, %s)",
-                                 queue, self.worker_argument(), row[0])[0][0] for row in rows]
-            if self.random.random() < 0.2:
-                self.rollback()
-                return
-            self.commit()
-        except Refused:
-            self.rollback()
-            raise
-        except Lost:
-            if not self.committing:
-                raise
-            self.books.completed_in_doubt |= {str(row[0]) for row in rows}
-            self.books.glimpsed |= {row[1]["tag"] for row in rows}
-            self.books.pops_in_doubt.append((queue, start))
-            raise
-        for claim, outcome in zip(self.take(queue, rows, start), outcomes):
-            self.held.remove(claim)
-            claim.endings.append(Ending("success", start, claim.end, outcome))
-
-    # ----- transactions of two phases -----
-    # What is prepared outlives its session and the server. Nobody else ends it, and until
-    # then its client does nothing that may have to wait for it. When the backend that was
-    # at it is gone, what is there says what became of it.
-
-    def do_job_in_two_phases(self):
-        claim = self.pick()
-        if claim.queue == "limited" or not self.prepares:
-            self.held.append(claim)
-            raise NothingToDo
-        queues = [queue for queue in QUEUES if queue != "limited"]
-        group = Group([self.new_push(self.random.choice(queues)) for _ in range(2)])
-        two = TwoPhases(f"{self.name} {self.tags}", group, claim, Ending("success", time.monotonic()),
-                        self.random.random() < 0.6, self.db.info.backend_pid)
-        claim.endings.append(two.ending)
-        try:
-            lost = self.first_phase(two)
-        except (Refused, Lost):
-            self.settle_two_phases(two, False)
-            self.undo(group)
-            raise
-        if lost:
-            two.ending.outcome, two.ending.end = "lost", time.monotonic()
-            self.undo(group)
-            return
-        self.two_phases = two
-        self.ask(f"PREPARE TRANSACTION '{two.name}'")
-        two.prepared = True
-        time.sleep(self.random.choice([0, 0.05, 0.5]))
-        self.end_two_phases()
-
-    def first_phase(self, two):
-        """Whether the claim was lost before. The server prepares nothing that notifies."""
-        self.begin()
-        self.ask("SET LOCAL pictrepo.notify = off")
-        if self.ask("SELECT pictrepo.complete_job(%s, %s, %s)",
-                    two.claim.queue, self.worker_argument(), two.claim.id)[0][0] == "lost":
-            return True
-        for push in two.group.pushes:
-            push.id = str(self.send_push(push, None))
-        return False
-
-    def end_two_phases(self):
-        """As it was decided before. What is gone by then has ended so, or was never prepared."""
-        two = self.two_phases
-        if two is None:
-            return
-        if not two.prepared:
-            self.rollback()  # a cancel may have come before the word
-            if self.db is None:
-                raise Lost
-        while two.backend != self.db.info.backend_pid and self.ask(
-                "SELECT pid FROM pg_stat_activity WHERE pid = %s", two.backend):
-            time.sleep(0.01)
-        while self.ask("SELECT gid FROM pg_prepared_xacts WHERE gid = %s", two.name):
-            two.prepared = True
-            two.backend = self.db.info.backend_pid
-            self.ask(f"{'COMMIT' if two.commit else 'ROLLBACK'} PREPARED '{two.name}'")
-        self.two_phases = None
-        self.settle_two_phases(two, two.prepared and two.commit)
-        self.books.count["prepared: " + (
-            "never came to be" if not two.prepared else "committed" if two.commit else "rolled back")] += 1
-
-    def settle_two_phases(self, two, committed):
-        if not committed:
-            two.claim.endings.remove(two.ending)
-            if two.claim.worker == self.worker:
-                self.held.append(two.claim)
-            two.group.state = NEVER
-            for push in two.group.pushes:
-                push.state = NEVER
-            return
-        two.ending.outcome, two.ending.end = "completed", time.monotonic()
-        for push in two.group.pushes:
-            self.settle_push(push, push.id)
-        two.group.state = ACKED
-        two.group.endings.append((two.claim, two.ending))
-        self.books.groups.append(two.group)
-
     # ----- beside the queue -----
 
     def pause(self):
         """For a moment; the end of the round resumes what a disaster left paused."""
-        queue = self.random.choice(QUEUES)
+        queue = self.random.choice([queue for queue in QUEUES if queue != CONFIGURED])
         self.ask("SELECT pictrepo.pause_queue(%s)", queue)
         time.sleep(self.random.uniform(0, 0.1))
         self.ask("SELECT pictrepo.resume_queue(%s)", queue)
@@ -567,8 +413,9 @@ class Client(Thread):
 WEIGHTED = {
     Client.push: 20, Client.push_many: 4, Client.pop: 10, Client.pop_waiting: 6, Client.pop_wait: 6,
     Client.heartbeat: 6, Client.complete: 14, Client.complete_many: 6, Client.complete_and_pop: 14,
-    Client.abandon: 3, Client.pop_rolled_back: 4, Client.do_job: 5, Client.pop_and_complete: 5,
-    Client.do_job_in_two_phases: 4,
+    Client.pop_all: 0.5, Client.abandon: 3, Client.pop_rolled_back: 4, Client.end_and_claim_rolled_back: 3,
+    Client.do_job: 5, Client.pop_and_complete: 5, Client.do_job_in_two_phases: 4,
+    Client.end_and_claim_in_two_phases: 2, Client.configure_in_two_phases: 1,
     Client.pause: 0.3, Client.change_hash: 6, Client.look: 1}
 PRODUCING = {Client.push, Client.push_many}
 ACTIONS, WEIGHTS = list(WEIGHTED), list(WEIGHTED.values())

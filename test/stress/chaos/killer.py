@@ -12,6 +12,10 @@ from books import Disaster
 # What is left of a heartbeat timeout after each of them must sometimes pass, too.
 PAUSES = [0.2, 0.5, 1, 2, 3.5]
 
+# How far the clock is set, and how long all stands still, beside a heartbeat timeout of 2 s; in seconds.
+STEPS = [1.5, 3, 60, 600]
+STILL = [1.5, 2.5, 4]
+
 WORKER = "backend_type = 'pictrepo worker'"
 LAUNCHER = "backend_type = 'pictrepo launcher'"
 
@@ -40,8 +44,10 @@ class Killer(Thread):
         self.began = 0  # the disaster under way
         self.db = server.wait_until_up()
         preload = self.db.execute("SHOW shared_preload_libraries").fetchone()[0]
+        # without shared memory, sessions know little of what happened to the clock
+        soft = {**SOFT, **(CLOCK if server.clock and preload else {})}
         self.soft, self.hard = ({kind: act for kind, act in kinds.items() if preload or not of_workers(kind)}
-                                for kinds in (SOFT, HARD))
+                                for kinds in (soft, HARD))
         self.count = Counter(dict.fromkeys([*self.soft, *self.hard], 0))
 
     def run(self):
@@ -85,16 +91,36 @@ class Killer(Thread):
     # ----- what a server survives -----
 
     def annoy(self, kind):
-        (function, which), _ = SOFT[kind]
-        pid = self.one(which)
-        if pid is not None and self.db.execute(f"SELECT {function}(%s)", (pid,)).fetchone()[0]:
+        act, _ = self.soft[kind]
+        if act(self):
             self.count[kind] += 1
         time.sleep(self.random.uniform(0, 0.2))
+
+    def signal(self, function, which):
+        pid = self.one(which)
+        return pid is not None and self.db.execute(f"SELECT {function}(%s)", (pid,)).fetchone()[0]
+
+    def step(self, sign):
+        self.server.clock.step(sign * self.random.choice(STEPS))
+        return True
+
+    def stand_still(self):
+        start = time.monotonic()
+        went_on = self.server.stand_still(self.random.choice(STILL))
+        self.disasters.append(Disaster(start, went_on, crash=False, still=True))
+        return True
+
+    def disturb(self, pause):
+        """Nobody is hurt, but for the clock."""
+        for kind in self.deal(CLOCK):
+            if self.stop.wait(pause):
+                return
+            self.annoy(kind)
 
     # ----- what it does not -----
 
     def strike(self, kind):
-        act, _ = HARD[kind]
+        act, _ = self.hard[kind]
         self.disaster(kind, lambda: act(self), kind != "restarts")
 
     def disaster(self, name, act, crash=True):
@@ -134,13 +160,21 @@ class Killer(Thread):
         return True
 
 
-# What is done to whom, None being the clients; and how often beside the others.
+def signalling(function, which):
+    return lambda killer: killer.signal(function, which)
+
+
+# What is done, to whom, None being the clients; and how often beside the others.
 SOFT = {
-    "statements cancelled": (("pg_cancel_backend", None), 6),
-    "clients terminated": (("pg_terminate_backend", None), 4),
-    "workers terminated": (("pg_terminate_backend", WORKER), 1),
-    "workers cancelled": (("pg_cancel_backend", WORKER), 1),
-    "launchers terminated": (("pg_terminate_backend", LAUNCHER), 0.3)}
+    "statements cancelled": (signalling("pg_cancel_backend", None), 6),
+    "clients terminated": (signalling("pg_terminate_backend", None), 4),
+    "workers terminated": (signalling("pg_terminate_backend", WORKER), 1),
+    "workers cancelled": (signalling("pg_cancel_backend", WORKER), 1),
+    "launchers terminated": (signalling("pg_terminate_backend", LAUNCHER), 0.3)}
+CLOCK = {
+    "steps of the clock forward": (lambda killer: killer.step(1), 1),
+    "steps of the clock back": (lambda killer: killer.step(-1), 1),
+    "times that all stood still": (Killer.stand_still, 0.5)}
 HARD = {
     "clients killed -9": (lambda killer: killer.kill(None), 3),
     "workers killed -9": (lambda killer: killer.kill(WORKER), 2),

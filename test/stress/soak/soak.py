@@ -1,12 +1,13 @@
 """The long run: everything at once on one server, and nobody is killed.
 
-    soak.py [--seconds N] [--seed N] DATA LOG OUTPUT
+    soak.py [--seconds N] [--seed N] [--clock] DATA LOG OUTPUT
 
 Three databases of the cluster in DATA, which PGHOST and the like reach: in
 `images` random operations on few things, in `jobs` producers and workers on the
 books, in `traffic` a steady mix of calls at a fixed rate, with sessions that
 wait and a schedule. Beside them the chores: dumps, exports, vacuum, reindexing, and
-in each database somebody who holds a snapshot for some time.
+in each database somebody who holds a snapshot for some time. With --clock, the server's
+clock is set time and again, and all of it stands still.
 The connections last as long as the run. In the end everything must fit together,
 and after a minute or more memory must not have grown, after ten neither tables nor
 the time that calls take. OUTPUT has what was seen meanwhile.
@@ -34,6 +35,9 @@ from watch import Watch  # noqa: E402
 
 # A tenth of the run, at most so many seconds, is between two chores.
 CHORES_EVERY = 60
+
+# So many seconds are between two steps of the clock.
+DISTURBED_EVERY = 5
 
 # Where workers are slower than producers these wait: so tables are as large as they have to be.
 ENOUGH = 1000
@@ -75,19 +79,29 @@ class Jobs:
 
     def __init__(self, server, seed):
         chaos.prepare(server)
-        # who is not let loose
+        # who is not let loose, but on the clock
         killer = chaos.Killer(server, str(seed), Event())
         self.round = chaos.Round(server, 1, seed, 6, killer)
         for client in self.round.clients:
             client.cuts, client.enough = False, ENOUGH
+        self.disturbances = Thread(target=killer.disturb, args=[DISTURBED_EVERY], daemon=True)
 
     def begin(self):
+        self.round.watch.start()
         for client in self.round.clients:
             client.start()
+        if self.round.server.clock:
+            self.disturbances.start()
+
+    def calm(self):
+        """Nothing is done to the clock any more, and it is as late as it has ever been."""
+        self.round.stop.set()
+        if self.round.server.clock:
+            self.disturbances.join(120)
+            self.round.server.clock.let_all_come_due()
 
     def finish(self):
         round = self.round
-        round.stop.set()
         for client in round.clients:
             client.join(120)
             if client.is_alive():
@@ -159,14 +173,13 @@ class Chores(Thread):
 
 def databases(options):
     """A server for each of three databases, with pictrepo in it."""
-    first = Server(options.data, options.log)
-    if first.postmaster() is None:
-        first.start()
+    first = Server(options.data, options.log, clock=chaos.shifted_clock(options))
+    chaos.begin(first)
     servers = []
     for name in ("images", "jobs", "traffic"):
         with first.connect("soak") as db:
             db.execute(f"CREATE DATABASE {name}")
-        server = Server(options.data, options.log, name)
+        server = Server(options.data, options.log, name, first.clock)
         with server.connect("soak") as db:
             db.execute("CREATE EXTENSION pictrepo")
         servers.append(server)
@@ -201,6 +214,7 @@ def main(options):
         watch.end()
         chores.stop.set()
         chores.join(120)
+        jobs.calm()
         wrong = [line for part in (witnesses, traffic, images, jobs) for line in part.finish()]
         latencies = traffic.latencies()
         wrong += [*chores.odd, *watch.wrong(latencies), *operations.check_log(servers[0])]
@@ -222,6 +236,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    chaos.add_clock(parser)
     parser.add_argument("data")
     parser.add_argument("log")
     parser.add_argument("output", type=Path)
