@@ -270,7 +270,7 @@ expect_due_jobs(PopCall *pop, const LowWaterMarkView *view)
 static void
 reap_without_worker(PopCall *pop)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	MonotonicTime now = monotonic_now();
 	bool		is_due = true;
 
 	if (pop->slot != NULL && worker_healthy(my_database_slot()))
@@ -287,6 +287,7 @@ reap_without_worker(PopCall *pop)
 		return;
 	reap_silent_workers(pop->queue);
 	reap_ended_sessions(pop->queue);
+	bring_jobs_forward();
 }
 
 /*

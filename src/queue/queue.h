@@ -37,5 +37,6 @@ extern uint64 reap_ended_sessions(NullableDatum queue);
 /* dead_jobs.c, sweep.c */
 extern uint64 prune_dead_jobs(void);
 extern uint64 sweep_queues(void);
+extern uint64 bring_jobs_forward(void);
 
 #endif

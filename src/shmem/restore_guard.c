@@ -29,7 +29,6 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/timestamp.h"
 
 #include "common/advisory_locks.h"
 #include "shmem/database_slot.h"
@@ -37,7 +36,7 @@
 #include "shmem/shmem.h"
 
 /* for a worker without shared memory */
-static TimestampTz last_restore_seen = DT_NOBEGIN;
+static MonotonicTime last_restore_seen = PG_INT64_MIN;
 
 static LOCKTAG
 restore_lock_tag(void)
@@ -115,7 +114,7 @@ restore_guard_touch(void)
 {
 	DatabaseSlot *database = my_database_slot();
 
-	last_restore_seen = GetCurrentTimestamp();
+	last_restore_seen = monotonic_now();
 	if (database != NULL)
 		pg_atomic_write_u64(&database->restored, last_restore_seen);
 }
@@ -138,10 +137,10 @@ restore_guard_keep_away(void)
 }
 
 /* When the last known restore ended, or a running one was seen. */
-TimestampTz
+MonotonicTime
 restore_guard_last(void)
 {
 	DatabaseSlot *database = my_database_slot();
 
-	return database != NULL ? (TimestampTz) pg_atomic_read_u64(&database->restored) : last_restore_seen;
+	return database != NULL ? (MonotonicTime) pg_atomic_read_u64(&database->restored) : last_restore_seen;
 }

@@ -17,6 +17,6 @@ extern void restore_guard_leave(int code, Datum unused);
 extern void restore_guard_check_rows(Oid table);
 extern void restore_guard_touch(void);
 extern bool restore_guard_keep_away(void);
-extern TimestampTz restore_guard_last(void);
+extern MonotonicTime restore_guard_last(void);
 
 #endif

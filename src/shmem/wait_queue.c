@@ -27,6 +27,7 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
+#include "utils/timestamp.h"
 
 #include "shmem/shmem.h"
 #include "shmem/wait_queue.h"
@@ -236,13 +237,13 @@ wait_queue_lock(const Waiter *waiter, QueueSlot *queue)
  * so that no other session acts on it.  The caller holds the queue's lock.
  */
 static bool
-due_now(const Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *until)
+due_now(const Waiter *waiter, QueueSlot *queue, MonotonicTime *until)
 {
 	if (queue == NULL || dlist_head_element(Waiter, node, &queue->wait_queue) != waiter)
 		return false;
-	if (queue->next_due > now)
+	if (queue->next_due > GetCurrentTimestamp())
 	{
-		*until = Min(*until, queue->next_due);
+		*until = Min(*until, monotonic_look_at(queue->next_due));
 		return false;
 	}
 	queue->next_due = DT_NOEND;
@@ -255,7 +256,7 @@ due_now(const Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *un
  * time at most.  Else it must check again.
  */
 WakeUp
-wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *until)
+wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, MonotonicTime *until)
 {
 	LWLock	   *lock = wait_queue_lock(waiter, queue);
 	WakeUp		wake_up = WAKE_UP_NONE;
@@ -263,7 +264,7 @@ wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, TimestampTz now, Time
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	if (waiter->woken)
 		wake_up = waiter->relay ? WAKE_UP_RELAY : WAKE_UP_CHECK;
-	else if (due_now(waiter, queue, now, until))
+	else if (due_now(waiter, queue, until))
 		wake_up = WAKE_UP_RELAY;
 	waiter->woken = false;
 	waiter->checking = wake_up != WAKE_UP_NONE;

@@ -30,7 +30,7 @@ extern Waiter *waiter_allocate(const WaitInfo *info);
 extern void waiter_release(Waiter *waiter);
 extern void wait_queue_join(Waiter *waiter, QueueSlot *queue);
 extern void wait_queue_join_keyed(Waiter *waiter, uint64 key);
-extern WakeUp wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *until);
+extern WakeUp wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, MonotonicTime *until);
 extern void wait_queue_leave(Waiter *waiter, QueueSlot *queue, WakeUp unused);
 extern void wait_queue_expect_due(QueueSlot *queue, TimestampTz due);
 
