@@ -14,8 +14,8 @@
  * looks of anybody means that the server stood still.  Without shared memory
  * each process has only its own looks, and its own sleeps that lasted too long.
  *
- * A step or a pause matters to a timeout if it is a fourth of it or more, so for
- * each size the watch keeps the time of the last one.
+ * A step or a pause that is small beside a timeout does not matter to it.  So the
+ * watch keeps the time of the last one for each size, in powers of two.
  *
  *-------------------------------------------------------------------------
  */
@@ -55,7 +55,7 @@ end_access(void)
 
 /* ----- looking ----- */
 
-/* The last element that is not larger: 1 s, 2 s, 4 s and so on. */
+/* The number of the largest size that is not larger: 1 s, 2 s, 4 s and so on. */
 static int
 size_class(int64 us)
 {
@@ -74,7 +74,7 @@ note(MonotonicTime *last, int64 size, MonotonicTime now)
 			last[i] = now;
 }
 
-/* Did the launcher look at the clocks while nobody else did? */
+/* The launcher looks even while nobody else does.  Its latch is read without the lock. */
 static bool
 is_always_watched(void)
 {
@@ -147,7 +147,7 @@ clock_watch_woke(MonotonicTime planned)
 
 /* ----- what was noticed ----- */
 
-/* Was there a step, or a pause, of at least a fourth of the time, in the time until now? */
+/* Did one happen within the time?  It counts from an eighth to a fourth of the time on. */
 static bool
 happened(const MonotonicTime *last, int64 us)
 {
