@@ -15,6 +15,7 @@
 #include "common/guc.h"
 #include "common/maintenance_tasks.h"
 #include "images/hashes.h"
+#include "shmem/clock_watch.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/row_batch.h"
 #include "sqlfunc/statement.h"
@@ -46,9 +47,9 @@ STATEMENT(delete_queue_samples, STMT_READ_WRITE,
 
 /* Delete samples that are older than pictrepo.sample_retention. */
 static void
-delete_old_samples(TimestampTz now)
+delete_old_samples(void)
 {
-	NullableDatum oldest = not_null(TimestampTzGetDatum(now - guc_sample_retention * USECS_PER_SEC));
+	NullableDatum oldest = retention_cutoff(guc_sample_retention);
 
 	row_batch_run(&delete_samples, &oldest, TASK_BATCH, NULL);
 	row_batch_run(&delete_queue_samples, &oldest, TASK_BATCH, NULL);
@@ -73,14 +74,13 @@ count_images(void)
 uint64
 take_sample(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	NullableDatum at = not_null(TimestampTzGetDatum(now));
+	NullableDatum at = not_null(TimestampTzGetDatum(GetCurrentTimestamp()));
 	uint64		inserted;
 
 	if (guc_sample_interval == 0)
 		return 0;
 	inserted = statement_run(&insert_sample, ARGS(at, count_images())) +
 		statement_run(&insert_queue_samples, &at);
-	delete_old_samples(now);
+	delete_old_samples();
 	return Min(inserted, TASK_BATCH - 1);
 }

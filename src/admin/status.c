@@ -18,6 +18,7 @@
 #include "common/guc.h"
 #include "common/server_processes.h"
 #include "queue/restore_hold.h"
+#include "shmem/clock_watch.h"
 #include "shmem/database_slot.h"
 #include "shmem/shmem.h"
 #include "sqlfunc/args.h"
@@ -162,7 +163,7 @@ add_waiting_session(FunctionCallInfo fcinfo, const WaitInfo *awaited)
 						  not_null(CStringGetTextDatum(kinds[awaited->what])),
 						  not_null(name_of_awaited(awaited)),
 						  awaited->what == WAIT_FOR_VARIANT ? not_null(PointerGetDatum(hash)) : NULL_ARG,
-						  not_null(TimestampTzGetDatum(awaited->since))));
+						  not_null(TimestampTzGetDatum(clock_watch_show(awaited->since)))));
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_waiting_sessions);

@@ -37,7 +37,8 @@ max_argument(FunctionCallInfo fcinfo, int n)
 
 /*
  * Set an access time to now, unless the stored one is at most
- * pictrepo.access_resolution old.  args is the key, with one free element after
+ * pictrepo.access_resolution away.  It is in the future if the clock was set back.
+ * args is the key, with one free element after
  * it.  If url_write is not NULL, read also returns whether the alias has URLs,
  * and url_write replaces write for such an alias.
  *
@@ -56,7 +57,7 @@ touch(SqlStatement *read, SqlStatement *write, SqlStatement *url_write, Nullable
 		return false;
 	accessed = result_value(0, 1);
 	if (accessed.isnull ||
-		DatumGetTimestampTz(accessed.value) + (int64) guc_access_resolution * 1000 <= now)
+		Abs(now - DatumGetTimestampTz(accessed.value)) >= guc_access_resolution * INT64CONST(1000))
 	{
 		if (url_write != NULL && DatumGetBool(result_value(0, 2).value))
 			write = url_write;

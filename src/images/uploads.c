@@ -19,6 +19,7 @@
 #include "images/uploads.h"
 #include "json/json_check.h"
 #include "queue/job_end.h"
+#include "shmem/clock_watch.h"
 #include "shmem/shmem.h"
 #include "shmem/wait.h"
 #include "sqlfunc/args.h"
@@ -59,7 +60,7 @@ pictrepo_create_upload(PG_FUNCTION_ARGS)
 	statement_run(&insert_upload,
 				  ARGS(not_null(UUIDPGetDatum(id)), not_null(TimestampTzGetDatum(GetCurrentTimestamp()))));
 	(void) statement_run(&expire_uploads,
-						 ARGS(seconds_ago(guc_upload_ttl), not_null(Int32GetDatum(SWEPT_UPLOADS)),
+						 ARGS(retention_cutoff(guc_upload_ttl), not_null(Int32GetDatum(SWEPT_UPLOADS)),
 							  not_null(Int32GetDatum(0))));
 	repo_call_end(&call);
 	PG_RETURN_UUID_P(id);
@@ -77,7 +78,7 @@ typedef struct AwaitedUpload
 } AwaitedUpload;
 
 static bool
-check_result(void *what, TimestampTz *again)
+check_result(void *what, MonotonicTime *again)
 {
 	AwaitedUpload *result = what;
 
@@ -182,5 +183,5 @@ end_uploads(void)
 {
 	uint64		failed = row_batch_run(&fail_orphaned_uploads, NULL, TASK_BATCH, NULL);
 
-	return failed + row_batch_run(&expire_uploads, ARGS(seconds_ago(guc_upload_ttl)), TASK_BATCH, NULL);
+	return failed + row_batch_run(&expire_uploads, ARGS(retention_cutoff(guc_upload_ttl)), TASK_BATCH, NULL);
 }

@@ -14,8 +14,10 @@
 
 #include "common/guc.h"
 #include "common/maintenance_tasks.h"
+#include "common/monotonic.h"
 #include "images/hashes.h"
 #include "images/variants.h"
+#include "shmem/clock_watch.h"
 #include "shmem/shmem.h"
 #include "shmem/wait.h"
 #include "sqlfunc/args.h"
@@ -23,6 +25,9 @@
 #include "sqlfunc/row_batch.h"
 #include "sqlfunc/statement.h"
 #include "xact/triggers.h"
+
+/* between two looks at a claim that looks old but stays */
+#define RETRY_INTERVAL USECS_PER_SEC
 
 PG_FUNCTION_INFO_V1(pictrepo_relate_variant_identifier);
 
@@ -103,12 +108,40 @@ pictrepo_remove_variant(PG_FUNCTION_ARGS)
 
 /* ----- claims ----- */
 
-/* A claim with a heartbeat before this time has expired. */
+static int64
+claim_timeout_us(void)
+{
+	return guc_variant_claim_timeout * INT64CONST(1000);
+}
+
+/*
+ * A claim expires when its heartbeat is older than the timeout.  It expires, too,
+ * when the heartbeat is that far in the future: the clock was set back, and the
+ * worker has been silent since.  cutoff and ahead are from claim_cutoff() and
+ * claim_ahead(), and the clock is read when the row is locked.
+ */
+#define EXPIRED(heartbeat, cutoff, ahead) \
+	"(" heartbeat " < " cutoff " OR " heartbeat " > clock_timestamp() + " ahead ") IS TRUE"
+
+/* No claim expires before its worker had a full timeout for a heartbeat. */
 static NullableDatum
 claim_cutoff(void)
 {
-	return not_null(TimestampTzGetDatum(GetCurrentTimestamp() -
-										(int64) guc_variant_claim_timeout * 1000));
+	TimestampTz cutoff = GetCurrentTimestamp() - claim_timeout_us();
+
+	return not_null(TimestampTzGetDatum(clock_watch_undisturbed(claim_timeout_us()) ? cutoff : DT_NOBEGIN));
+}
+
+/* NULL: this process does not know whether the clock was set back only now. */
+static NullableDatum
+claim_ahead(void)
+{
+	Interval   *ahead = palloc0(sizeof(Interval));
+
+	ahead->time = claim_timeout_us();
+	if (!clock_watch_undisturbed(ahead->time) || !clock_watch_lasts(ahead->time))
+		return NULL_ARG;
+	return not_null(IntervalPGetDatum(ahead));
 }
 
 /* Store a new claim, replace an expired one, or renew the worker's own. */
@@ -117,8 +150,8 @@ STATEMENT(store_claim, STMT_READ_WRITE,
 		  " SELECT hash, $2, $3, clock_timestamp() FROM pictrepo.hashes WHERE hash = $1 FOR KEY SHARE"
 		  " ON CONFLICT (hash, variant) DO UPDATE"
 		  " SET worker = excluded.worker, heartbeat = excluded.heartbeat"
-		  " WHERE c.worker = excluded.worker OR c.heartbeat < $4",
-		  BYTEAOID, TEXTOID, UUIDOID, TIMESTAMPTZOID);
+		  " WHERE c.worker = excluded.worker OR " EXPIRED("c.heartbeat", "$4", "$5"),
+		  BYTEAOID, TEXTOID, UUIDOID, TIMESTAMPTZOID, INTERVALOID);
 
 STATEMENT(end_claim, STMT_READ_WRITE,
 		  "DELETE FROM pictrepo.variant_claims WHERE hash = $1 AND variant = $2 AND worker = $3",
@@ -179,7 +212,7 @@ pictrepo_claim_variant_processing_rights(PG_FUNCTION_ARGS)
 	const char *answer;
 	NullableDatum args[] = {
 		hash_argument(fcinfo, 0), variant_argument(fcinfo, 1),
-		worker_argument(fcinfo, 2), claim_cutoff()
+		worker_argument(fcinfo, 2), claim_cutoff(), claim_ahead()
 	};
 
 	repo_call_begin(&call, fcinfo);
@@ -232,8 +265,8 @@ STATEMENT(state_of_variant, STMT_READ_WRITE,
 		  "SELECT identifier, NULL::timestamptz FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
 		  " UNION ALL"
 		  " SELECT NULL, heartbeat FROM pictrepo.variant_claims"
-		  " WHERE hash = $1 AND variant = $2 AND heartbeat >= $3",
-		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
+		  " WHERE hash = $1 AND variant = $2 AND NOT " EXPIRED("heartbeat", "$3", "$4"),
+		  BYTEAOID, TEXTOID, TIMESTAMPTZOID, INTERVALOID);
 
 typedef struct AwaitedVariant
 {
@@ -243,22 +276,35 @@ typedef struct AwaitedVariant
 } AwaitedVariant;
 
 /*
+ * When to look at a live claim again.  A claim that looks old stays until a step of
+ * the clock is a timeout ago.
+ */
+static MonotonicTime
+when_it_may_expire(TimestampTz heartbeat)
+{
+	int64		left = heartbeat + claim_timeout_us() - GetCurrentTimestamp();
+
+	if (left < 0)
+		left = RETRY_INTERVAL;
+	return monotonic_now() + Min(left, claim_timeout_us()) + 1;
+}
+
+/*
  * The wait ends if the variant exists or no worker holds a claim.  The expiry of
  * a claim wakes nobody, so the check must run again at that time.
  */
 static bool
-check_variant(void *what, TimestampTz *again)
+check_variant(void *what, MonotonicTime *again)
 {
 	AwaitedVariant *awaited = what;
 
 	if (statement_run(&state_of_variant,
-					  ARGS(awaited->hash, awaited->variant, claim_cutoff())) == 0)
+					  ARGS(awaited->hash, awaited->variant, claim_cutoff(), claim_ahead())) == 0)
 		return true;
 	awaited->identifier = result_value_copy(0, 1);
 	if (!awaited->identifier.isnull)
 		return true;
-	*again = DatumGetTimestampTz(result_value(0, 2).value) +
-		(int64) guc_variant_claim_timeout * 1000 + 1;
+	*again = when_it_may_expire(DatumGetTimestampTz(result_value(0, 2).value));
 	return false;
 }
 
@@ -297,13 +343,13 @@ pictrepo_variant_waiter(PG_FUNCTION_ARGS)
 
 STATEMENT(delete_expired_claims, STMT_READ_WRITE,
 		  "DELETE FROM pictrepo.variant_claims WHERE ctid = ANY (ARRAY("
-		  "SELECT ctid FROM pictrepo.variant_claims WHERE heartbeat < $1"
-		  " ORDER BY ctid LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
-		  TIMESTAMPTZOID, INT4OID, INT4OID);
+		  "SELECT ctid FROM pictrepo.variant_claims WHERE " EXPIRED("heartbeat", "$1", "$2")
+		  " ORDER BY ctid LIMIT $3 OFFSET $4 FOR UPDATE SKIP LOCKED))",
+		  TIMESTAMPTZOID, INTERVALOID, INT4OID, INT4OID);
 
 /* Expired claims count as ended anyway.  Deleting them wakes the waiters. */
 uint64
 expire_variant_claims(void)
 {
-	return row_batch_run(&delete_expired_claims, ARGS(claim_cutoff()), TASK_BATCH, NULL);
+	return row_batch_run(&delete_expired_claims, ARGS(claim_cutoff(), claim_ahead()), TASK_BATCH, NULL);
 }

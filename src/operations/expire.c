@@ -17,6 +17,7 @@
 #include "common/progress.h"
 #include "images/access_times.h"
 #include "operations/operations.h"
+#include "shmem/clock_watch.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
@@ -163,7 +164,7 @@ expire_retained(SqlStatement *find, int retention, uint64 (*remove_found) (void)
 {
 	if (retention == 0)
 		return 0;
-	return row_batch_run(find, ARGS(seconds_ago(retention)), TASK_SMALL_BATCH, remove_found);
+	return row_batch_run(find, ARGS(retention_cutoff(retention)), TASK_SMALL_BATCH, remove_found);
 }
 
 uint64

@@ -291,7 +291,7 @@ static void
 expect_locked_jobs(PopCall *pop, const LowWaterMarkView *view)
 {
 	if (is_any_locked(pop, view))
-		wait_queue_expect_unlock(pop->slot, GetCurrentTimestamp() + LOCKED_INTERVAL);
+		wait_queue_expect_unlock(pop->slot, monotonic_now() + LOCKED_INTERVAL);
 }
 
 /* ----- the whole claim ----- */
@@ -300,7 +300,7 @@ expect_locked_jobs(PopCall *pop, const LowWaterMarkView *view)
 static void
 reap_without_worker(PopCall *pop)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	MonotonicTime now = monotonic_now();
 	bool		is_due = true;
 
 	if (pop->slot != NULL && worker_healthy(my_database_slot()))
@@ -317,6 +317,7 @@ reap_without_worker(PopCall *pop)
 		return;
 	reap_silent_workers(pop->queue);
 	reap_ended_sessions(pop->queue);
+	bring_jobs_forward();
 }
 
 /* If a statement fails, its rollback gives back what it may have claimed. */

@@ -11,6 +11,7 @@
 #include "common/maintenance_tasks.h"
 #include "queue/job_end.h"
 #include "queue/queue.h"
+#include "shmem/clock_watch.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
@@ -46,5 +47,5 @@ prune_dead_jobs(void)
 {
 	if (guc_dead_job_retention == 0)
 		return 0;
-	return row_batch_run(&delete_dead_jobs, ARGS(seconds_ago(guc_dead_job_retention)), TASK_BATCH, NULL);
+	return row_batch_run(&delete_dead_jobs, ARGS(retention_cutoff(guc_dead_job_retention)), TASK_BATCH, NULL);
 }

@@ -77,7 +77,7 @@ this_session(void)
 }
 
 static bool
-check_for_jobs(void *pop, TimestampTz *again)
+check_for_jobs(void *pop, MonotonicTime *again)
 {
 	return claim_jobs(pop) > 0;
 }
@@ -166,7 +166,7 @@ typedef struct PopWaitCall
 } PopWaitCall;
 
 static bool
-check_in_transaction(void *what, TimestampTz *again)
+check_in_transaction(void *what, MonotonicTime *again)
 {
 	PopWaitCall *wait = what;
 	RepoCall	call;

@@ -42,5 +42,6 @@ extern void known_queue_lengths(NullableDatum *queues, NullableDatum *lengths);
 /* dead_jobs.c, sweep.c */
 extern uint64 prune_dead_jobs(void);
 extern uint64 sweep_queues(void);
+extern uint64 bring_jobs_forward(void);
 
 #endif

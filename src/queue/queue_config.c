@@ -23,7 +23,6 @@
 
 #include "miscadmin.h"
 #include "storage/lock.h"
-#include "utils/timestamp.h"
 
 #include "common/advisory_locks.h"
 #include "common/limits.h"
@@ -59,7 +58,6 @@ STATEMENT(room_left, STMT_READ_WRITE,
 static bool
 is_cached_unconfigured(QueueSlot *slot, uint64 *version)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	bool		unconfigured;
 
 	*version = NOT_TO_BE_CACHED;
@@ -67,7 +65,7 @@ is_cached_unconfigured(QueueSlot *slot, uint64 *version)
 		return false;
 	LWLockAcquire(&slot->lock, LW_SHARED);
 	unconfigured = slot->config_known && !slot->configured &&
-		slot->config_read <= now && now < slot->config_read + CACHED_FOR;
+		monotonic_now() < slot->config_read + CACHED_FOR;
 	*version = slot->config_version;
 	LWLockRelease(&slot->lock);
 	return unconfigured;
@@ -89,7 +87,7 @@ cache_configuration(QueueSlot *slot, uint64 version, bool configured, bool limit
 	if (slot->config_version == version)
 	{
 		slot->config_known = true;
-		slot->config_read = GetCurrentTimestamp();
+		slot->config_read = monotonic_now();
 		slot->configured = configured;
 		slot->limited = limited;
 	}

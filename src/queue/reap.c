@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -25,10 +26,12 @@
 #include "common/guc.h"
 #include "common/injection_points.h"
 #include "common/maintenance_tasks.h"
+#include "common/monotonic.h"
 #include "common/server_processes.h"
 #include "queue/job_end.h"
 #include "queue/queue.h"
 #include "queue/restore_hold.h"
+#include "shmem/clock_watch.h"
 #include "shmem/restore_guard.h"
 #include "shmem/shmem.h"
 #include "sqlfunc/args.h"
@@ -39,34 +42,51 @@
 
 /*
  * The row has the time of the claim.  Later heartbeats are in shared memory, which
- * function pulse reads, or in the row.
+ * function pulse reads, or in the row.  The row also tells who was silent before the
+ * wall clock was set back: after a full timeout, only he has a heartbeat that far in
+ * the future.  The times that were read before the statement, and the clock that is
+ * read in it, must agree: otherwise the clock was set, or the process stood still, in
+ * between.  $2 to $5 are the arguments of a Silence.
  */
+#define NO_HEARTBEAT(j) \
+	"coalesce(pictrepo.pulse(" j ".id) < $4," \
+	" " j ".heartbeat NOT BETWEEN clock_timestamp() - $5 AND clock_timestamp() + $5)"
+
 #define SILENT(j) \
-	j ".status = 'running' AND " j ".heartbeat < $2" \
-	" AND coalesce(pictrepo.pulse(" j ".id), " j ".heartbeat) < $2"
+	j ".status = 'running' AND (" j ".heartbeat < $2 OR " j ".heartbeat > $3) AND " NO_HEARTBEAT(j)
+
+#define SILENCE_TYPES TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID
+
+/* Pops run this often.  With OR, it would read every running job of the queue. */
+#define SILENT_IN_QUEUE(bound) \
+	"SELECT 1 FROM pictrepo.job_queue j WHERE j.queue = $1 AND j.status = 'running'" \
+	" AND j.heartbeat " bound " AND " NO_HEARTBEAT("j")
 
 STATEMENT(any_silent, STMT_READ_WRITE,
-		  "SELECT FROM pictrepo.job_queue j WHERE j.queue = $1 AND " SILENT("j") " LIMIT 1",
-		  TEXTOID, TIMESTAMPTZOID);
+		  SILENT_IN_QUEUE("< $2") " UNION ALL " SILENT_IN_QUEUE("> $3") " LIMIT 1",
+		  TEXTOID, SILENCE_TYPES);
 
 STATEMENT(any_silent_anywhere, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.job_queue j WHERE " SILENT("j") " LIMIT 1",
-		  TEXTOID, TIMESTAMPTZOID);
+		  TEXTOID, SILENCE_TYPES);
+
+/* If the wall clock was set back, the job is ready at once nevertheless. */
+#define READY_AT(j) "least(" j ".run_at, clock_timestamp()) AS run_at"
 
 #define REAP(which) \
-	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, j.run_at," \
+	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, " READY_AT("j") "," \
 			 " format('worker %s sent no heartbeat since %s', j.worker," \
-			 " greatest(pictrepo.pulse(j.id), j.heartbeat)) AS error" \
+			 " coalesce(pictrepo.pulse(j.id), j.heartbeat)) AS error" \
 			 " FROM pictrepo.job_queue j WHERE " which SILENT("j") \
-			 " ORDER BY j.queue, j.heartbeat, j.id LIMIT $3 OFFSET $4 FOR UPDATE SKIP LOCKED") \
+			 " ORDER BY j.queue, j.heartbeat, j.id LIMIT $6 OFFSET $7 FOR UPDATE SKIP LOCKED") \
 	" SELECT queue, again FROM ended"
 
 STATEMENT(reap_silent, STMT_READ_WRITE,
-		  REAP("j.queue = $1 AND "), TEXTOID, TIMESTAMPTZOID, INT4OID, INT4OID);
+		  REAP("j.queue = $1 AND "), TEXTOID, SILENCE_TYPES, INT4OID, INT4OID);
 STATEMENT(reap_silent_anywhere, STMT_READ_WRITE,
-		  REAP(""), TEXTOID, TIMESTAMPTZOID, INT4OID, INT4OID);
+		  REAP(""), TEXTOID, SILENCE_TYPES, INT4OID, INT4OID);
 STATEMENT(reap_given, STMT_READ_WRITE,
-		  REAP("j.id = ANY ($1) AND "), UUIDARRAYOID, TIMESTAMPTZOID, INT4OID, INT4OID);
+		  REAP("j.id = ANY ($1) AND "), UUIDARRAYOID, SILENCE_TYPES, INT4OID, INT4OID);
 
 /* Count the jobs that the last statement has taken away; returns their number. */
 static uint64
@@ -84,24 +104,71 @@ count_reaped(void)
 	return reaped;
 }
 
-/* Workers whose last heartbeat is older are silent. */
-static TimestampTz
-reap_cutoff(void)
+/* ----- silent workers ----- */
+
+#define SILENCE_ARGS 5
+
+/* Since when a worker must have sent no heartbeat, by each clock */
+typedef struct Silence
 {
-	return GetCurrentTimestamp() - (int64) guc_heartbeat_timeout * 1000;
+	MonotonicTime since;
+	NullableDatum args[SILENCE_ARGS];	/* which jobs; for rows: not after, and
+										 * not before; for pulse; the timeout */
+} Silence;
+
+static int64
+timeout_us(void)
+{
+	return guc_heartbeat_timeout * INT64CONST(1000);
 }
 
 /*
- * Have workers had a full timeout in which they could send heartbeats?  They
- * cannot while the server is down, nor while a dump is being restored.  The
- * walwriter starts when the server accepts writes: at a start, after a crash and
- * at a promotion.
+ * A heartbeat in the future tells something only if the clock was not set back
+ * within the timeout.  Without shared memory the session may not know.
+ */
+static Silence
+silence(NullableDatum which)
+{
+	bool		known = clock_watch_lasts(timeout_us());
+	TimestampTz now = GetCurrentTimestamp();
+	Interval   *timeout = palloc0(sizeof(Interval));
+	Silence		silence = {.since = monotonic_now() - timeout_us()};
+
+	timeout->time = timeout_us();
+	silence.args[0] = which;
+	silence.args[1] = not_null(TimestampTzGetDatum(now - timeout_us()));
+	silence.args[2] = not_null(TimestampTzGetDatum(known ? now + timeout_us() : DT_NOEND));
+	silence.args[3] = not_null(TimestampTzGetDatum(heartbeat_show(silence.since)));
+	silence.args[4] = not_null(IntervalPGetDatum(timeout));
+	return silence;
+}
+
+/*
+ * Has the server run for the timeout?  Without shared memory, the start of the
+ * walwriter tells: it starts when the server accepts writes, at a start, after a
+ * crash and at a promotion.
  */
 static bool
-may_reap(TimestampTz cutoff)
+runs_long_enough(void)
 {
-	return walwriter_start_time() <= cutoff && restore_guard_last() <= cutoff &&
-		!restore_hold_within(guc_heartbeat_timeout);
+	TimestampTz start;
+
+	if (shmem != NULL)
+		return clock_watch_lasts(timeout_us());
+	start = walwriter_start_time();
+	return !TIMESTAMP_IS_NOEND(start) && Abs(GetCurrentTimestamp() - start) >= timeout_us();
+}
+
+/*
+ * Have workers had a full timeout in which they could send heartbeats, and were
+ * seen to?  They cannot while the server is down or stands still, nor while a dump
+ * is being restored.  And a step of the wall clock makes their heartbeats look old.
+ */
+static bool
+may_reap(const Silence *silence)
+{
+	return clock_watch_undisturbed(timeout_us()) && runs_long_enough() &&
+		restore_guard_last() <= silence->since && !restore_hold_within(guc_heartbeat_timeout);
 }
 
 /*
@@ -111,14 +178,13 @@ may_reap(TimestampTz cutoff)
 uint64
 reap_silent_workers(NullableDatum queue)
 {
-	TimestampTz cutoff = reap_cutoff();
-	NullableDatum args[] = {queue, not_null(TimestampTzGetDatum(cutoff))};
+	Silence		now = silence(queue);
 
-	if (statement_run(queue.isnull ? &any_silent_anywhere : &any_silent, args) == 0 ||
-		!may_reap(cutoff))
+	if (statement_run(queue.isnull ? &any_silent_anywhere : &any_silent, now.args) == 0 ||
+		!may_reap(&now))
 		return 0;
-	heartbeat_suspend(heartbeat_silent_jobs(cutoff), cutoff);
-	return row_batch_run(queue.isnull ? &reap_silent_anywhere : &reap_silent, args, TASK_BATCH,
+	heartbeat_suspend(heartbeat_silent_jobs(now.since), now.since);
+	return row_batch_run(queue.isnull ? &reap_silent_anywhere : &reap_silent, now.args, TASK_BATCH,
 						 count_reaped);
 }
 
@@ -129,21 +195,23 @@ reap_silent_workers(NullableDatum queue)
 uint64
 reap_silent_heartbeats(void)
 {
-	TimestampTz cutoff = reap_cutoff();
-	Datum		jobs = heartbeat_silent_jobs(cutoff);
+	Silence		now = silence(NULL_ARG);
+	Datum		jobs = heartbeat_silent_jobs(now.since);
 
 	if (ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(jobs)), ARR_DIMS(DatumGetArrayTypeP(jobs))) == 0 ||
-		!may_reap(cutoff))
+		!may_reap(&now))
 		return 0;
-	heartbeat_suspend(jobs, cutoff);
-	return row_batch_run(&reap_given, ARGS(not_null(jobs), not_null(TimestampTzGetDatum(cutoff))),
-						 TASK_BATCH, count_reaped);
+	now.args[0] = not_null(jobs);
+	heartbeat_suspend(jobs, now.since);
+	return row_batch_run(&reap_given, now.args, TASK_BATCH, count_reaped);
 }
+
+/* ----- ended sessions ----- */
 
 #define BOUND(j) j ".session IS NOT NULL AND " j ".status = 'running'"
 
 #define REAP_BOUND(which) \
-	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, j.run_at," \
+	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, " READY_AT("j") "," \
 			 " format('session %s has ended', j.session) AS error" \
 			 " FROM pictrepo.job_queue j WHERE " which BOUND("j") " AND j.session = ANY ($2)" \
 			 " ORDER BY j.queue, j.id LIMIT $3 OFFSET $4 FOR UPDATE SKIP LOCKED") \

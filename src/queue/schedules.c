@@ -164,9 +164,9 @@ pictrepo_next_run(PG_FUNCTION_ARGS)
 /* ----- running schedules ----- */
 
 /*
- * Lock the schedules that are due, and those whose last run is more than an hour in
- * the future.  The latter happens if the clock was set back; waiting until it has
- * caught up would be worse than running a period twice.
+ * Lock the schedules that are due, and those whose last run is more than a period
+ * or an hour in the future.  The latter happens if the clock was set back; waiting
+ * until it has caught up would be worse than running a period twice.
  *
  * SKIP LOCKED: two sessions never run the same schedule.  ORDER BY name: the pushes
  * lock unique keys, and must do so in one order.
@@ -180,7 +180,7 @@ STATEMENT(lock_due_schedules, STMT_READ_WRITE,
 		  " next_run <= $1 AND NOT EXISTS (SELECT FROM pictrepo.job_queue"
 		  " WHERE unique_key = 'schedule:' || name), 'schedule:' || name"
 		  " FROM pictrepo.schedules"
-		  " WHERE next_run <= $1 OR last_run > $1 + interval '1 hour'"
+		  " WHERE next_run <= $1 OR last_run > $1 + interval '1 hour' OR last_run + (last_run - $1) > next_run"
 		  " ORDER BY name FOR UPDATE SKIP LOCKED",
 		  TIMESTAMPTZOID);
 

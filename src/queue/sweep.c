@@ -6,12 +6,14 @@
  * When a prepared transaction commits, shared memory does not learn what it
  * changed.  The same is true for statements while triggers are disabled.  From
  * time to time the worker repairs the effects.  It removes heartbeats of jobs that
- * do not run, and wakes waiters of queues that have ready jobs.
+ * do not run, and wakes waiters of queues that have ready jobs.  It also repairs
+ * what a step back of the wall clock does to ready jobs.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -19,13 +21,17 @@
 
 #include "common/guc.h"
 #include "common/limits.h"
+#include "common/maintenance_tasks.h"
+#include "common/monotonic.h"
 #include "queue/queue.h"
+#include "shmem/clock_watch.h"
 #include "shmem/database_slot.h"
 #include "shmem/queue_slot.h"
 #include "shmem/shmem.h"
 #include "shmem/wait_queue.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
+#include "sqlfunc/row_batch.h"
 #include "sqlfunc/statement.h"
 #include "xact/heartbeat.h"
 #include "xact/pending.h"
@@ -40,7 +46,7 @@ STATEMENT(not_running, STMT_READ_WRITE,
 static uint64
 sweep_heartbeats(void)
 {
-	TimestampTz before = GetCurrentTimestamp() - (int64) guc_heartbeat_timeout * 1000;
+	MonotonicTime before = monotonic_now() - guc_heartbeat_timeout * INT64CONST(1000);
 	uint64		ended = statement_run(&not_running, ARGS(not_null(heartbeat_silent_jobs(before))));
 
 	for (uint64 i = 0; i < ended; i++)
@@ -93,14 +99,49 @@ sweep_wait_queues(void)
 }
 
 /*
- * A maintenance task.  Returns the number of heartbeats that it removed and of
- * queues whose waiters it woke.
+ * Jobs that were ready when the clock was set back, and jobs that a worker gave
+ * back then.  A pause before a retry begins anew.
+ */
+STATEMENT(bring_forward, STMT_READ_WRITE,
+		  "UPDATE pictrepo.job_queue j SET returned_at = least(j.returned_at, $1),"
+		  " run_at = $1 + greatest(j.run_at - coalesce(j.returned_at, j.queue_time), '0')"
+		  " WHERE j.id = ANY (ARRAY(SELECT r.id FROM pictrepo.job_queue r"
+		  " WHERE r.status = 'new' AND r.run_at > $1 AND isfinite(r.run_at)"
+		  " AND (r.returned_at > $1 OR (r.queue_time > $1 AND r.run_at <= r.queue_time))"
+		  " ORDER BY r.id LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
+		  TIMESTAMPTZOID, INT4OID, INT4OID);
+
+/*
+ * After the wall clock was set back, a job that was ready is not due until the
+ * clock has caught up.  Make such jobs due again.  Returns the number of jobs.
+ */
+uint64
+bring_jobs_forward(void)
+{
+	static MonotonicTime done = 0;
+	MonotonicTime start = monotonic_now();
+	uint64		jobs;
+
+	if (!clock_watch_set_back(done))
+		return 0;
+	jobs = row_batch_run(&bring_forward, ARGS(not_null(TimestampTzGetDatum(GetCurrentTimestamp()))),
+						 TASK_BATCH, NULL);
+	if (jobs < TASK_BATCH)
+		done = start;
+	return jobs;
+}
+
+/*
+ * A maintenance task.  Returns the number of jobs that it made due, of heartbeats
+ * that it removed, and of queues whose waiters it woke.
  */
 uint64
 sweep_queues(void)
 {
+	uint64		rows = bring_jobs_forward();
+
 	if (my_database_slot() == NULL)
-		return 0;
+		return rows;
 	(void) row_count_check_prepared(my_database_slot());
-	return sweep_heartbeats() + sweep_wait_queues();
+	return rows + sweep_heartbeats() + sweep_wait_queues();
 }

@@ -178,7 +178,7 @@ low_water_marks_read(LowWaterMarkView *view, QueueSlot *queue)
 	view->now = GetCurrentTimestamp();
 	view->late = queue->low_water_marks.late;
 	view->bounds = queue->low_water_marks.bounds;
-	usable = view->bounds.complete && view->now < queue->low_water_marks.next_full_scan;
+	usable = view->bounds.complete && monotonic_now() < queue->low_water_marks.next_full_scan;
 	LWLockRelease(&queue->lock);
 
 #ifdef PICTREPO_INJECTION
@@ -206,13 +206,14 @@ full_scan_begin(LowWaterMarkView *view, QueueSlot *queue)
 
 	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	view->now = GetCurrentTimestamp();
+	view->scan_began = monotonic_now();
 	if (pg_atomic_read_u32(&my_database_slot()->prepared) == 0 &&
 		(queue->low_water_marks.full_scan == 0 ||
-		 queue->low_water_marks.full_scan_began < view->now - FULL_SCAN_LASTS))
+		 queue->low_water_marks.full_scan_began < view->scan_began - FULL_SCAN_LASTS))
 	{
 		view->full_scan = ((uint64) MyProcPid << 32) + ++number;
 		queue->low_water_marks.full_scan = view->full_scan;
-		queue->low_water_marks.full_scan_began = view->now;
+		queue->low_water_marks.full_scan_began = view->scan_began;
 		memset(&queue->low_water_marks.found, 0, sizeof(ReadyBounds));
 		queue->low_water_marks.found.complete = true;
 	}
@@ -226,7 +227,7 @@ full_scan_end(LowWaterMarkView *view)
 {
 	LowWaterMarks *marks;
 	ReadyBounds bounds = view->bounds;
-	TimestampTz end = GetCurrentTimestamp();
+	MonotonicTime end = monotonic_now();
 
 	if (view->full_scan == 0)
 		return;
@@ -243,7 +244,7 @@ full_scan_end(LowWaterMarkView *view)
 		marks->bounds = bounds;
 		marks->full_scan = 0;
 		marks->next_full_scan = end +
-			Max(FULL_SCAN_INTERVAL, (end - view->now) * FULL_SCAN_SHARE);
+			Max(FULL_SCAN_INTERVAL, (end - view->scan_began) * FULL_SCAN_SHARE);
 	}
 	LWLockRelease(&view->queue->lock);
 }

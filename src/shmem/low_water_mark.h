@@ -15,6 +15,7 @@ typedef struct LowWaterMarkView
 {
 	QueueSlot  *queue;			/* NULL: the pop uses and changes no marks */
 	TimestampTz now;			/* before the snapshot of the pop */
+	MonotonicTime scan_began;	/* the same, of a full scan */
 	uint64		late;			/* number of jobs that had come late by then */
 	uint64		full_scan;		/* its number; 0: other pops do not use it */
 	ReadyBounds bounds;

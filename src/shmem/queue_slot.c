@@ -25,7 +25,8 @@ init_queue(QueueSlot *queue)
 	queue->uncounted = database == NULL || pg_atomic_read_u32(&database->overflowed) != 0;
 	LWLockInitialize(&queue->lock, shmem->table_lock->tranche);
 	dlist_init(&queue->wait_queue);
-	queue->next_due = queue->next_unlock = DT_NOEND;
+	queue->next_due = DT_NOEND;
+	queue->next_unlock = MONOTONIC_NEVER;
 	queue->last_reap = 0;
 	queue->notify_pending = false;
 	memset(&queue->low_water_marks, 0, sizeof(queue->low_water_marks));

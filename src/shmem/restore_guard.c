@@ -35,7 +35,6 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/timestamp.h"
 
 #include "common/advisory_locks.h"
 #include "common/guc.h"
@@ -44,7 +43,7 @@
 #include "shmem/shmem.h"
 
 /* for a session without shared memory */
-static TimestampTz last_restore_seen = DT_NOBEGIN;
+static MonotonicTime last_restore_seen = PG_INT64_MIN;
 
 /* ----- locks ----- */
 
@@ -76,7 +75,7 @@ turn_tag(void)
 static uint32
 this_period(void)
 {
-	return GetCurrentTimestamp() / (guc_restore_timeout * USECS_PER_SEC / 2);
+	return monotonic_now() / (guc_restore_timeout * USECS_PER_SEC / 2);
 }
 
 /*
@@ -213,7 +212,7 @@ restore_guard_touch(void)
 {
 	DatabaseSlot *database = my_database_slot();
 
-	last_restore_seen = GetCurrentTimestamp();
+	last_restore_seen = monotonic_now();
 	if (database != NULL)
 		pg_atomic_write_u64(&database->restored, last_restore_seen);
 }
@@ -236,14 +235,14 @@ restore_guard_keep_away(void)
 }
 
 /* When the last known restore ended, or a running one was seen. */
-TimestampTz
+MonotonicTime
 restore_guard_last(void)
 {
 	DatabaseSlot *database = my_database_slot();
 	LOCKTAG		turn = turn_tag();
 
 	if (database != NULL)
-		return (TimestampTz) pg_atomic_read_u64(&database->restored);
+		return (MonotonicTime) pg_atomic_read_u64(&database->restored);
 	if (session_holds(&turn) || rows_came_lately())
 		restore_guard_touch();
 	return last_restore_seen;

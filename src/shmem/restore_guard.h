@@ -22,7 +22,7 @@ extern void restore_guard_check_rows(Oid table);
 /* For others */
 extern void restore_guard_touch(void);
 extern bool restore_guard_keep_away(void);
-extern TimestampTz restore_guard_last(void);
+extern MonotonicTime restore_guard_last(void);
 extern bool restore_guard_find(int *process);
 
 #endif

@@ -24,8 +24,8 @@ Waiter	   *waiters = NULL;
 static shmem_request_hook_type next_request_hook = NULL;
 static shmem_startup_hook_type next_startup_hook = NULL;
 
-/* the four single locks, and those of heartbeats and row counts */
-#define LOCKS (4 + HEARTBEAT_PARTITIONS + DATABASES_MAX * COUNTED_TABLES)
+/* the five single locks, and those of heartbeats and row counts */
+#define LOCKS (5 + HEARTBEAT_PARTITIONS + DATABASES_MAX * COUNTED_TABLES)
 
 /* ----- laying it out ----- */
 
@@ -75,6 +75,7 @@ clear_shared_state(TransactionId *xip)
 	shmem->waiter_lock = &(locks++)->lock;
 	shmem->notification_lock = &(locks++)->lock;
 	shmem->maintenance_lock = &(locks++)->lock;
+	shmem->clock_lock = &(locks++)->lock;
 	SpinLockInit(&shmem->launcher_mutex);
 	for (int i = 0; i < VISITS_MAX; i++)
 		pg_atomic_init_u32(&shmem->visits[i], InvalidOid);

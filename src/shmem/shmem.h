@@ -20,8 +20,8 @@
  *
  * Sessions take locks in this order: the lock of a row count, table_lock, a
  * partition of the heartbeats, the lock of a queue slot or of a keyed wait
- * queue, waiter_lock, notification_lock, a spinlock.  maintenance_lock is taken
- * alone.  A spinlock is held for a few assignments, without a call or a loop.
+ * queue, waiter_lock, notification_lock, a spinlock.  maintenance_lock and
+ * clock_lock are taken alone.  A spinlock is held for a few assignments, without a call or a loop.
  *
  * Each field says what guards it.  "Owner" is the session that waits, or the
  * transaction that has allocated the place.
@@ -44,6 +44,7 @@
 
 #include "common/limits.h"
 #include "common/maintenance_tasks.h"
+#include "common/monotonic.h"
 
 #ifdef PICTREPO_INJECTION
 #define DATABASES_MAX 8			/* few, so that tests can use them up */
@@ -93,7 +94,7 @@ typedef struct RowCount
 
 typedef struct MaintenanceTaskState
 {
-	TimestampTz last_run;		/* 0: never */
+	TimestampTz last_run;		/* by the wall clock; 0: never */
 	int64		duration;		/* us */
 	int64		rows;
 	int64		runs;
@@ -116,7 +117,7 @@ typedef enum WorkerState
 typedef struct WorkerStatus
 {
 	WorkerState state;
-	TimestampTz next_try;		/* no worker starts before */
+	MonotonicTime next_try;		/* no worker starts before */
 	int			failures;		/* in a row */
 } WorkerStatus;
 
@@ -134,7 +135,8 @@ typedef struct DatabaseSlot
 	pg_atomic_uint32 prepared;
 	pg_atomic_uint32 preparations;
 
-	pg_atomic_uint64 restored;	/* when rows of a dump last came */
+	pg_atomic_uint64 restored;	/* MonotonicTime: when rows of a dump last
+								 * came */
 
 	/* the worker; only worker_slot.c writes these fields */
 	slock_t		worker_mutex;
@@ -146,7 +148,8 @@ typedef struct DatabaseSlot
 	uint32		creations;		/* worker_mutex: CREATE EXTENSION and ALTER
 								 * EXTENSION UPDATE that committed */
 	ConditionVariable worker_ended; /* no worker starts or runs */
-	pg_atomic_uint64 worker_seen;	/* when the worker last did its tasks */
+	pg_atomic_uint64 worker_seen;	/* MonotonicTime: when the worker last did
+									 * its tasks */
 	pg_atomic_uint32 requests;	/* WORKER_REQ_* flags for the worker */
 	MaintenanceTaskState maintenance_tasks[MAINTENANCE_TASKS];	/* maintenance_lock */
 } DatabaseSlot;
@@ -154,6 +157,7 @@ typedef struct DatabaseSlot
 #define WORKER_REQ_NOTIFY	0x01	/* there is something to notify */
 #define WORKER_REQ_SESSIONS	0x02	/* a session with bound jobs has ended */
 #define WORKER_REQ_SCHEDULES	0x04	/* a schedule has changed */
+#define WORKER_REQ_CLOCK	0x08	/* the wall clock was set back */
 
 /* ----- queues ----- */
 
@@ -185,10 +189,10 @@ typedef struct LowWaterMarks
 	ReadyBounds bounds;
 	uint64		late;			/* number of jobs that ever came late */
 	JobPosition came_late[LATE_JOBS_KEPT];	/* the last of them, by number */
-	TimestampTz next_full_scan;
+	MonotonicTime next_full_scan;
 	ReadyBounds found;			/* what came while a full scan runs */
 	uint64		full_scan;		/* its number; 0: none runs */
-	TimestampTz full_scan_began;
+	MonotonicTime full_scan_began;
 } LowWaterMarks;
 
 typedef enum QueueCounter
@@ -216,18 +220,19 @@ typedef struct QueueSlot
 								 * under one of them */
 	LWLock		lock;			/* for the fields below */
 	dlist_head	wait_queue;		/* of Waiter */
-	TimestampTz next_due;		/* the first waiter wakes up then */
-	TimestampTz next_unlock;	/* or then, as ready jobs were locked */
+	TimestampTz next_due;		/* by the wall clock: the first waiter wakes
+								 * up then */
+	MonotonicTime next_unlock;	/* or then, as ready jobs were locked */
 	LowWaterMarks low_water_marks;
 	int64		counters[QUEUE_COUNTERS];	/* since the server started */
 	bool		counted;		/* the counters have every commit */
 	uint64		config_version;
 	bool		config_known;	/* configured and limited are as in queues */
-	TimestampTz config_read;	/* when they were */
+	MonotonicTime config_read;	/* when they were */
 	bool		configured;		/* the queue has a row in queues */
 	bool		limited;		/* max_running may be set, so that the end of
 								 * a job makes room for another */
-	TimestampTz last_reap;		/* by a pop, where no worker runs */
+	MonotonicTime last_reap;	/* by a pop, where no worker runs */
 	bool		notify_pending; /* jobs became ready since the last NOTIFY */
 	pg_uuid_t	notify_job_id;
 } QueueSlot;
@@ -250,7 +255,7 @@ typedef struct WaitInfo
 	int			pid;			/* 0: the waiter is free */
 	Oid			database;
 	WaitKind	what;
-	TimestampTz since;
+	MonotonicTime since;
 	int			hash_length;	/* the name begins with a variant's hash */
 	int			length;
 	char		name[WAIT_NAME_MAX];	/* of the queue or the variant, cut
@@ -292,7 +297,7 @@ typedef struct Heartbeat
 	uint64		queue;			/* hash of its name */
 	bool		active;			/* the claim is committed */
 	bool		suspended;		/* a session may be taking the job away */
-	pg_atomic_uint64 last_beat; /* written in shared mode, too */
+	pg_atomic_uint64 last_beat; /* MonotonicTime; written in shared mode, too */
 } Heartbeat;
 
 /* ----- notifications, see xact/notify.c ----- */
@@ -305,6 +310,26 @@ typedef struct Notification
 	char		channel[NAMEDATALEN];	/* owner, then the worker */
 	char		payload[NOTIFICATION_LEN];	/* owner, then the worker */
 } Notification;
+
+/* ----- the clocks, see clock_watch.c ----- */
+
+/* 1 s, 2 s, 4 s and so on, more than any setting of a time */
+#define DISTURBANCE_SIZES 32
+
+/* clock_lock */
+typedef struct ClockWatch
+{
+	bool		begun;
+	MonotonicTime began;
+	MonotonicTime last_look;
+	int64		offset;			/* wall clock minus monotonic clock, about */
+	MonotonicTime set_back;		/* when the wall clock last was; 0: never */
+	MonotonicTime stepped[DISTURBANCE_SIZES];	/* when it last was set, by
+												 * that much or more */
+	MonotonicTime paused[DISTURBANCE_SIZES];	/* when the server last had
+												 * stood still, for so long or
+												 * longer */
+} ClockWatch;
 
 /* ----- the whole ----- */
 
@@ -319,6 +344,8 @@ typedef struct ShmemState
 	uint64		notifications;	/* notification_lock: numbers given */
 	int			notifications_taken;	/* notification_lock */
 	LWLock	   *maintenance_lock;
+	LWLock	   *clock_lock;
+	ClockWatch	clock_watch;
 	slock_t		launcher_mutex;
 	Latch	   *launcher_latch; /* launcher_mutex; NULL: no launcher runs */
 	pg_atomic_uint32 visits[VISITS_MAX];	/* databases that a new worker

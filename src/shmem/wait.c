@@ -21,12 +21,13 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "common/compat.h"
 #include "common/guc.h"
 #include "common/injection_points.h"
+#include "common/monotonic.h"
+#include "shmem/clock_watch.h"
 #include "shmem/database_slot.h"
 #include "shmem/queue_slot.h"
 #include "shmem/wait.h"
@@ -39,7 +40,7 @@
 typedef struct WaitState
 {
 	const WaitSpec *spec;
-	TimestampTz end;
+	MonotonicTime end;
 	long		pause;			/* ms, when polling */
 	Waiter	   *waiter;			/* NULL: polls */
 	bool		unsafe;			/* it might not be woken since its check began */
@@ -180,10 +181,10 @@ commits_may_not_wake(void)
 }
 
 /* When to check again if the session is not woken before. */
-static TimestampTz
-next_check(WaitState *wait, TimestampTz now, TimestampTz again)
+static MonotonicTime
+next_check(WaitState *wait, MonotonicTime now, MonotonicTime again)
 {
-	TimestampTz next = Min(wait->end, again);
+	MonotonicTime next = Min(wait->end, again);
 
 	if (wait->waiter == NULL)
 	{
@@ -224,23 +225,23 @@ sleep_on_latch(long milliseconds, uint32 event)
 
 /* Sleep until a reason to check; false: the time is up. */
 static bool
-sleep_until_woken(WaitState *wait, TimestampTz again)
+sleep_until_woken(WaitState *wait, MonotonicTime again)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz next = next_check(wait, now, again);
+	MonotonicTime now = monotonic_now();
+	MonotonicTime next = next_check(wait, now, again);
 
-	for (;; now = GetCurrentTimestamp())
+	for (;; now = monotonic_now())
 	{
-		TimestampTz until = next;
+		MonotonicTime until = next;
 
 		if (wait->waiter != NULL)
-			wait->wake_up = wait_queue_prepare_sleep(wait->waiter, wait->spec->queue, now, &until);
+			wait->wake_up = wait_queue_prepare_sleep(wait->waiter, wait->spec->queue, &until);
 		if (wait->wake_up != WAKE_UP_NONE)
 			return true;
 		if (now >= next)
 			return now < wait->end;
-		sleep_on_latch(TimestampDifferenceMilliseconds(now, until),
-					   wait_event(wait->spec->what));
+		sleep_on_latch(monotonic_ms_until(until), wait_event(wait->spec->what));
+		clock_watch_woke(until);
 	}
 }
 
@@ -249,7 +250,7 @@ sleep_until_woken(WaitState *wait, TimestampTz again)
  * connection of its own, a long wait does not grow.
  */
 static bool
-check_again(WaitState *wait, WaitCheck check, void *what, TimestampTz *again)
+check_again(WaitState *wait, WaitCheck check, void *what, MonotonicTime *again)
 {
 	MemoryContext context = MemoryContextSwitchTo(wait->spec->memory);
 	bool		found;
@@ -268,7 +269,7 @@ check_and_sleep(WaitState *wait, WaitCheck check, void *what)
 {
 	for (;;)
 	{
-		TimestampTz again = DT_NOEND;
+		MonotonicTime again = MONOTONIC_NEVER;
 
 		if (check_again(wait, check, what, &again))
 		{
@@ -297,10 +298,10 @@ bool
 wait_until(const WaitSpec *spec, WaitCheck check, void *what)
 {
 	WaitState	wait = {.spec = spec, .pause = 1, .wake_up = WAKE_UP_NONE};
-	TimestampTz again = DT_NOEND;
+	MonotonicTime again = MONOTONIC_NEVER;
 	volatile bool found = false;
 
-	wait.end = GetCurrentTimestamp() + spec->microseconds;
+	wait.end = monotonic_now() + spec->microseconds;
 	if (check(what, &again))
 		return true;
 	if (spec->microseconds == 0)

@@ -8,15 +8,14 @@
 #ifndef PICTREPO_WAIT_H
 #define PICTREPO_WAIT_H
 
-#include "datatype/timestamp.h"
-
+#include "common/monotonic.h"
 #include "shmem/shmem.h"
 
 /*
  * Checks whether it is there, by what is committed now at any isolation level.
  * If it is not, the check may set *again to a time at which it must run again.
  */
-typedef bool (*WaitCheck) (void *what, TimestampTz *again);
+typedef bool (*WaitCheck) (void *what, MonotonicTime *again);
 
 typedef struct WaitSpec
 {

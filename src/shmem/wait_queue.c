@@ -28,6 +28,7 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
+#include "utils/timestamp.h"
 
 #include "shmem/shmem.h"
 #include "shmem/wait_queue.h"
@@ -233,10 +234,10 @@ wait_queue_lock(const Waiter *waiter, QueueSlot *queue)
 }
 
 /* When the first waiter must check.  The caller holds the queue's lock. */
-static TimestampTz
+static MonotonicTime
 next_check(const QueueSlot *queue)
 {
-	return Min(queue->next_due, queue->next_unlock);
+	return Min(monotonic_look_at(queue->next_due), queue->next_unlock);
 }
 
 /*
@@ -244,21 +245,26 @@ next_check(const QueueSlot *queue)
  * that no other session acts on them.  The caller holds the queue's lock.
  */
 static bool
-due_now(const Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *until)
+due_now(const Waiter *waiter, QueueSlot *queue, MonotonicTime *until)
 {
+	bool		is_due;
+	bool		is_unlocked;
+
 	if (queue == NULL || dlist_head_element(Waiter, node, &queue->wait_queue) != waiter)
 		return false;
-	if (next_check(queue) > now)
+	is_due = queue->next_due <= GetCurrentTimestamp();
+	is_unlocked = queue->next_unlock <= monotonic_now();
+	if (!is_due && !is_unlocked)
 	{
 		*until = Min(*until, next_check(queue));
 		return false;
 	}
-	if (queue->next_due <= now)
+	if (is_due)
 	{
 		queue->next_due = DT_NOEND;
 		queue->counters[COUNTER_WOKEN]++;
 	}
-	queue->next_unlock = DT_NOEND;
+	queue->next_unlock = MONOTONIC_NEVER;
 	return true;
 }
 
@@ -267,7 +273,7 @@ due_now(const Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *un
  * time at most.  Else it must check again.
  */
 WakeUp
-wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *until)
+wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, MonotonicTime *until)
 {
 	LWLock	   *lock = wait_queue_lock(waiter, queue);
 	WakeUp		wake_up = WAKE_UP_NONE;
@@ -275,7 +281,7 @@ wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, TimestampTz now, Time
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	if (waiter->woken)
 		wake_up = waiter->relay ? WAKE_UP_RELAY : WAKE_UP_CHECK;
-	else if (due_now(waiter, queue, now, until))
+	else if (due_now(waiter, queue, until))
 		wake_up = WAKE_UP_RELAY;
 	waiter->woken = false;
 	waiter->checking = wake_up != WAKE_UP_NONE;
@@ -298,7 +304,7 @@ leave_queue(Waiter *waiter, QueueSlot *queue, WakeUp unused)
 	dlist_delete(&waiter->node);
 	if (waiter->woken)
 		unused = waiter->relay || unused == WAKE_UP_RELAY ? WAKE_UP_RELAY : WAKE_UP_CHECK;
-	timed = next_check(queue) != DT_NOEND;
+	timed = next_check(queue) != MONOTONIC_NEVER;
 	LWLockRelease(&queue->lock);
 
 	if (unused != WAKE_UP_NONE)
@@ -322,9 +328,9 @@ wait_queue_leave(Waiter *waiter, QueueSlot *queue, WakeUp unused)
 	}
 }
 
-/* Lower a time at which the first waiter must check. */
+/* Lower a time, by either clock, at which the first waiter must check. */
 static void
-expect_check(QueueSlot *queue, TimestampTz *next, TimestampTz check)
+expect_check(QueueSlot *queue, int64 *next, int64 check)
 {
 	bool		sooner;
 
@@ -346,7 +352,7 @@ wait_queue_expect_due(QueueSlot *queue, TimestampTz due)
 
 /* A check has seen ready jobs that other sessions have locked. */
 void
-wait_queue_expect_unlock(QueueSlot *queue, TimestampTz check)
+wait_queue_expect_unlock(QueueSlot *queue, MonotonicTime check)
 {
 	expect_check(queue, &queue->next_unlock, check);
 }

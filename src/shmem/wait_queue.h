@@ -30,10 +30,10 @@ extern Waiter *waiter_allocate(const WaitInfo *info);
 extern void waiter_release(Waiter *waiter);
 extern void wait_queue_join(Waiter *waiter, QueueSlot *queue);
 extern void wait_queue_join_keyed(Waiter *waiter, uint64 key);
-extern WakeUp wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, TimestampTz now, TimestampTz *until);
+extern WakeUp wait_queue_prepare_sleep(Waiter *waiter, QueueSlot *queue, MonotonicTime *until);
 extern void wait_queue_leave(Waiter *waiter, QueueSlot *queue, WakeUp unused);
 extern void wait_queue_expect_due(QueueSlot *queue, TimestampTz due);
-extern void wait_queue_expect_unlock(QueueSlot *queue, TimestampTz check);
+extern void wait_queue_expect_unlock(QueueSlot *queue, MonotonicTime check);
 
 extern uint64 wait_key(char kind, const void *a, int alen, const void *b, int blen);
 

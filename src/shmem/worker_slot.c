@@ -44,7 +44,7 @@ static const WorkerState next_states[WORKER_EVENTS][WORKER_STATES] = {
 };
 
 /* The first worker that fails has a successor at once, each further one later. */
-static inline TimestampTz
+static inline MonotonicTime
 pause_after(int failures)
 {
 	return failures > 1 ? USECS_PER_SEC << Min(failures, 6) : 0;
@@ -52,7 +52,7 @@ pause_after(int failures)
 
 /* Assignments only: callers hold a spinlock. */
 static inline void
-apply_event(WorkerStatus *status, WorkerEvent event, TimestampTz now)
+apply_event(WorkerStatus *status, WorkerEvent event, MonotonicTime now)
 {
 	WorkerState next = next_states[event][status->state];
 
@@ -70,21 +70,21 @@ apply_event(WorkerStatus *status, WorkerEvent event, TimestampTz now)
 }
 
 static inline bool
-may_start(const WorkerStatus *status, TimestampTz now)
+may_start(const WorkerStatus *status, MonotonicTime now)
 {
 	return status->state == WORKER_NONE && status->next_try <= now;
 }
 
 /* For a status in the launcher's own memory. */
 void
-worker_status_apply(WorkerStatus *status, WorkerEvent event, TimestampTz now)
+worker_status_apply(WorkerStatus *status, WorkerEvent event, MonotonicTime now)
 {
 	apply_event(status, event, now);
 }
 
 /* The same; false: it is not yet time for a worker. */
 bool
-worker_status_start(WorkerStatus *status, TimestampTz now)
+worker_status_start(WorkerStatus *status, MonotonicTime now)
 {
 	bool		starts = may_start(status, now);
 
@@ -97,7 +97,7 @@ worker_status_start(WorkerStatus *status, TimestampTz now)
 
 /* False: it is not yet time for a worker, or a statement holds the database. */
 bool
-worker_slot_start(DatabaseSlot *database, TimestampTz now)
+worker_slot_start(DatabaseSlot *database, MonotonicTime now)
 {
 	bool		starts;
 
@@ -113,7 +113,7 @@ worker_slot_start(DatabaseSlot *database, TimestampTz now)
 void
 worker_slot_apply(DatabaseSlot *database, WorkerEvent event)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	MonotonicTime now = monotonic_now();
 
 	SpinLockAcquire(&database->worker_mutex);
 	apply_event(&database->worker, event, now);
@@ -205,7 +205,7 @@ worker_slot_sign_on(DatabaseSlot *database)
 void
 worker_slot_sign_off(DatabaseSlot *database, WorkerEvent how)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	MonotonicTime now = monotonic_now();
 
 	SpinLockAcquire(&database->worker_mutex);
 	if (database->worker_latch == MyLatch)
@@ -269,19 +269,20 @@ worker_slot_take_requests(DatabaseSlot *database)
 void
 worker_slot_tasks_done(DatabaseSlot *database)
 {
-	pg_atomic_write_u64(&database->worker_seen, GetCurrentTimestamp());
+	pg_atomic_write_u64(&database->worker_seen, monotonic_now());
 }
 
 /* One run of a task has ended; error: "" when it went well. */
 void
-worker_slot_record_task(DatabaseSlot *database, MaintenanceTaskId task, TimestampTz start,
+worker_slot_record_task(DatabaseSlot *database, MaintenanceTaskId task, MonotonicTime start,
 						uint64 rows, const char *error)
 {
 	MaintenanceTaskState *state = &database->maintenance_tasks[task];
+	int64		duration = monotonic_now() - start;
 
 	LWLockAcquire(shmem->maintenance_lock, LW_EXCLUSIVE);
-	state->last_run = start;
-	state->duration = GetCurrentTimestamp() - start;
+	state->last_run = GetCurrentTimestamp() - duration;
+	state->duration = duration;
 	state->rows += rows;
 	state->runs++;
 	if (error[0] == '\0')
@@ -290,7 +291,7 @@ worker_slot_record_task(DatabaseSlot *database, MaintenanceTaskId task, Timestam
 	{
 		state->errors++;
 		if (state->failing_since == 0)
-			state->failing_since = start;
+			state->failing_since = state->last_run;
 	}
 	strlcpy(state->error, error, sizeof(state->error));
 	LWLockRelease(shmem->maintenance_lock);
@@ -317,10 +318,10 @@ worker_running(DatabaseSlot *database)
 bool
 worker_healthy(DatabaseSlot *database)
 {
-	TimestampTz seen = (TimestampTz) pg_atomic_read_u64(&database->worker_seen);
+	MonotonicTime seen = (MonotonicTime) pg_atomic_read_u64(&database->worker_seen);
 
 	return worker_running(database) &&
-		seen > GetCurrentTimestamp() - (3 * (int64) guc_reap_interval * 1000 + 10 * USECS_PER_SEC);
+		seen > monotonic_now() - (3 * (int64) guc_reap_interval * 1000 + 10 * USECS_PER_SEC);
 }
 
 static void

@@ -51,13 +51,13 @@ extern void worker_slot_no_extension(DatabaseSlot *database, uint32 creations_se
 extern uint32 worker_slot_take_requests(DatabaseSlot *database);
 extern void worker_slot_tasks_done(DatabaseSlot *database);
 extern void worker_slot_record_task(DatabaseSlot *database, MaintenanceTaskId task,
-									TimestampTz start, uint64 rows, const char *error);
+									MonotonicTime start, uint64 rows, const char *error);
 extern void visit_found_nothing(Oid database);
 
 /* For the launcher */
-extern bool worker_status_start(WorkerStatus *status, TimestampTz now);
-extern void worker_status_apply(WorkerStatus *status, WorkerEvent event, TimestampTz now);
-extern bool worker_slot_start(DatabaseSlot *database, TimestampTz now);
+extern bool worker_status_start(WorkerStatus *status, MonotonicTime now);
+extern void worker_status_apply(WorkerStatus *status, WorkerEvent event, MonotonicTime now);
+extern bool worker_slot_start(DatabaseSlot *database, MonotonicTime now);
 extern void worker_slot_apply(DatabaseSlot *database, WorkerEvent event);
 extern void worker_slot_read_status(DatabaseSlot *database, WorkerStatus *status);
 extern void visit_begin(int place, Oid database);

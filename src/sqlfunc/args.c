@@ -42,12 +42,6 @@ array_of(Datum *values, int count, Oid type)
 	return not_null(PointerGetDatum(construct_array(values, count, type, length, by_value, align)));
 }
 
-NullableDatum
-seconds_ago(int seconds)
-{
-	return not_null(TimestampTzGetDatum(GetCurrentTimestamp() - seconds * USECS_PER_SEC));
-}
-
 /* The name of an argument in the SQL declaration.  Slow: for errors only. */
 const char *
 argument_name(FunctionCallInfo fcinfo, int n)

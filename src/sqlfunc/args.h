@@ -85,7 +85,6 @@ new_argument(FunctionCallInfo fcinfo, int n)
 extern NullableDatum array_of(Datum *values, int count, Oid type);
 
 /* The time that many seconds before now */
-extern NullableDatum seconds_ago(int seconds);
 
 extern NullableDatum any_argument(FunctionCallInfo fcinfo, int n);
 extern NullableDatum text_argument(FunctionCallInfo fcinfo, int n, int max);

@@ -35,10 +35,11 @@
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "common/compat.h"
 #include "common/injection_points.h"
+#include "common/monotonic.h"
+#include "shmem/clock_watch.h"
 #include "shmem/database_slot.h"
 #include "shmem/reset.h"
 #include "shmem/shmem.h"
@@ -47,8 +48,8 @@
 #include "worker/worker.h"
 #include "xact/heartbeat.h"
 
-/* ms; the launcher is not woken when a database begins to allow connections */
-#define SCAN_INTERVAL (10 * 1000)
+/* the launcher is not woken when a database begins to allow connections */
+#define SCAN_INTERVAL (10 * USECS_PER_SEC)
 
 /* between attempts while max_worker_processes is used up by others */
 #define NO_PLACE_PAUSE USECS_PER_SEC
@@ -68,10 +69,10 @@ typedef struct LauncherEntry
 static HTAB *entries;
 static bool visit_taken[VISITS_MAX];
 static uint64 round_number = 0;
-static TimestampTz next_look;
+static MonotonicTime next_look;
 
 /* no worker is asked for before, as max_worker_processes was used up; 0: any time */
-static TimestampTz place_expected = 0;
+static MonotonicTime place_expected = 0;
 static bool complained = false;
 
 /* ----- the entries ----- */
@@ -155,7 +156,7 @@ apply_end(LauncherEntry *entry, DatabaseSlot *slot)
 		worker_slot_apply(slot, WORKER_EV_LOST);
 	else
 		worker_status_apply(&entry->status, in_vain ? WORKER_EV_NO_EXTENSION : WORKER_EV_LOST,
-							GetCurrentTimestamp());
+							monotonic_now());
 }
 
 /* Has the worker that was started last signed on, or ended? */
@@ -195,7 +196,7 @@ follow_workers(void)
 
 /* False: not yet, and the launcher looks again when it may be time. */
 static bool
-begin_start(LauncherEntry *entry, DatabaseSlot *slot, TimestampTz now)
+begin_start(LauncherEntry *entry, DatabaseSlot *slot, MonotonicTime now)
 {
 	WorkerStatus status = entry->status;
 
@@ -209,7 +210,7 @@ begin_start(LauncherEntry *entry, DatabaseSlot *slot, TimestampTz now)
 }
 
 static void
-undo_start(LauncherEntry *entry, DatabaseSlot *slot, TimestampTz now)
+undo_start(LauncherEntry *entry, DatabaseSlot *slot, MonotonicTime now)
 {
 	if (slot != NULL)
 		worker_slot_apply(slot, WORKER_EV_NO_PLACE);
@@ -236,7 +237,7 @@ register_worker(Oid database)
 static void
 tend_database(Oid database)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	MonotonicTime now = monotonic_now();
 	LauncherEntry *entry = seen_entry(database);
 	DatabaseSlot *slot = database_slot_find(database);
 	int			visit = slot == NULL ? free_visit() : NO_VISIT;
@@ -319,13 +320,13 @@ tend_databases(void)
 	List	   *all = NIL;
 	List	   *slots;
 	ListCell   *cell;
-	TimestampTz now = GetCurrentTimestamp();
+	MonotonicTime now = monotonic_now();
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, "pictrepo: looking for databases");
 	round_number++;
-	next_look = TimestampTzPlusMilliseconds(now, SCAN_INTERVAL);
+	next_look = now + SCAN_INTERVAL;
 	if (place_expected <= now)
 		place_expected = 0;
 	slots = database_slots_list();
@@ -367,6 +368,21 @@ idle_event(void)
 	return event;
 }
 
+/* Sleep until the next look at the databases, or until something has happened. */
+static void
+watch_clocks(void)
+{
+	int			events = 0;
+
+	while (!(events & WL_LATCH_SET) && monotonic_now() < next_look)
+	{
+		clock_watch_look();
+		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						   Min(monotonic_ms_until(next_look), CLOCK_WATCH_INTERVAL), idle_event());
+	}
+	ResetLatch(MyLatch);
+}
+
 /* Entry point of the launcher. */
 void
 pictrepo_launcher_main(Datum arg)
@@ -385,9 +401,7 @@ pictrepo_launcher_main(Datum arg)
 	for (;;)
 	{
 		tend_databases();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_look), idle_event());
-		ResetLatch(MyLatch);
+		watch_clocks();
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{

@@ -68,7 +68,9 @@ const MaintenanceTask maintenance_tasks[MAINTENANCE_TASKS] = {
 	[TASK_REAP_HEARTBEATS] = {"pulses", &guc_reap_interval, 0, reap_silent_heartbeats},
 	[TASK_REAP] = {"reap", &guc_reap_interval, 0, reap_everywhere},
 	[TASK_NOTIFY] = {"notify", &guc_sweep_interval, WORKER_REQ_NOTIFY, notify_send, notify_next_run, .worker_only = true},
-	[TASK_SCHEDULES] = {"schedules", &guc_schedule_interval, WORKER_REQ_SCHEDULES, schedules_run, schedules_next_run},
+	[TASK_SCHEDULES] = {
+		"schedules", &guc_schedule_interval, WORKER_REQ_SCHEDULES | WORKER_REQ_CLOCK, schedules_run, schedules_next_run
+	},
 	[TASK_UPLOADS] = {"uploads", &guc_upload_interval, 0, end_uploads},
 	[TASK_VARIANT_CLAIMS] = {"claims", &guc_claim_interval, 0, expire_variant_claims},
 	[TASK_DEAD_JOBS] = {"dead jobs", &guc_dead_job_interval, 0, prune_dead_jobs},
@@ -79,7 +81,7 @@ const MaintenanceTask maintenance_tasks[MAINTENANCE_TASKS] = {
 		"proxies", &guc_proxy_interval, 0, expire_old_proxies, .batch = TASK_SMALL_BATCH
 	},
 	[TASK_SAMPLES] = {"samples", &guc_sample_interval, 0, take_sample},
-	[TASK_SWEEP] = {"sweep", &guc_sweep_interval, 0, sweep},
+	[TASK_SWEEP] = {"sweep", &guc_sweep_interval, WORKER_REQ_CLOCK, sweep},
 };
 
 /*
@@ -89,8 +91,11 @@ const MaintenanceTask maintenance_tasks[MAINTENANCE_TASKS] = {
 #define WORKER_LOCK_TIMEOUT "500ms"
 #define WORKER_DEADLOCK_TIMEOUT "10ms"
 
-static TimestampTz next_run[MAINTENANCE_TASKS];
-static TimestampTz last_run[MAINTENANCE_TASKS];
+static MonotonicTime next_run[MAINTENANCE_TASKS];
+static MonotonicTime last_run[MAINTENANCE_TASKS];
+
+/* by the wall clock, for tasks that have a next(); the task also runs then */
+static TimestampTz next_due[MAINTENANCE_TASKS];
 
 /* why the last run of a task failed, which the log has said; 0: it did not fail */
 static uint64 logged_cause[MAINTENANCE_TASKS];
@@ -183,7 +188,7 @@ fail_task(int number, MemoryContext context, char *message, int size)
 }
 
 /* A task without an interval runs on request, and once an hour. */
-static TimestampTz
+static MonotonicTime
 interval_of(const MaintenanceTask *task)
 {
 	return *task->interval > 0 ? *task->interval * INT64CONST(1000) : USECS_PER_HOUR;
@@ -199,10 +204,10 @@ has_more_to_do(const MaintenanceTask *task, uint64 rows)
  * While an old snapshot keeps deleted rows, a scan of a table is slow.  The task
  * runs less often then.
  */
-static TimestampTz
-end_of_pause(TimestampTz start)
+static MonotonicTime
+end_of_pause(MonotonicTime start)
 {
-	TimestampTz end = GetCurrentTimestamp();
+	MonotonicTime end = monotonic_now();
 
 	return end + (end - start) * TASK_SHARE;
 }
@@ -212,12 +217,13 @@ run_task(int number)
 {
 	const MaintenanceTask *task = &maintenance_tasks[number];
 	MemoryContext context = CurrentMemoryContext;
-	TimestampTz start = GetCurrentTimestamp();
-	volatile TimestampTz next = start + interval_of(task);
+	MonotonicTime start = monotonic_now();
+	volatile MonotonicTime next = start + interval_of(task);
 	volatile uint64 rows = 0;
 	volatile bool ran = false;
 	char		error[sizeof(((MaintenanceTaskState *) NULL)->error)] = "";
 
+	next_due[number] = DT_NOEND;
 	PG_TRY();
 	{
 		if (begin_task(task))
@@ -228,7 +234,7 @@ run_task(int number)
 			if (has_more_to_do(task, rows))
 				next = start;
 			if (task->next)
-				next = Min(next, task->next());
+				next_due[number] = task->next();
 			end_task();
 			logged_cause[number] = 0;
 			ran = true;
@@ -273,27 +279,39 @@ maintenance_request(uint32 requests)
 		next_run[TASK_NOTIFY] = last_run[TASK_NOTIFY] + guc_notify_interval * INT64CONST(1000);
 }
 
+static bool
+is_due(int number)
+{
+	return next_run[number] <= monotonic_now() ||
+		(maintenance_tasks[number].next && next_due[number] <= GetCurrentTimestamp());
+}
+
 void
 maintenance_run_due(void)
 {
 	for (int i = 0; i < MAINTENANCE_TASKS; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (next_run[i] <= GetCurrentTimestamp())
+		if (is_due(i))
 			run_task(i);
 	}
 	if (my_database_slot() != NULL)
 		worker_slot_tasks_done(my_database_slot());
 }
 
-long
-maintenance_sleep_time(void)
+/* When to look again whether a task is due. */
+MonotonicTime
+maintenance_next_run(void)
 {
-	TimestampTz next = DT_NOEND;
+	MonotonicTime next = MONOTONIC_NEVER;
 
 	for (int i = 0; i < MAINTENANCE_TASKS; i++)
+	{
 		next = Min(next, next_run[i]);
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
+		if (maintenance_tasks[i].next)
+			next = Min(next, monotonic_look_at(next_due[i]));
+	}
+	return next;
 }
 
 /* The intervals have changed. */
@@ -301,7 +319,7 @@ void
 maintenance_new_intervals(void)
 {
 	for (int i = 0; i < MAINTENANCE_TASKS; i++)
-		next_run[i] = Min(next_run[i], GetCurrentTimestamp() + interval_of(&maintenance_tasks[i]));
+		next_run[i] = Min(next_run[i], monotonic_now() + interval_of(&maintenance_tasks[i]));
 }
 
 /* ----- SQL ----- */

@@ -29,11 +29,12 @@
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 
 #include "common/advisory_locks.h"
 #include "common/compat.h"
 #include "common/injection_points.h"
+#include "common/monotonic.h"
+#include "shmem/clock_watch.h"
 #include "shmem/database_slot.h"
 #include "shmem/shmem.h"
 #include "shmem/worker_slot.h"
@@ -219,7 +220,8 @@ idle_event(void)
 static void
 work(void)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	MonotonicTime start = monotonic_now();
+	MonotonicTime next;
 
 	for (;;)
 	{
@@ -231,10 +233,12 @@ work(void)
 		leave_if_held();
 		take_requests();
 		maintenance_run_due();
-		if (my_database_slot() != NULL && GetCurrentTimestamp() > start + PROBATION)
+		if (my_database_slot() != NULL && monotonic_now() > start + PROBATION)
 			worker_slot_proved(my_database_slot());
+		next = maintenance_next_run();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 maintenance_sleep_time(), idle_event());
+						 monotonic_ms_until(next), idle_event());
+		clock_watch_woke(next);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)

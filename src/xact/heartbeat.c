@@ -42,13 +42,14 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/compat.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/array.h"
-#include "utils/timestamp.h"
 
+#include "shmem/clock_watch.h"
 #include "shmem/database_slot.h"
 #include "shmem/shmem.h"
 #include "xact/heartbeat.h"
@@ -112,7 +113,7 @@ init_entry(Heartbeat *entry, const Claim *claim)
 	set_claim(entry, claim);
 	entry->active = false;
 	entry->suspended = false;
-	pg_atomic_init_u64(&entry->last_beat, GetCurrentTimestamp());
+	pg_atomic_init_u64(&entry->last_beat, monotonic_now());
 }
 
 /* False: the job has an entry, or there is no room for one. */
@@ -175,7 +176,7 @@ heartbeat_record(const Claim *claim)
 	held = found.entry != NULL && found.entry->active && !found.entry->suspended &&
 		is_heartbeat_of(found.entry, claim);
 	if (held)
-		pg_atomic_write_u64(&found.entry->last_beat, GetCurrentTimestamp());
+		pg_atomic_write_u64(&found.entry->last_beat, monotonic_now());
 	LWLockRelease(found.lock);
 	return held;
 }
@@ -216,24 +217,47 @@ heartbeat_settle(const Claim *claim, bool held)
 	LWLockRelease(found.lock);
 }
 
+/*
+ * A time by the wall clock.  Throughout a transaction the difference between the
+ * clocks is the same.  So the transaction can compare what it sees of heartbeats,
+ * even if the wall clock is set meanwhile.
+ */
+TimestampTz
+heartbeat_show(MonotonicTime time)
+{
+	static TimestampTz transaction = 0;
+	static int64 offset = 0;
+
+	if (transaction != GetCurrentTransactionStartTimestamp())
+	{
+		transaction = GetCurrentTransactionStartTimestamp();
+		offset = clock_watch_offset();
+	}
+	return time + offset;
+}
+
 /* The last heartbeat of a running job; false: the job has no active entry. */
 bool
 heartbeat_read(const pg_uuid_t *job, TimestampTz *heartbeat)
 {
 	LockedHeartbeat found;
+	bool		active;
+	MonotonicTime last_beat = 0;
 
 	if (my_database_slot() == NULL)
 		return false;
 	found = lock_entry(job, LW_SHARED);
-	if (found.entry != NULL && found.entry->active)
-		*heartbeat = (TimestampTz) pg_atomic_read_u64(&found.entry->last_beat);
+	active = found.entry != NULL && found.entry->active;
+	if (active)
+		last_beat = (MonotonicTime) pg_atomic_read_u64(&found.entry->last_beat);
 	LWLockRelease(found.lock);
-	return found.entry != NULL && found.entry->active;
+	*heartbeat = heartbeat_show(last_beat);
+	return active;
 }
 
 /* Jobs of this database whose last heartbeat is older, as an array of uuid. */
 Datum
-heartbeat_silent_jobs(TimestampTz before)
+heartbeat_silent_jobs(MonotonicTime before)
 {
 	ArrayBuildState *jobs = NULL;
 	HASH_SEQ_STATUS scan;
@@ -246,7 +270,7 @@ heartbeat_silent_jobs(TimestampTz before)
 	hash_seq_init(&scan, heartbeats);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		if (entry->key.database == MyDatabaseId &&
-			(TimestampTz) pg_atomic_read_u64(&entry->last_beat) < before)
+			(MonotonicTime) pg_atomic_read_u64(&entry->last_beat) < before)
 			jobs = accumArrayResult(jobs, UUIDPGetDatum(&entry->key.job), false, UUIDOID, CurrentMemoryContext);
 	for (int i = 0; i < HEARTBEAT_PARTITIONS; i++)
 		LWLockRelease(shmem->heartbeat_locks[i]);
@@ -260,7 +284,7 @@ heartbeat_silent_jobs(TimestampTz before)
  * here on.  A job with a newer heartbeat keeps its active entry.
  */
 void
-heartbeat_suspend(Datum jobs, TimestampTz before)
+heartbeat_suspend(Datum jobs, MonotonicTime before)
 {
 	Datum	   *ids;
 	int			count;
@@ -272,7 +296,7 @@ heartbeat_suspend(Datum jobs, TimestampTz before)
 		LockedHeartbeat found = lock_entry(DatumGetUUIDP(ids[i]), LW_EXCLUSIVE);
 
 		if (found.entry != NULL &&
-			(TimestampTz) pg_atomic_read_u64(&found.entry->last_beat) < before)
+			(MonotonicTime) pg_atomic_read_u64(&found.entry->last_beat) < before)
 			found.entry->suspended = true;
 		LWLockRelease(found.lock);
 	}
@@ -298,18 +322,18 @@ heartbeat_resume(const Claim *claim)
 		set_claim(found.entry, claim);
 		found.entry->active = true;
 		found.entry->suspended = false;
-		pg_atomic_write_u64(&found.entry->last_beat, GetCurrentTimestamp());
+		pg_atomic_write_u64(&found.entry->last_beat, monotonic_now());
 	}
 	LWLockRelease(found.lock);
 }
 
 /* The job does not run.  An entry with a newer heartbeat belongs to a new claim. */
 void
-heartbeat_forget(const pg_uuid_t *job, TimestampTz before)
+heartbeat_forget(const pg_uuid_t *job, MonotonicTime before)
 {
 	LockedHeartbeat found = lock_entry(job, LW_EXCLUSIVE);
 
-	if (found.entry != NULL && (TimestampTz) pg_atomic_read_u64(&found.entry->last_beat) < before)
+	if (found.entry != NULL && (MonotonicTime) pg_atomic_read_u64(&found.entry->last_beat) < before)
 		hash_search(heartbeats, &found.entry->key, HASH_REMOVE, NULL);
 	LWLockRelease(found.lock);
 }
@@ -331,7 +355,7 @@ heartbeat_activate(const PendingClaim *change)
 	if (found.entry != NULL && found.entry->attempt >= change->replaces &&
 		found.entry->attempt <= claim->attempt)
 	{
-		TimestampTz last_beat = (TimestampTz) pg_atomic_read_u64(&found.entry->last_beat);
+		MonotonicTime last_beat = (MonotonicTime) pg_atomic_read_u64(&found.entry->last_beat);
 
 		set_claim(found.entry, claim);
 		found.entry->active = true;

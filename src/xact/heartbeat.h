@@ -26,10 +26,11 @@ extern void heartbeat_settle(const Claim *claim, bool held);
 extern void heartbeat_resume(const Claim *claim);
 
 /* For views, for reap.c and for sweep.c */
+extern TimestampTz heartbeat_show(MonotonicTime time);
 extern bool heartbeat_read(const pg_uuid_t *job, TimestampTz *heartbeat);
-extern Datum heartbeat_silent_jobs(TimestampTz before);
-extern void heartbeat_suspend(Datum jobs, TimestampTz before);
-extern void heartbeat_forget(const pg_uuid_t *job, TimestampTz before);
+extern Datum heartbeat_silent_jobs(MonotonicTime before);
+extern void heartbeat_suspend(Datum jobs, MonotonicTime before);
+extern void heartbeat_forget(const pg_uuid_t *job, MonotonicTime before);
 
 /* For the end of a transaction: these cannot fail */
 extern void heartbeat_activate(const PendingClaim *change);

@@ -211,7 +211,7 @@ pending_claim_begin(const Claim *claim)
 	PendingClaim *change = pending_alloc(sizeof(PendingClaim));
 
 	change->claim = *claim;
-	change->claimed_at = GetCurrentTimestamp();
+	change->claimed_at = monotonic_now();
 	change->replaces = claim->attempt;
 	slist_push_head(&current->claims, &change->node);
 	return change;

@@ -48,7 +48,7 @@ typedef struct PendingClaim
 {
 	slist_node	node;
 	Claim		claim;
-	TimestampTz claimed_at;
+	MonotonicTime claimed_at;
 	int			replaces;		/* attempt of the entry that the job had
 								 * before; its own: none */
 } PendingClaim;
