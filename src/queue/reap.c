@@ -10,9 +10,9 @@
  *
  * A worker may send a heartbeat just when a session takes its job away.  So the
  * session first suspends the heartbeats of the jobs, and the worker must update
- * the job's row (xact/heartbeat.c).  The session locks each row, and checks again
- * whether its worker is silent.  Either the worker keeps the job, or it learns that
- * it has lost the job.
+ * the job's row (xact/heartbeat.c).  Then it looks for silent jobs, and takes those
+ * whose rows nobody has changed since.  Either the worker keeps the job, or it learns
+ * that it has lost the job.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,6 +33,7 @@
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
+#include "sqlfunc/row_lock.h"
 #include "sqlfunc/statement.h"
 #include "xact/heartbeat.h"
 
@@ -52,13 +53,27 @@ STATEMENT(any_silent_anywhere, STMT_READ_WRITE,
 		  "SELECT FROM pictrepo.job_queue j WHERE " SILENT("j") " LIMIT 1",
 		  TEXTOID, TIMESTAMPTZOID);
 
-#define REAP(which) \
-	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, j.run_at," \
-			 " format('worker %s sent no heartbeat since %s', j.worker," \
-			 " greatest(pictrepo.pulse(j.id), j.heartbeat)) AS error" \
-			 " FROM pictrepo.job_queue j WHERE " which SILENT("j") \
-			 " ORDER BY j.queue, j.heartbeat, j.id LIMIT $3 OFFSET $4 FOR UPDATE SKIP LOCKED") \
+/*
+ * SQL: take jobs away, up to $3 after the first $4.  A job that dies, and whose
+ * upload then gets a Failure, is left for the next time while another transaction
+ * has locked the upload.  CASE: the job is locked after the upload.
+ */
+#define TAKE_AWAY(which, order, error) \
+	END_JOBS("SELECT j.id, j.queue, j.again, j.run_at, " error " AS error FROM" \
+			 " (SELECT j.id, j.queue, j.retry > 0 AS again, j.run_at, j.worker, j.heartbeat, j.session," \
+			 " j.tableoid, j.ctid, u.tableoid AS upload_table, u.ctid AS upload_row" \
+			 " FROM pictrepo.job_queue j LEFT JOIN pictrepo.uploads u" \
+			 " ON u.id = j.upload AND j.retry <= 0 AND u.result IS NULL" \
+			 " WHERE " which " ORDER BY " order " OFFSET 0) j" \
+			 " WHERE CASE WHEN j.upload_row IS NULL" \
+			 " OR pictrepo.lock_row(j.upload_table, j.upload_row, false)" \
+			 " THEN " TRY_LOCK("j") " END LIMIT $3 OFFSET $4") \
 	" SELECT queue, again FROM ended"
+
+#define REAP(which) \
+	TAKE_AWAY(which SILENT("j"), "j.queue, j.heartbeat, j.id", \
+			  "format('worker %s sent no heartbeat since %s', j.worker," \
+			  " greatest(pictrepo.pulse(j.id), j.heartbeat))")
 
 STATEMENT(reap_silent, STMT_READ_WRITE,
 		  REAP("j.queue = $1 AND "), TEXTOID, TIMESTAMPTZOID, INT4OID, INT4OID);
@@ -141,11 +156,8 @@ reap_silent_heartbeats(void)
 #define BOUND(j) j ".session IS NOT NULL AND " j ".status = 'running'"
 
 #define REAP_BOUND(which) \
-	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, j.run_at," \
-			 " format('session %s has ended', j.session) AS error" \
-			 " FROM pictrepo.job_queue j WHERE " which BOUND("j") " AND j.session = ANY ($2)" \
-			 " ORDER BY j.queue, j.id LIMIT $3 OFFSET $4 FOR UPDATE SKIP LOCKED") \
-	" SELECT queue, again FROM ended"
+	TAKE_AWAY(which BOUND("j") " AND j.session = ANY ($2)", "j.queue, j.id", \
+			  "format('session %s has ended', j.session)")
 
 STATEMENT(bound_sessions, STMT_READ_WRITE,
 		  "SELECT DISTINCT j.session FROM pictrepo.job_queue j WHERE j.queue = $1 AND " BOUND("j"), TEXTOID);
