@@ -8,7 +8,7 @@ EXTENSION = pictrepo
 EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)
 
 # The install script is these files, one after the other.
-SQL_ORDER = header \
+SQL_ORDER = header sqlfunc/row_lock \
 	$(addprefix images/,values hashes variants aliases proxies access_times details \
 		host_settings store_migrations uploads) \
 	$(addprefix queue/,queue schedules job_admin stats restore_hold) operations/operations \

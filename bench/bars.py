@@ -3,6 +3,7 @@
 A bar whose works were not measured is not told of.
 """
 
+from ends import LONGEST
 from measure import PER_SECOND, WAL, DEAD
 from options import CLIENTS, HELD, ROWS
 from results import middle
@@ -35,6 +36,8 @@ BARS = [
     (f"job cycle at the end of {HELD:g} s beside a snapshot, by its own without", ">=", 0.8,
      lambda get: get("held") / get("held", "pictrepo, no snapshot")),
     ("the same, by pict-rs's", ">=", 10, lambda get: get("held") / get("held", PICTRS)),
+    ("longest end of a job beside transactions that have popped, ms", "<=", 250,
+     lambda get: get("ends", measure=LONGEST)),
     ("heartbeat, by pict-rs's", ">=", 3, lambda get: get("heartbeat") / get("heartbeat", PICTRS)),
     ("WAL bytes of a heartbeat", "<=", 1, lambda get: get("heartbeat", measure=WAL)),
     ("row versions of a heartbeat", "<=", 0.01, lambda get: get("heartbeat", measure=DEAD)),

@@ -1,5 +1,6 @@
 """What is measured of the queue, and how each contestant does it."""
 
+from ends import OPEN_POPS, TIMED, ends, open_pops
 from libraries import GRAPHILE, PG_BOSS, PGQ
 from measure import at_the_end, no_snapshot, old_snapshot, rate, script, seconds_of
 from options import BACKLOG, BETWEEN, CLIENTS, FEW_ROUNDS, HELD, QUEUES, ROUNDS
@@ -34,6 +35,12 @@ def three_calls(queue="'q'"):
                   f"SELECT pictrepo.complete_job({queue}, NULL, :id)")
 
 
+TIMED_ENDS = script(
+    push(),
+    "SELECT (array_agg(id))[1] AS id, count(*) AS have FROM pictrepo.pop('q')" + GSET,
+    r"\if :have",
+    "SELECT bare.timed_end(:id)",
+    r"\endif")
 # The next job comes with the end of the last one, but for a client's first.
 TWO_CALLS = script(
     push(),
@@ -184,6 +191,10 @@ QUEUE_WORKS = [
         "graphile-worker": at_the_end(GRAPHILE.seconds_of(), old_snapshot),
         "pg-boss": at_the_end(PG_BOSS.seconds_of(), old_snapshot),
     }, before_each=START, rounds=1),
+    Work("ends", f"the job cycle beside {OPEN_POPS} transactions that have popped and stay open", {
+        PICTREPO: ends(TIMED_ENDS, open_pops),
+        "pictrepo, no open pops": ends(TIMED_ENDS, no_snapshot),
+    }, before_each=(*START, *TIMED)),
     Work("heartbeat", f"a heartbeat for one of {RUNNING:,} running jobs", {
         PICTREPO: rate(script(PICK, f"SELECT pictrepo.heartbeat('q', '{PICTRS_WORKER}', {PICKED})")),
         PICTRS: rate(script(PICK, PICTRS_HEARTBEAT + PICKED)),

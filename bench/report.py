@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from bars import bars
+from ends import LONGEST
 from measure import DEAD, PER_SECOND, WAL
 from options import CLIENTS, FEW_ROUNDS, FULL, HELD, IDLE, ONLY, PROXIES, ROUNDS, ROWS, SECONDS, WARM_UP
 from results import middle
@@ -108,6 +109,12 @@ def rates(results, names):
                  rows)
 
 
+def longest_ends(results):
+    rows = [[case.work.title, contestant, number(rounds, PER_SECOND), number(rounds, LONGEST, 1)]
+            for case, contestant, rounds in results.of(LONGEST)]
+    return table(["work", "contestant", PER_SECOND, LONGEST], rows)
+
+
 def times_own(contestants, contestant, name):
     if contestant == PICTREPO or PICTREPO not in contestants:
         return ""
@@ -160,7 +167,7 @@ def report(db, results, plots):
         METHOD.read_text(encoding="utf-8"),
         *section("What it must reach", goals(results)),
         *section("In pictures", [line for name, title in plots for line in (f"![{title}]({name})", "")]),
-        *section("The queue", rates(results, QUEUE)),
+        *section("The queue", rates(results, QUEUE), longest_ends(results)),
         *section("Waiting for a job", latencies(results), idling(results)),
         *section("The repo", rates(results, REPO)),
         *section("How it grows", growth(results))])

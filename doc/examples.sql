@@ -388,6 +388,11 @@ DO $$ BEGIN CREATE ROLE imagehost; EXCEPTION WHEN duplicate_object THEN NULL; EN
 SELECT pictrepo.grant_access('imagehost', 'writer');
 -- step
 ROLLBACK;
+BEGIN;
+-- example: lock_row
+SELECT id, pictrepo.lock_row(tableoid, ctid, false) FROM pictrepo.job_queue WHERE queue = 'thumbnails';
+-- step
+ROLLBACK;
 \! psql -Xqc "CALL pictrepo.pop_wait('thumbnails', timeout => '30 s')" >/dev/null &
 DO $$ BEGIN
 	FOR n IN 1 .. 300 LOOP

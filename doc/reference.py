@@ -40,7 +40,7 @@ CHAPTERS = (
     ("Uploads", "images/uploads", "Uploads that are processed in the background."),
     ("Waiting", "admin/waiting", "Sessions that wait for a job, for the result of an upload or for a variant."),
     ("Background worker", "worker/worker queue/restore_hold xact/notify admin/samples", "The tasks of the background worker of a database, and when each of them last ran."),
-    ("The repo as a whole", "admin/status admin/counts admin/roles header footer",
+    ("The repo as a whole", "admin/status admin/counts admin/roles sqlfunc/row_lock header footer",
      "Whether the repo works, how it is doing, and who may use it."),
     ("Values", "images/values", "Helper functions for the values that the repo stores: hashes, slugs, ids."),
 )

@@ -290,6 +290,31 @@ DELETE FROM pictrepo.job_queue;
 -- this session does not wait, therefore it is not listed
 SELECT * FROM pictrepo.waiting_sessions();
 
+-- lock_row locks rows of tables; what is none is not locked
+SELECT pictrepo.push('lock', '1') IS NOT NULL AS pushed;
+SELECT pictrepo.lock_row(tableoid, ctid, true), pictrepo.lock_row(tableoid, ctid, false) FROM pictrepo.job_queue;
+SELECT tid, pictrepo.lock_row('pictrepo.job_queue'::regclass, tid, true)
+FROM unnest('{"(0,0)","(0,65535)","(4294967295,1)"}'::tid[]) tid;
+SELECT pictrepo.lock_row('pictrepo.jobs'::regclass, '(0,1)', true) AS view,
+	pictrepo.lock_row('pictrepo.job_queue_pkey'::regclass, '(0,1)', true) AS index, pictrepo.lock_row(1, '(0,1)', true) AS nothing;
+SELECT pictrepo.lock_row(NULL, '(0,1)', true);
+SELECT pictrepo.lock_row(tableoid, NULL, true) FROM pictrepo.job_queue;
+SELECT pictrepo.lock_row(tableoid, ctid, NULL) FROM pictrepo.job_queue;
+BEGIN READ ONLY;
+SELECT pictrepo.lock_row(tableoid, ctid, true) FROM pictrepo.job_queue;
+ROLLBACK;
+-- nor are rows of a table that the caller may not update
+CREATE ROLE pictrepo_regress_locker;
+GRANT USAGE ON SCHEMA pictrepo TO pictrepo_regress_locker;
+GRANT EXECUTE ON FUNCTION pictrepo.lock_row TO pictrepo_regress_locker;
+GRANT SELECT ON pictrepo.job_queue TO pictrepo_regress_locker;
+SET ROLE pictrepo_regress_locker;
+SELECT pictrepo.lock_row(tableoid, ctid, true) FROM pictrepo.job_queue;
+RESET ROLE;
+DROP OWNED BY pictrepo_regress_locker;
+DROP ROLE pictrepo_regress_locker;
+DELETE FROM pictrepo.job_queue;
+
 -- privileges of a writer
 CREATE ROLE pictrepo_regress_engine;
 SELECT pictrepo.grant_access('pictrepo_regress_engine', 'writer');

@@ -24,12 +24,12 @@ static const char *const levels[] = {"reader", "writer", "admin"};
  * - delete_token and wait return secret delete tokens, and need level writer.
  * - variant_waiter only reads.  It is volatile because it must see new rows.
  * - serve, serve_url and serve_variant are volatile because they set access times.
- * - grant_access and the trigger functions are granted to no one.
+ * - grant_access, lock_row and the trigger functions are granted to no one.
  */
 STATEMENT(functions_of_level, STMT_READ_WRITE,
 		  "SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p"
 		  " WHERE p.pronamespace = 'pictrepo'::regnamespace"
-		  " AND p.prorettype <> 'trigger'::regtype AND p.proname <> 'grant_access'"
+		  " AND p.prorettype <> 'trigger'::regtype AND p.proname NOT IN ('grant_access', 'lock_row')"
 		  " AND $1 >= CASE"
 		  " WHEN p.proname IN ('configure_queue', 'pause_queue', 'resume_queue', 'drop_queue',"
 		  " 'requeue_dead', 'delete_dead', 'cancel_job', 'cancel_jobs', 'update_job',"

@@ -18,6 +18,7 @@
 #include "shmem/clock_watch.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/row_batch.h"
+#include "sqlfunc/row_lock.h"
 #include "sqlfunc/statement.h"
 
 /* A second call of run_maintenance in the same microsecond must not be an error. */
@@ -35,14 +36,15 @@ STATEMENT(insert_queue_samples, STMT_READ_WRITE,
 		  TIMESTAMPTZOID);
 
 STATEMENT(delete_samples, STMT_READ_WRITE,
-		  "DELETE FROM pictrepo.samples WHERE at = ANY (ARRAY("
-		  "SELECT at FROM pictrepo.samples WHERE at < $1 ORDER BY at LIMIT $2 OFFSET $3))",
+		  "DELETE FROM pictrepo.samples WHERE at = ANY (ARRAY(SELECT old.at FROM"
+		  " (SELECT at, tableoid, ctid FROM pictrepo.samples WHERE at < $1 ORDER BY at OFFSET 0) old"
+		  " WHERE " TRY_LOCK("old") " LIMIT $2 OFFSET $3))",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
 STATEMENT(delete_queue_samples, STMT_READ_WRITE,
-		  "DELETE FROM pictrepo.queue_samples WHERE ctid = ANY (ARRAY("
-		  "SELECT ctid FROM pictrepo.queue_samples WHERE at < $1 ORDER BY at, queue LIMIT $2 OFFSET $3"
-		  " FOR UPDATE SKIP LOCKED))",
+		  "DELETE FROM pictrepo.queue_samples WHERE ctid = ANY (ARRAY(SELECT old.ctid FROM"
+		  " (SELECT tableoid, ctid FROM pictrepo.queue_samples WHERE at < $1 ORDER BY at, queue OFFSET 0) old"
+		  " WHERE " TRY_LOCK("old") " LIMIT $2 OFFSET $3))",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /* Delete samples that are older than pictrepo.sample_retention. */

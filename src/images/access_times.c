@@ -21,6 +21,7 @@
 #include "images/aliases.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
+#include "sqlfunc/row_lock.h"
 #include "sqlfunc/statement.h"
 #include "xact/async_commit.h"
 
@@ -42,9 +43,10 @@ max_argument(FunctionCallInfo fcinfo, int n)
  * it.  If url_write is not NULL, read also returns whether the alias has URLs,
  * and url_write replaces write for such an alias.
  *
- * The writing statements skip a locked row: another session either sets the
- * access time, too, or removes the row.  So serving never waits for a row lock,
- * and cannot cause a deadlock with a session that removes the image.
+ * The writing statements skip a row that another session has locked or changed:
+ * it either sets the access time, too, or removes the row.  So serving never
+ * waits for a row lock, and cannot cause a deadlock with a session that removes
+ * the image.
  */
 static bool
 touch(SqlStatement *read, SqlStatement *write, SqlStatement *url_write, NullableDatum *args)
@@ -99,23 +101,19 @@ change_alias_and_urls(FunctionCallInfo fcinfo, SqlStatement *statement, const Nu
 
 /*
  * Of several URLs, set the one with the latest access time, because only the
- * latest counts.  Setting them all could cause a deadlock: SKIP LOCKED waits if
- * the row has a newer version, which the other session may hold while it waits
- * for the next row.
+ * latest counts.
  */
 STATEMENT(touch_url, STMT_READ_WRITE,
-		  "UPDATE pictrepo.proxies SET accessed = $2 WHERE digest = ("
-		  "SELECT digest FROM pictrepo.proxies WHERE digest = ("
+		  "UPDATE pictrepo.proxies u SET accessed = $2 WHERE u.digest = ("
 		  "SELECT p.digest FROM pictrepo.proxies p WHERE p.alias = $1"
 		  " ORDER BY p.accessed DESC NULLS LAST, p.digest LIMIT 1)"
-		  " FOR NO KEY UPDATE SKIP LOCKED)",
+		  " AND " TRY_LOCK_NO_KEY("u"),
 		  TEXTOID, TIMESTAMPTZOID);
 
 STATEMENT(touch_alias_row, STMT_READ_WRITE,
-		  "UPDATE pictrepo.aliases SET accessed = $2 WHERE alias = ("
-		  "SELECT a.alias FROM pictrepo.aliases a WHERE a.alias = $1"
+		  "UPDATE pictrepo.aliases a SET accessed = $2 WHERE a.alias = $1"
 		  " AND NOT EXISTS (SELECT FROM pictrepo.proxies p WHERE p.alias = a.alias)"
-		  " FOR NO KEY UPDATE OF a SKIP LOCKED)",
+		  " AND " TRY_LOCK_NO_KEY("a"),
 		  TEXTOID, TIMESTAMPTZOID);
 
 bool
@@ -229,9 +227,8 @@ STATEMENT(set_variant_access, STMT_READ_WRITE,
 		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
 
 STATEMENT(touch_variant_row, STMT_READ_WRITE,
-		  "UPDATE pictrepo.variants SET accessed = $3 WHERE hash = $1 AND variant = ("
-		  "SELECT variant FROM pictrepo.variants WHERE hash = $1 AND variant = $2"
-		  " FOR NO KEY UPDATE SKIP LOCKED)",
+		  "UPDATE pictrepo.variants v SET accessed = $3 WHERE v.hash = $1 AND v.variant = $2"
+		  " AND " TRY_LOCK_NO_KEY("v"),
 		  BYTEAOID, TEXTOID, TIMESTAMPTZOID);
 
 bool

@@ -25,6 +25,7 @@
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
+#include "sqlfunc/row_lock.h"
 #include "sqlfunc/statement.h"
 #include "xact/triggers.h"
 
@@ -36,8 +37,9 @@ STATEMENT(insert_upload, STMT_READ_WRITE,
 
 /* Uploads that are older than $1. */
 STATEMENT(expire_uploads, STMT_READ_WRITE,
-		  "DELETE FROM pictrepo.uploads WHERE id IN (SELECT id FROM pictrepo.uploads"
-		  " WHERE created_at < $1 ORDER BY created_at LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED)",
+		  "DELETE FROM pictrepo.uploads WHERE id = ANY (ARRAY(SELECT old.id FROM"
+		  " (SELECT id, tableoid, ctid FROM pictrepo.uploads WHERE created_at < $1 ORDER BY created_at OFFSET 0) old"
+		  " WHERE " TRY_LOCK("old") " LIMIT $2 OFFSET $3))",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /* expired uploads that a call of create_upload removes: more than it adds */
@@ -170,9 +172,11 @@ pictrepo_complete_upload(PG_FUNCTION_ARGS)
  * there without the functions of the queue.
  */
 STATEMENT(fail_orphaned_uploads, STMT_READ_WRITE,
-		  "WITH orphaned AS MATERIALIZED (SELECT u.id, d.error"
+		  "WITH orphaned AS MATERIALIZED (SELECT o.id, o.error FROM"
+		  " (SELECT u.id, d.error, u.tableoid, u.ctid"
 		  " FROM pictrepo.uploads u JOIN pictrepo.dead_jobs d ON d.upload = u.id"
-		  " WHERE u.result IS NULL ORDER BY u.id LIMIT $1 OFFSET $2 FOR UPDATE OF u SKIP LOCKED)"
+		  " WHERE u.result IS NULL ORDER BY u.id OFFSET 0) o"
+		  " WHERE " TRY_LOCK_NO_KEY("o") " LIMIT $1 OFFSET $2)"
 		  " UPDATE pictrepo.uploads u SET result = " JOB_FAILED("o.error")
 		  " FROM orphaned o WHERE u.id = o.id",
 		  INT4OID, INT4OID);

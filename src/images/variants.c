@@ -23,6 +23,7 @@
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
+#include "sqlfunc/row_lock.h"
 #include "sqlfunc/statement.h"
 #include "xact/triggers.h"
 
@@ -342,9 +343,9 @@ pictrepo_variant_waiter(PG_FUNCTION_ARGS)
 /* ----- for the background worker ----- */
 
 STATEMENT(delete_expired_claims, STMT_READ_WRITE,
-		  "DELETE FROM pictrepo.variant_claims WHERE ctid = ANY (ARRAY("
-		  "SELECT ctid FROM pictrepo.variant_claims WHERE " EXPIRED("heartbeat", "$1", "$2")
-		  " ORDER BY ctid LIMIT $3 OFFSET $4 FOR UPDATE SKIP LOCKED))",
+		  "DELETE FROM pictrepo.variant_claims WHERE ctid = ANY (ARRAY(SELECT old.ctid FROM"
+		  " (SELECT tableoid, ctid FROM pictrepo.variant_claims WHERE " EXPIRED("heartbeat", "$1", "$2")
+		  " ORDER BY ctid OFFSET 0) old WHERE " TRY_LOCK("old") " LIMIT $3 OFFSET $4))",
 		  TIMESTAMPTZOID, INTERVALOID, INT4OID, INT4OID);
 
 /* Expired claims count as ended anyway.  Deleting them wakes the waiters. */

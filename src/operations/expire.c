@@ -21,12 +21,14 @@
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
+#include "sqlfunc/row_lock.h"
 #include "sqlfunc/statement.h"
 
 STATEMENT(delete_old_variants, STMT_READ_WRITE,
-		  "WITH deleted AS (DELETE FROM pictrepo.variants WHERE ctid = ANY (ARRAY("
-		  "SELECT ctid FROM pictrepo.variants WHERE accessed < $1"
-		  " ORDER BY accessed, hash, variant LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))"
+		  "WITH deleted AS (DELETE FROM pictrepo.variants WHERE ctid = ANY (ARRAY(SELECT old.ctid FROM"
+		  " (SELECT tableoid, ctid FROM pictrepo.variants WHERE accessed < $1"
+		  " ORDER BY accessed, hash, variant OFFSET 0) old"
+		  " WHERE " TRY_LOCK("old") " LIMIT $2 OFFSET $3))"
 		  " RETURNING identifier)"
 		  " SELECT count(*), array_agg(identifier) FROM deleted",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
@@ -41,49 +43,32 @@ release_old_variants(void)
 	return count;
 }
 
-STATEMENT(old_aliases, STMT_READ_WRITE,
-		  "SELECT alias, $1 FROM (" OLDER_ALIASES " LIMIT $2 OFFSET $3) AS old",
+/* Lock old aliases with their hashes and URLs, if all of these are free. */
+STATEMENT(lock_old_aliases, STMT_READ_WRITE,
+		  "SELECT old.alias, $1 FROM (" OLDER_ALIASES " OFFSET 0) old WHERE (SELECT "
+		  TRY_LOCK("h") " AND " TRY_LOCK("a") " AND"
+		  " (SELECT bool_and(" TRY_LOCK("p") ") FROM pictrepo.proxies p WHERE p.alias = a.alias)"
+		  " FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash WHERE a.alias = old.alias)"
+		  " LIMIT $2 OFFSET $3",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
-STATEMENT(try_lock_hash, STMT_READ_WRITE,
-		  "SELECT h.hash FROM pictrepo.aliases a JOIN pictrepo.hashes h ON h.hash = a.hash"
-		  " WHERE a.alias = $1 FOR UPDATE OF h SKIP LOCKED",
-		  TEXTOID);
+/* The hash of a locked alias, unless a URL has come that is not too old. */
+STATEMENT(hash_of_old_alias, STMT_READ_WRITE,
+		  "SELECT a.hash FROM pictrepo.aliases a WHERE a.alias = $1"
+		  " AND $2 > (SELECT max(p.accessed) FROM pictrepo.proxies p WHERE p.alias = a.alias)",
+		  TEXTOID, TIMESTAMPTZOID);
 
-/*
- * Lock an alias, then its URLs, in the order of delete.c.  Is its access time still
- * too old?  The lock on the URLs keeps other sessions from changing it.
- */
-STATEMENT(lock_old_alias, STMT_READ_WRITE,
-		  "WITH alias AS MATERIALIZED (SELECT a.alias FROM pictrepo.aliases a"
-		  " WHERE a.alias = $1 AND a.hash = $2 FOR UPDATE SKIP LOCKED),"
-		  " urls AS MATERIALIZED (SELECT p.accessed FROM pictrepo.proxies p"
-		  " WHERE p.alias = (SELECT alias FROM alias) FOR UPDATE)"
-		  " SELECT max(accessed) < $3 FROM urls",
-		  TEXTOID, BYTEAOID, TIMESTAMPTZOID);
-
-/*
- * Lock an alias, and remove it if its access time is still too old.  False: it is
- * not, or another transaction has locked the rows.
- */
+/* Remove a locked alias if its access time is still too old.  Was it? */
 static bool
 remove_old_alias(NullableDatum alias, NullableDatum before, Files *files)
 {
-	NullableDatum hash;
-	NullableDatum old;
-
-	if (statement_run(&try_lock_hash, &alias) == 0)
+	if (statement_run(&hash_of_old_alias, ARGS(alias, before)) == 0)
 		return false;
-	hash = result_value_copy(0, 1);
-	statement_run(&lock_old_alias, ARGS(alias, hash, before));
-	old = result_value(0, 1);
-	if (old.isnull || !DatumGetBool(old.value))
-		return false;
-	remove_alias(alias, hash, files);
+	remove_alias(alias, result_value_copy(0, 1), files);
 	return true;
 }
 
-/* After old_aliases: remove the aliases.  Returns how many were removed. */
+/* After lock_old_aliases: remove the aliases.  Returns how many were removed. */
 static uint64
 remove_old_aliases(void)
 {
@@ -107,24 +92,20 @@ remove_old_aliases(void)
 
 /* ----- SQL functions ----- */
 
-/*
- * Run a statement that finds rows, and the function that removes what it found.
- * Rows that another transaction has locked are skipped.
- */
+/* Run a statement that finds rows, and the function that removes what it found. */
 static Datum
 expire(FunctionCallInfo fcinfo, SqlStatement *find, uint64 (*remove_found) (void))
 {
 	NullableDatum before = any_argument(fcinfo, 0);
-	NullableDatum max = limit_argument(fcinfo, 1, 1, PAGE_MAX);
-	int64		count;
+	int			max = DatumGetInt32(limit_argument(fcinfo, 1, 1, PAGE_MAX).value);
+	uint64		count;
 	RepoCall	call;
 
 	repo_call_begin(&call, fcinfo);
-	statement_run(find, ARGS(before, max, not_null(Int32GetDatum(0))));
-	count = remove_found();
+	count = row_batch_run(find, &before, max, remove_found);
 	repo_call_end(&call);
 	progress_end();
-	PG_RETURN_INT64(count);
+	PG_RETURN_INT64((int64) count);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_expire_variants);
@@ -153,7 +134,7 @@ PG_FUNCTION_INFO_V1(pictrepo_expire_proxies);
 Datum
 pictrepo_expire_proxies(PG_FUNCTION_ARGS)
 {
-	return expire(fcinfo, &old_aliases, remove_old_aliases);
+	return expire(fcinfo, &lock_old_aliases, remove_old_aliases);
 }
 
 /* ----- for the background worker ----- */
@@ -176,5 +157,5 @@ expire_old_variants(void)
 uint64
 expire_old_proxies(void)
 {
-	return expire_retained(&old_aliases, guc_proxy_retention, remove_old_aliases);
+	return expire_retained(&lock_old_aliases, guc_proxy_retention, remove_old_aliases);
 }

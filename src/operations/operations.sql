@@ -123,7 +123,7 @@ CREATE FUNCTION pictrepo.expire_variants(before timestamptz, max int = 1000) RET
 COMMENT ON FUNCTION pictrepo.expire_variants(timestamptz, int) IS
 	'remove variants that were last served before a time, oldest first, and queue their files for removal. '
 	'max: most variants to remove, 1 to 10000. Returns the number of removed variants. '
-	'Variants that another transaction locks are skipped';
+	'Variants that another transaction locks, or that a trigger refuses, are skipped';
 
 CREATE FUNCTION pictrepo.expire_proxies(before timestamptz, max int = 1000) RETURNS bigint
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pictrepo_expire_proxies';
@@ -131,7 +131,8 @@ COMMENT ON FUNCTION pictrepo.expire_proxies(timestamptz, int) IS
 	'delete aliases of proxied URLs that were last served before a time, oldest first. '
 	'An image that has no other alias is removed, too, and its files are queued for removal. '
 	'max: most aliases to delete, 1 to 10000. Returns the number of deleted aliases. '
-	'Aliases that another transaction locks are skipped. pg_stat_activity shows the progress';
+	'Aliases that another transaction locks, or that a trigger refuses, are skipped. '
+	'pg_stat_activity shows the progress';
 
 -- Moved and missing files
 

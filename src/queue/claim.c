@@ -4,7 +4,7 @@
  *		QueueRepo: claiming the ready jobs of a queue.
  *
  * A claim is an UPDATE of ready jobs that skips rows which other sessions have
- * locked.  Jobs of a higher priority come first, then those with an earlier run_at.
+ * locked or changed (sqlfunc/row_lock.c).  Jobs of a higher priority come first, then those with an earlier run_at.
  *
  * Usually a pop claims jobs from the low-water marks of its queue on, one priority
  * after the other (shmem/low_water_mark.c).  If it finds none there, or cannot use
@@ -30,6 +30,7 @@
 #include "shmem/worker_slot.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
+#include "sqlfunc/row_lock.h"
 #include "sqlfunc/statement.h"
 #include "xact/async_commit.h"
 #include "xact/heartbeat.h"
@@ -61,19 +62,20 @@ STATEMENT(claim_anywhere, STMT_READ_WRITE,
 		  " AND j.priority < level.priority ORDER BY j.priority DESC LIMIT 1) lower"
 		  "), ready AS ("
 		  "SELECT due.id FROM level, LATERAL"
-		  " (SELECT j.id FROM pictrepo.job_queue j WHERE j.queue = $1 AND j.status = 'new'"
-		  " AND j.priority = level.priority AND j.run_at <= $3"
-		  " ORDER BY j.run_at, j.id LIMIT $4 FOR UPDATE SKIP LOCKED) due LIMIT $4"
+		  " (SELECT j.id, j.tableoid, j.ctid FROM pictrepo.job_queue j WHERE j.queue = $1 AND j.status = 'new'"
+		  " AND j.priority = level.priority AND j.run_at <= $3 ORDER BY j.run_at, j.id OFFSET 0) due"
+		  " WHERE " TRY_LOCK_NO_KEY("due") " LIMIT $4"
 		  "), claimed AS ("
 		  CLAIM " WHERE j.id = ANY (ARRAY(SELECT id FROM ready))" CLAIMED ")"
 		  " SELECT * FROM claimed ORDER BY priority DESC, run_at, id",
 		  TEXTOID, UUIDOID, TIMESTAMPTZOID, INT4OID, TEXTOID);
 
 #define READY_FROM_BOUND \
-	" WHERE j.id = ANY (ARRAY(SELECT r.id FROM pictrepo.job_queue r" \
+	" WHERE j.id = ANY (ARRAY(SELECT due.id FROM" \
+	" (SELECT r.id, r.tableoid, r.ctid FROM pictrepo.job_queue r" \
 	" WHERE r.queue = $1 AND r.status = 'new' AND r.priority = $6" \
-	" AND (r.run_at, r.id) >= ($7, $8) AND r.run_at <= $3" \
-	" ORDER BY r.run_at, r.id LIMIT $4 FOR UPDATE SKIP LOCKED))"
+	" AND (r.run_at, r.id) >= ($7, $8) AND r.run_at <= $3 ORDER BY r.run_at, r.id OFFSET 0) due" \
+	" WHERE " TRY_LOCK_NO_KEY("due") " LIMIT $4))"
 
 /* Claims due jobs of one priority, from its low-water mark on */
 STATEMENT(claim_level, STMT_READ_WRITE,
@@ -345,12 +347,12 @@ claim_jobs(PopCall *pop)
 	pop->claimed = 0;
 	reap_without_worker(pop);
 	async_commit_begin_write();
-	room = queue_room(pop->queue, pop->slot, pop->wanted, &pop->has_turn);
+	room = queue_room(pop->queue, pop->slot, pop->wanted, pop->ended, &pop->turn);
 	pop->now = GetCurrentTimestamp();
 	if (room > 0)
 		claim_or_undo(pop, room, &view);
 	async_commit_end_write();
-	if (pop->has_turn && pop->claimed == 0)
+	if (pop->turn == TURN_TAKEN && pop->claimed == 0)
 		queue_turn_release(pop->queue);
 	if (pop->claimed == 0 && pop->waits && room > 0 && pop->slot != NULL)
 	{

@@ -10,6 +10,7 @@
 
 #include "fmgr.h"
 
+#include "queue/queue.h"
 #include "shmem/shmem.h"
 
 /* the columns that a pop returns: the first ones of those that a claim returns */
@@ -22,6 +23,7 @@ typedef struct PopCall
 	NullableDatum session;		/* the claim ends with this session; NULL: it
 								 * does not */
 	int			wanted;			/* claim so many jobs at most */
+	int			ended;			/* jobs of the queue that this call has ended */
 	bool		waits;			/* it will wait if no job is ready */
 	FunctionCallInfo fcinfo;
 	void		(*take) (struct PopCall *pop);	/* takes the claimed rows from
@@ -31,7 +33,7 @@ typedef struct PopCall
 	/* claim_jobs sets these */
 	uint64		claimed;
 	QueueSlot  *slot;			/* NULL: not in shared memory */
-	bool		has_turn;		/* see queue_room */
+	QueueTurn	turn;			/* see queue_room */
 	TimestampTz now;			/* a job is due if its run_at is not later */
 } PopCall;
 

@@ -15,6 +15,7 @@
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
+#include "sqlfunc/row_lock.h"
 #include "sqlfunc/statement.h"
 
 PG_FUNCTION_INFO_V1(pictrepo_requeue_dead);
@@ -36,9 +37,9 @@ pictrepo_requeue_dead(PG_FUNCTION_ARGS)
 }
 
 STATEMENT(delete_dead_jobs, STMT_READ_WRITE,
-		  "DELETE FROM pictrepo.dead_jobs WHERE id = ANY (ARRAY("
-		  "SELECT id FROM pictrepo.dead_jobs WHERE died_at < $1"
-		  " ORDER BY died_at LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
+		  "DELETE FROM pictrepo.dead_jobs WHERE id = ANY (ARRAY(SELECT old.id FROM"
+		  " (SELECT id, tableoid, ctid FROM pictrepo.dead_jobs WHERE died_at < $1 ORDER BY died_at OFFSET 0) old"
+		  " WHERE " TRY_LOCK("old") " LIMIT $2 OFFSET $3))",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /* Delete dead jobs that are older than pictrepo.dead_job_retention. */

@@ -15,6 +15,7 @@
 #include "queue/queue.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
+#include "sqlfunc/row_lock.h"
 #include "sqlfunc/statement.h"
 
 /* most jobs that one call cancels, requeues or deletes */
@@ -54,8 +55,8 @@ pictrepo_cancel_job(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(pictrepo_cancel_jobs);
 
 #define JOBS_WITH_STATUS(status) \
-	"SELECT id FROM pictrepo.job_queue WHERE queue = $1 AND status = '" status "'" \
-	" LIMIT $2 FOR UPDATE SKIP LOCKED"
+	"SELECT j.id FROM (SELECT id, tableoid, ctid FROM pictrepo.job_queue" \
+	" WHERE queue = $1 AND status = '" status "' OFFSET 0) j WHERE " TRY_LOCK("j") " LIMIT $2"
 
 STATEMENT(cancel_jobs_of_queue, STMT_READ_WRITE,
 		  CANCEL("SELECT id FROM (" JOBS_WITH_STATUS("new") ") waiting UNION ALL"
@@ -135,8 +136,9 @@ pictrepo_release_job(PG_FUNCTION_ARGS)
 
 /* Dead jobs of a queue, the oldest first */
 #define CHOSEN_DEAD_JOBS \
-	"SELECT id FROM pictrepo.dead_jobs WHERE queue = $1 AND coalesce(error, '') LIKE $2" \
-	" ORDER BY died_at LIMIT $3 FOR UPDATE SKIP LOCKED"
+	"SELECT d.id FROM (SELECT id, tableoid, ctid FROM pictrepo.dead_jobs" \
+	" WHERE queue = $1 AND coalesce(error, '') LIKE $2 ORDER BY died_at OFFSET 0) d" \
+	" WHERE " TRY_LOCK("d") " LIMIT $3"
 
 /* The arguments queue, error_like and max */
 #define CHOICE_OF_DEAD_JOBS(fcinfo) \

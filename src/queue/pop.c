@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "common/limits.h"
 #include "common/server_processes.h"
@@ -30,6 +31,9 @@
 #include "sqlfunc/result.h"
 #include "sqlfunc/statement.h"
 #include "xact/pending.h"
+
+/* time between two tries of a waiting pop to get the turn of a queue with a limit */
+#define TURN_INTERVAL (USECS_PER_SEC / 2)
 
 /* Add the claimed rows to the result of a set-returning function. */
 static void
@@ -76,10 +80,16 @@ this_session(void)
 	return not_null(CStringGetTextDatum(session_name()));
 }
 
+/* Nobody wakes this session when a transaction ends that has the turn of a queue. */
 static bool
-check_for_jobs(void *pop, MonotonicTime *again)
+check_for_jobs(void *what, MonotonicTime *again)
 {
-	return claim_jobs(pop) > 0;
+	PopCall    *pop = what;
+	bool		found = claim_jobs(pop) > 0;
+
+	if (pop->turn == TURN_MISSED)
+		*again = monotonic_now() + TURN_INTERVAL;
+	return found;
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_pop);
@@ -150,6 +160,7 @@ pictrepo_complete_and_pop(PG_FUNCTION_ARGS)
 
 	repo_call_begin(&call, fcinfo);
 	outcome = end_job(&ending, &claim);
+	pop.ended = strcmp(outcome, "lost") != 0;
 	(void) claim_jobs(&pop);
 	repo_call_end(&call);
 	row[0] = not_null(PointerGetDatum(cstring_to_text(outcome)));
@@ -180,7 +191,7 @@ check_in_transaction(void *what, MonotonicTime *again)
 	 */
 	AcceptInvalidationMessages();
 	repo_call_begin(&call, wait->pop.fcinfo);
-	found = claim_jobs(&wait->pop) > 0;
+	found = check_for_jobs(&wait->pop, again);
 	repo_call_end(&call);
 	return found;
 }

@@ -25,8 +25,16 @@ extern bool push_job(const NullableDatum *args);
 extern void push_jobs(const char *queue, Datum *jobs, int count);	/* jsonb */
 
 /* queue_config.c */
+typedef enum QueueTurn
+{
+	TURN_NOT_NEEDED,
+	TURN_TAKEN,					/* other pops wait until this transaction ends,
+								 * or calls queue_turn_release */
+	TURN_MISSED,				/* it is another transaction's */
+} QueueTurn;
+
 extern bool queue_is_unconfigured(NullableDatum queue);
-extern int	queue_room(NullableDatum queue, QueueSlot *slot, int wanted, bool *has_turn);
+extern int	queue_room(NullableDatum queue, QueueSlot *slot, int wanted, int ended, QueueTurn *turn);
 extern void queue_turn_release(NullableDatum queue);
 
 /* reap.c */

@@ -23,6 +23,7 @@
 
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "utils/resowner.h"
 
 #include "common/advisory_locks.h"
 #include "common/limits.h"
@@ -31,12 +32,16 @@
 #include "shmem/shmem.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
+#include "sqlfunc/row_batch.h"
 #include "sqlfunc/statement.h"
 #include "xact/heartbeat.h"
 #include "xact/pending.h"
 
 /* how long the cache says that a queue has no row */
 #define CACHED_FOR USECS_PER_SEC
+
+/* how long a pop waits for its turn, in ms */
+#define TURN_TIMEOUT 100
 
 /* a version that no queue has */
 #define NOT_TO_BE_CACHED PG_UINT64_MAX
@@ -139,21 +144,26 @@ queue_turn_tag(NullableDatum queue)
 	return tag;
 }
 
-/*
- * A pop of a queue with a limit locks the queue against other pops until its
- * transaction ends.  So each pop counts the running jobs after the claims of the
- * one before have become visible.
- */
-static int
-room_under_limit(NullableDatum queue, int wanted)
+static void
+wait_for_turn(void *turn)
 {
-	LOCKTAG		turn = queue_turn_tag(queue);
-	NullableDatum room = NULL_ARG;
+	(void) LockAcquire(turn, ExclusiveLock, false, false);
+}
 
-	(void) LockAcquire(&turn, ExclusiveLock, false, false);
-	if (statement_run(&room_left, &queue) > 0)
-		room = result_value(0, 1);
-	return room.isnull ? wanted : Min(wanted, DatumGetInt64(room.value));
+/*
+ * The turn belongs to the transaction, and not to the portal that runs the call:
+ * a subtransaction that has waited for it leaves it to the transaction.
+ */
+static bool
+take_free_turn(const LOCKTAG *turn)
+{
+	ResourceOwner portal = CurrentResourceOwner;
+	LockAcquireResult result;
+
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	result = LockAcquire(turn, ExclusiveLock, false, true);
+	CurrentResourceOwner = portal;
+	return result != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /* A pop that has claimed nothing lets other pops go on, as it may wait for long. */
@@ -161,27 +171,66 @@ void
 queue_turn_release(NullableDatum queue)
 {
 	LOCKTAG		turn = queue_turn_tag(queue);
+	ResourceOwner portal = CurrentResourceOwner;
 
+	CurrentResourceOwner = CurTransactionResourceOwner;
 	LockRelease(&turn, ExclusiveLock, false);
+	CurrentResourceOwner = portal;
+}
+
+/*
+ * A pop of a queue with a limit locks the queue against other pops until its
+ * transaction ends.  So each pop counts the running jobs after the claims of the
+ * one before have become visible.  False: a transaction that has popped does not
+ * end, and nobody knows whether there is room.
+ */
+static bool
+take_turn(NullableDatum queue)
+{
+	LOCKTAG		turn = queue_turn_tag(queue);
+	ErrorData  *error;
+
+	if (take_free_turn(&turn) ||
+		try_with_lock_timeout(TURN_TIMEOUT, wait_for_turn, &turn, &error))
+		return true;
+	if (!error_is_lock(error))
+		ReThrowError(error);
+	FreeErrorData(error);
+	return false;
+}
+
+/* The statement sees the claims of the pop before, at any isolation level. */
+static int
+room_under_limit(NullableDatum queue, int wanted)
+{
+	NullableDatum room = NULL_ARG;
+
+	if (statement_run(&room_left, &queue) > 0)
+		room = result_value(0, 1);
+	return room.isnull ? wanted : Min(wanted, DatumGetInt64(room.value));
 }
 
 /*
  * How many of the wanted jobs the queue may give out now: none while it is
- * paused, and at most what its limit leaves.  *has_turn: the queue has a limit, and
- * other pops wait until this transaction ends or calls queue_turn_release.
+ * paused, and at most what its limit leaves.  Only a queue with a limit needs a turn.
+ *
+ * The call has ended as many jobs of the queue as ended says.  It may claim as many
+ * without a turn: other sessions count the ended jobs until this transaction has
+ * committed, and then those that it claimed.  So the end of a job never waits.
  */
 int
-queue_room(NullableDatum queue, QueueSlot *slot, int wanted, bool *has_turn)
+queue_room(NullableDatum queue, QueueSlot *slot, int wanted, int ended, QueueTurn *turn)
 {
-	*has_turn = false;
+	*turn = TURN_NOT_NEEDED;
 	if (!read_configuration(queue, slot))
 		return wanted;
 	if (DatumGetBool(result_value(0, 1).value))
 		return 0;
 	if (result_value(0, 2).isnull)
 		return wanted;
-	*has_turn = true;
-	return room_under_limit(queue, wanted);
+	if (ended < wanted)
+		*turn = take_turn(queue) ? TURN_TAKEN : TURN_MISSED;
+	return *turn == TURN_MISSED ? 0 : room_under_limit(queue, wanted);
 }
 
 PG_FUNCTION_INFO_V1(pictrepo_configure_queue);

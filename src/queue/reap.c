@@ -10,9 +10,9 @@
  *
  * A worker may send a heartbeat just when a session takes its job away.  So the
  * session first suspends the heartbeats of the jobs, and the worker must update
- * the job's row (xact/heartbeat.c).  The session locks each row, and checks again
- * whether its worker is silent.  Either the worker keeps the job, or it learns that
- * it has lost the job.
+ * the job's row (xact/heartbeat.c).  Then it looks for silent jobs, and takes those
+ * whose rows nobody has changed since.  Either the worker keeps the job, or it learns
+ * that it has lost the job.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,6 +37,7 @@
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
+#include "sqlfunc/row_lock.h"
 #include "sqlfunc/statement.h"
 #include "xact/heartbeat.h"
 
@@ -73,13 +74,27 @@ STATEMENT(any_silent_anywhere, STMT_READ_WRITE,
 /* If the wall clock was set back, the job is ready at once nevertheless. */
 #define READY_AT(j) "least(" j ".run_at, clock_timestamp()) AS run_at"
 
-#define REAP(which) \
-	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, " READY_AT("j") "," \
-			 " format('worker %s sent no heartbeat since %s', j.worker," \
-			 " coalesce(pictrepo.pulse(j.id), j.heartbeat)) AS error" \
-			 " FROM pictrepo.job_queue j WHERE " which SILENT("j") \
-			 " ORDER BY j.queue, j.heartbeat, j.id LIMIT $6 OFFSET $7 FOR UPDATE SKIP LOCKED") \
+/*
+ * SQL: take jobs away, up to max after the first skipped ones.  A job that dies, and whose
+ * upload then gets a Failure, is left for the next time while another transaction
+ * has locked the upload.  CASE: the job is locked after the upload.
+ */
+#define TAKE_AWAY(which, order, error, max, skipped) \
+	END_JOBS("SELECT j.id, j.queue, j.again, " READY_AT("j") ", " error " AS error FROM" \
+			 " (SELECT j.id, j.queue, j.retry > 0 AS again, j.run_at, j.worker, j.heartbeat, j.session," \
+			 " j.tableoid, j.ctid, u.tableoid AS upload_table, u.ctid AS upload_row" \
+			 " FROM pictrepo.job_queue j LEFT JOIN pictrepo.uploads u" \
+			 " ON u.id = j.upload AND j.retry <= 0 AND u.result IS NULL" \
+			 " WHERE " which " ORDER BY " order " OFFSET 0) j" \
+			 " WHERE CASE WHEN j.upload_row IS NULL" \
+			 " OR pictrepo.lock_row(j.upload_table, j.upload_row, false)" \
+			 " THEN " TRY_LOCK("j") " END LIMIT " max " OFFSET " skipped) \
 	" SELECT queue, again FROM ended"
+
+#define REAP(which) \
+	TAKE_AWAY(which SILENT("j"), "j.queue, j.heartbeat, j.id", \
+			  "format('worker %s sent no heartbeat since %s', j.worker," \
+			  " coalesce(pictrepo.pulse(j.id), j.heartbeat))", "$6", "$7")
 
 STATEMENT(reap_silent, STMT_READ_WRITE,
 		  REAP("j.queue = $1 AND "), TEXTOID, SILENCE_TYPES, INT4OID, INT4OID);
@@ -211,11 +226,8 @@ reap_silent_heartbeats(void)
 #define BOUND(j) j ".session IS NOT NULL AND " j ".status = 'running'"
 
 #define REAP_BOUND(which) \
-	END_JOBS("SELECT j.id, j.queue, j.retry > 0 AS again, " READY_AT("j") "," \
-			 " format('session %s has ended', j.session) AS error" \
-			 " FROM pictrepo.job_queue j WHERE " which BOUND("j") " AND j.session = ANY ($2)" \
-			 " ORDER BY j.queue, j.id LIMIT $3 OFFSET $4 FOR UPDATE SKIP LOCKED") \
-	" SELECT queue, again FROM ended"
+	TAKE_AWAY(which BOUND("j") " AND j.session = ANY ($2)", "j.queue, j.id", \
+			  "format('session %s has ended', j.session)", "$3", "$4")
 
 STATEMENT(bound_sessions, STMT_READ_WRITE,
 		  "SELECT DISTINCT j.session FROM pictrepo.job_queue j WHERE j.queue = $1 AND " BOUND("j"), TEXTOID);

@@ -26,6 +26,8 @@
 #include "shmem/shmem.h"
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
+#include "sqlfunc/row_batch.h"
+#include "sqlfunc/row_lock.h"
 #include "sqlfunc/statement.h"
 #include "xact/pending.h"
 
@@ -168,20 +170,19 @@ pictrepo_next_run(PG_FUNCTION_ARGS)
  * or an hour in the future.  The latter happens if the clock was set back; waiting
  * until it has caught up would be worse than running a period twice.
  *
- * SKIP LOCKED: two sessions never run the same schedule.  ORDER BY name: the pushes
- * lock unique keys, and must do so in one order.
+ * Two sessions never run the same schedule: one of them has the lock.
  *
  * push is false if the previous job is alive.  This includes a job that another
- * transaction has completed but not yet committed.  To push a job with its key
- * would wait for that transaction, and hold up all schedules.
+ * transaction has completed but not yet committed.
  */
 STATEMENT(lock_due_schedules, STMT_READ_WRITE,
 		  "SELECT name, queue, job, every, cron, time_zone, priority, retry, first_run,"
 		  " next_run <= $1 AND NOT EXISTS (SELECT FROM pictrepo.job_queue"
 		  " WHERE unique_key = 'schedule:' || name), 'schedule:' || name"
-		  " FROM pictrepo.schedules"
-		  " WHERE next_run <= $1 OR last_run > $1 + interval '1 hour' OR last_run + (last_run - $1) > next_run"
-		  " ORDER BY name FOR UPDATE SKIP LOCKED",
+		  " FROM (SELECT *, tableoid, ctid FROM pictrepo.schedules"
+		  " WHERE next_run <= $1 OR last_run > $1 + interval '1 hour'"
+		  " OR last_run + (last_run - $1) > next_run ORDER BY name OFFSET 0) due"
+		  " WHERE " TRY_LOCK_NO_KEY("due"),
 		  TIMESTAMPTZOID);
 
 STATEMENT(set_next_run, STMT_READ_WRITE,
@@ -240,29 +241,64 @@ next_time(const ScheduleRow *schedule, TimestampTz now, const char **error)
 	return *error != NULL ? DT_NOEND : cron_next(&cron, now, zone);
 }
 
-/* Push the job, unless the previous one is alive, and set the next run.  Was it pushed? */
-static bool
-run_schedule(const ScheduleRow *schedule, TimestampTz now)
+typedef struct ScheduleRun
 {
-	NullableDatum now_arg = not_null(TimestampTzGetDatum(now));
+	ScheduleRow schedule;
+	TimestampTz now;
+	const char *refusal;		/* why its job cannot be pushed; NULL: it can */
+	bool		pushed;
+} ScheduleRun;
+
+static bool
+push_scheduled_job(const ScheduleRow *schedule, NullableDatum now)
+{
+	pg_uuid_t	id;
+
+	uuid_mint(&id);
+	return push_job(ARGS(schedule->queue, not_null(UUIDPGetDatum(&id)), schedule->job,
+						 schedule->unique_key, now, NULL_ARG,
+						 schedule->priority, schedule->retry, NULL_ARG));
+}
+
+/* Push the job, unless the previous one is alive, and set the next run. */
+static void
+run_schedule(void *arg)
+{
+	ScheduleRun *run = arg;
+	const ScheduleRow *schedule = &run->schedule;
+	NullableDatum now = not_null(TimestampTzGetDatum(run->now));
 	const char *error;
-	TimestampTz next = next_time(schedule, now, &error);
-	bool		pushed = false;
+	TimestampTz next = next_time(schedule, run->now, &error);
 
-	if (error == NULL && DatumGetBool(schedule->push.value))
-	{
-		pg_uuid_t	id;
-
-		uuid_mint(&id);
-		pushed = push_job(ARGS(schedule->queue, not_null(UUIDPGetDatum(&id)), schedule->job,
-							   schedule->unique_key, now_arg, NULL_ARG,
-							   schedule->priority, schedule->retry, NULL_ARG));
-	}
+	if (error == NULL)
+		error = run->refusal;
+	run->pushed = error == NULL && DatumGetBool(schedule->push.value) && push_scheduled_job(schedule, now);
 	statement_run(&set_next_run,
 				  ARGS(schedule->name, not_null(TimestampTzGetDatum(next)),
 					   error != NULL ? not_null(CStringGetTextDatum(error)) : NULL_ARG,
-					   not_null(BoolGetDatum(pushed)), now_arg));
-	return pushed;
+					   not_null(BoolGetDatum(run->pushed)), now));
+}
+
+/*
+ * Run one schedule, which holds up no other one.  Was its job pushed?  If another
+ * transaction has pushed a job with the same unique key, and is still open, the
+ * schedule stays due.  If the job is refused, by a user's trigger for example, the
+ * schedule tries again at its next run.
+ */
+static bool
+try_schedule(ScheduleRun *run)
+{
+	ErrorData  *error;
+
+	if (row_try(run_schedule, run, &error))
+		return run->pushed;
+	if (!error_is_lock(error))
+	{
+		run->refusal = pstrdup(error->message);
+		log_failed_row(error);
+		(void) row_try(run_schedule, run, &error);
+	}
+	return false;
 }
 
 /* Run the schedules that are due.  Returns how many jobs were pushed. */
@@ -276,10 +312,10 @@ schedules_run(void)
 
 	for (uint64 row = 0; row < count; row++)
 	{
-		ScheduleRow schedule;
+		ScheduleRun run = {.now = DatumGetTimestampTz(now.value)};
 
-		read_schedule(due, row, &schedule);
-		pushed += run_schedule(&schedule, DatumGetTimestampTz(now.value));
+		read_schedule(due, row, &run.schedule);
+		pushed += try_schedule(&run);
 	}
 	return pushed;
 }

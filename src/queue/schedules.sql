@@ -37,7 +37,8 @@ COMMENT ON COLUMN pictrepo.schedules.first_run IS
 COMMENT ON COLUMN pictrepo.schedules.next_run IS
 	'time of the next run; infinity if the schedule never runs again';
 COMMENT ON COLUMN pictrepo.schedules.last_run IS 'time when a job was last pushed; NULL if none was';
-COMMENT ON COLUMN pictrepo.schedules.error IS 'reason why the schedule stopped; NULL if it runs';
+COMMENT ON COLUMN pictrepo.schedules.error IS 
+	'reason why the schedule stopped, or why its last run pushed no job; NULL if neither';
 
 CREATE FUNCTION pictrepo.schedule_job(name text, queue text, job jsonb, every interval = NULL,
 	cron text = NULL, priority int = 0, retry int = NULL) RETURNS timestamptz

@@ -32,6 +32,7 @@
 #include "sqlfunc/args.h"
 #include "sqlfunc/result.h"
 #include "sqlfunc/row_batch.h"
+#include "sqlfunc/row_lock.h"
 #include "sqlfunc/statement.h"
 #include "xact/heartbeat.h"
 #include "xact/pending.h"
@@ -105,10 +106,10 @@ sweep_wait_queues(void)
 STATEMENT(bring_forward, STMT_READ_WRITE,
 		  "UPDATE pictrepo.job_queue j SET returned_at = least(j.returned_at, $1),"
 		  " run_at = $1 + greatest(j.run_at - coalesce(j.returned_at, j.queue_time), '0')"
-		  " WHERE j.id = ANY (ARRAY(SELECT r.id FROM pictrepo.job_queue r"
-		  " WHERE r.status = 'new' AND r.run_at > $1 AND isfinite(r.run_at)"
-		  " AND (r.returned_at > $1 OR (r.queue_time > $1 AND r.run_at <= r.queue_time))"
-		  " ORDER BY r.id LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED))",
+		  " WHERE j.id = ANY (ARRAY(SELECT r.id FROM (SELECT id, tableoid, ctid FROM pictrepo.job_queue"
+		  " WHERE status = 'new' AND run_at > $1 AND isfinite(run_at)"
+		  " AND (returned_at > $1 OR (queue_time > $1 AND run_at <= queue_time))"
+		  " ORDER BY id OFFSET 0) r WHERE " TRY_LOCK_NO_KEY("r") " LIMIT $2 OFFSET $3))",
 		  TIMESTAMPTZOID, INT4OID, INT4OID);
 
 /*

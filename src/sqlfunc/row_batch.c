@@ -3,11 +3,16 @@
  * row_batch.c
  *		Statements on many rows that continue past rows that fail.
  *
- * A user's trigger or constraint may fail for one row.  The other rows must be
- * processed nevertheless.  The last two arguments of such a statement are its
- * LIMIT and OFFSET.  If the statement fails, it runs again for one row at a
- * time, and skips the rows that fail.  But if it fails without a row, too, as it does
- * by a statement trigger, it stops there.
+ * A user's trigger or constraint may fail for one row, or another transaction may
+ * have locked something that belongs to the row.  The other rows must be processed
+ * nevertheless, and without a wait.  The last two arguments of such a statement are
+ * its LIMIT and OFFSET.  If the statement fails, or would have to wait, it runs
+ * again for one row at a time, and skips the rows that fail.  But if it fails without
+ * a row, too, as it does by a statement trigger, it stops there.
+ *
+ * A statement should skip the rows themselves that are locked (row_lock.c), which
+ * is much faster.  What is left are locks that the server or a user's trigger
+ * takes, as on the rows that a foreign key deletes.
  *
  * The log has one line for each cause.  The statement is run again and again, and
  * may fail for the same cause each time.  So the log says nothing of a cause that the
@@ -19,6 +24,8 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -26,8 +33,11 @@
 #include "sqlfunc/row_batch.h"
 #include "sqlfunc/statement.h"
 
-/* after so many failures the cause is not the rows; stop */
-#define FAILED_ROWS_MAX 100
+/* after so many rows that fail or are locked, the cause is not the rows; stop */
+#define SKIPPED_ROWS_MAX 100
+
+/* ms; longer than a busy server takes for locks that are free */
+#define ROW_LOCK_TIMEOUT 10
 
 /* so many causes are logged; a trigger may make one for each row */
 #define CAUSES_MAX 8
@@ -155,6 +165,28 @@ note_failure(RowBatch *batch, ErrorData *error)
 }
 
 /*
+ * The same for a row that no batch had.  The log has the last causes of this session
+ * once.
+ */
+void
+log_failed_row(ErrorData *error)
+{
+	static FailureCauses logged;
+	uint64		cause = error_cause(error);
+
+	row_batch_clear_error();
+	last_error = MemoryContextStrdup(TopMemoryContext, error->message);
+	if (!has_cause(&logged, cause))
+	{
+		logged.count %= CAUSES_MAX;
+		logged.causes[logged.count++] = cause;
+		error->elevel = LOG_SERVER_ONLY;
+		ThrowErrorData(error);
+	}
+	FreeErrorData(error);
+}
+
+/*
  * Run a function in a subtransaction.  False: the function failed, the
  * subtransaction is rolled back, and error is set.
  */
@@ -186,6 +218,64 @@ try_in_subtransaction(void (*work) (void *), void *arg, ErrorData **error)
 	return done;
 }
 
+/* ----- without waiting for locks ----- */
+
+typedef struct BriefWork
+{
+	void		(*work) (void *);
+	void	   *arg;
+	int			milliseconds;
+} BriefWork;
+
+static void
+run_with_lock_timeout(void *arg)
+{
+	BriefWork  *brief = arg;
+	int			guc_level = NewGUCNestLevel();
+
+	if (LockTimeout == 0 || LockTimeout > brief->milliseconds)
+		(void) set_config_option("lock_timeout", psprintf("%d", brief->milliseconds), PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	brief->work(brief->arg);
+	AtEOXact_GUC(true, guc_level);
+}
+
+/*
+ * Run a function in a subtransaction in which each lock must be free within so many
+ * milliseconds.  False: the function failed, the subtransaction is rolled back, and
+ * error is set.
+ */
+bool
+try_with_lock_timeout(int milliseconds, void (*work) (void *), void *arg, ErrorData **error)
+{
+	BriefWork	brief = {.work = work, .arg = arg, .milliseconds = milliseconds};
+
+	return try_in_subtransaction(run_with_lock_timeout, &brief, error);
+}
+
+/* Did it fail because another transaction has a lock? */
+bool
+error_is_lock(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
+}
+
+/*
+ * The same for work on one row.  An error that would happen for any row is raised.
+ */
+bool
+row_try(void (*work) (void *), void *arg, ErrorData **error)
+{
+	bool		done = try_with_lock_timeout(ROW_LOCK_TIMEOUT, work, arg, error);
+
+	if (!done && !error_is_lock(*error) && error_concerns_all_rows(*error))
+		ReThrowError(*error);
+	return done;
+}
+
+/* ----- batches ----- */
+
 /* Run the statement once, for so many rows after those to skip. */
 static void
 run_batch(void *arg)
@@ -211,9 +301,9 @@ try_batch(RowBatch *batch, int limit, int skip, ErrorData **error)
 {
 	batch->limit = limit;
 	batch->skip = skip;
-	if (try_in_subtransaction(run_batch, batch, error))
+	if (try_with_lock_timeout(ROW_LOCK_TIMEOUT, run_batch, batch, error))
 		return batch->rows;
-	if (error_concerns_all_rows(*error) && !error_is_refusal(*error))
+	if (!error_is_lock(*error) && error_concerns_all_rows(*error) && !error_is_refusal(*error))
 		ReThrowError(*error);
 	return -1;
 }
@@ -224,6 +314,8 @@ fails_without_rows(RowBatch *batch, const ErrorData *error)
 {
 	ErrorData  *same;
 
+	if (error_is_lock(error))
+		return false;
 	if (error_concerns_all_rows(error))
 		return true;
 	if (try_batch(batch, 0, 0, &same) >= 0)
@@ -232,27 +324,30 @@ fails_without_rows(RowBatch *batch, const ErrorData *error)
 	return true;
 }
 
-/* Process one row at a time, and skip the rows that fail. */
+/* Process one row at a time, and skip the rows that fail or are locked. */
 static uint64
 run_one_by_one(RowBatch *batch, int limit)
 {
 	uint64		done = 0;
-	int			failed = 0;
+	int			skipped = 0;
 
-	while (done < limit && failed < FAILED_ROWS_MAX)
+	while (done < limit && skipped < SKIPPED_ROWS_MAX)
 	{
 		ErrorData  *error;
-		int64		rows = try_batch(batch, 1, failed, &error);
+		int64		rows = try_batch(batch, 1, skipped, &error);
 
 		if (rows == 0)
 			break;
 		if (rows > 0)
-			done += rows;
-		else
 		{
-			note_failure(batch, error);
-			failed++;
+			done += rows;
+			continue;
 		}
+		skipped++;
+		if (!error_is_lock(error))
+			note_failure(batch, error);
+		else if (done == 0 && skipped == SKIPPED_ROWS_MAX)
+			ReThrowError(error);	/* the table itself may be locked */
 	}
 	return done;
 }

@@ -176,6 +176,7 @@ my %arguments = (
 	import_pictrs => q{'pictrs'},
 	export_pictrs => q{'pictrs'},
 	grant_access => q{'pg_monitor', 'reader'},
+	lock_row => q{'pictrepo.hashes'::regclass, '(0,1)', true},
 );
 
 =pod

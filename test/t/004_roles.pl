@@ -58,7 +58,7 @@ sub level_of
 {
 	my ($function) = @_;
 
-	return 4 if $function->{name} eq 'grant_access';
+	return 4 if $function->{name} =~ /^(grant_access|lock_row)$/;
 	return 3 if $only_admin{ $function->{name} };
 	return 1 if $function->{name} =~ /^serve/;
 	return 2 if is_writer($function);

@@ -87,6 +87,8 @@ my %good = (
 	jsonb => q{'"x"'},
 	duty => 'NULL',
 	boolean => 'false',
+	oid => q{'pictrepo.hashes'::regclass},
+	tid => q{'(0,1)'},
 );
 
 sub good_value
@@ -157,6 +159,8 @@ my %bad = (
 		q{'-9223372036854775808'}
 	],
 	boolean => [qw(true false)],
+	oid => [qw(0 1 4294967295), map { "'$_'::regclass" } qw(pictrepo.jobs pictrepo.hashes_pkey pg_class)],
+	tid => [ map { "'$_'" } qw[(0,0) (0,2) (0,65535) (1,1) (4294967295,1)] ],
 	'timestamp with time zone' => [
 		map { "'$_'" } 'infinity', '-infinity', '4714-11-24 00:00:00+00 BC',
 		'294276-12-31 23:59:59.999999+00', 'epoch'

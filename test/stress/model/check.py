@@ -61,7 +61,7 @@ LEFT_OUT = {
     # what the server does and how it is doing
     "health_check", "status", "server_state", "start_worker", "run_maintenance", "maintenance_status", "queue_counters", "counting",
     "waiting_sessions", "pulse", "recount", "pre_restore", "post_restore", "upkeep_held_by",
-    "grant_access",
+    "grant_access", "lock_row",
     # what is no call in a transaction: test/t/015_waiting.pl
     "pop_wait",
     # what goes by the calendar: test/t/012_schedules.pl
