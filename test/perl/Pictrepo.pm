@@ -17,7 +17,7 @@ use Exporter 'import';
 our @EXPORT = qw(
   $WORKER $RUNNING $READY $DEAD $UPLOAD
   fill public_functions public_routines call_of run try_calls tables rows_of is_writer seconds
-  kill_and_recover
+  kill_and_recover private_kb
 );
 
 use PostgreSQL::Test::Utils;
@@ -408,6 +408,14 @@ sub kill_and_recover
 		usleep(100_000);
 	}
 	die 'the server did not come back';
+}
+
+# What a process has for itself.
+sub private_kb
+{
+	my ($pid) = @_;
+
+	return slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+) kB/m ? $1 : die "no RssAnon of $pid";
 }
 
 =pod

@@ -58,13 +58,6 @@ my @COMMITTED = (
 	q{CALL pictrepo.export_pictrs('there')},
 	q{CALL pictrepo.import_pictrs('there')});
 
-sub private_kb
-{
-	my ($pid) = @_;
-
-	return slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+) kB/m ? $1 : die "no RssAnon of $pid";
-}
-
 sub context_kb
 {
 	my ($db) = @_;

@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+use Pictrepo;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Session;
@@ -27,13 +28,6 @@ $node->safe_psql('postgres', q{
 	SELECT pictrepo.create_hash('hash', 'hash.png'), pictrepo.claim_variant_processing_rights('hash', 'v');
 	SELECT pictrepo.configure_queue('q', max_running => 1)});
 my $upload = $node->safe_psql('postgres', 'SELECT pictrepo.create_upload()');
-
-sub private_kb
-{
-	my ($pid) = @_;
-
-	return slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+) kB/m ? $1 : die "no RssAnon of $pid";
-}
 
 my %waits = (
 	'pop' => q{SELECT count(*) FROM pictrepo.pop('q', wait => '1 h')},

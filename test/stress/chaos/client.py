@@ -183,11 +183,14 @@ class Client(Transactions, Thread):
         push.id = None if id is None else str(id)
 
     def push_many(self):
-        queue = self.random.choice(QUEUES)
-        pushes = [self.new_push(queue) for _ in range(self.random.randint(2, 8))]
+        number = self.random.randint(2, 8)
+        keys = [self.key() for _ in range(number)] if self.random.random() < 0.5 else None
+        self.send_many(self.random.choice(QUEUES), number, keys)
+
+    def send_many(self, queue, number, keys=None):
+        pushes = [self.new_push(queue) for _ in range(number)]
         for push in pushes:
             push.retry = pushes[0].retry
-        keys = [self.key() for _ in pushes] if self.random.random() < 0.5 else None
         # With keys it is not known which of them were taken, so a part may be there.
         group = Group(pushes)
         if keys is None:
@@ -249,8 +252,10 @@ class Client(Transactions, Thread):
 
     def pop_all(self):
         """Of what there is, unless a cancel comes first."""
-        queue, start = self.queue_without_limit(), time.monotonic()
-        cancel = Timer(self.random.uniform(0, 0.01), self.cancel, [self.db])
+        queue = self.queue_without_limit()
+        self.send_many(queue, 100)
+        start = time.monotonic()
+        cancel = Timer(self.random.uniform(0, 0.005), self.cancel, [self.db])
         cancel.start()
         try:
             claims = self.take(queue, self.ask("SELECT * FROM pictrepo.pop(%s, %s, 10000)", queue,

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psycopg
 
+from server import postmaster_of, signal_all
+
 NODES = ["node1", "node2", "node3"]
 
 # A leader that is gone is gone for `ttl`; Patroni wants 20 s at least.
@@ -143,12 +145,20 @@ class Node(Daemon):
         }
 
     def postmaster(self):
-        """Its process, if there is one that works in this directory."""
-        try:
-            pid = int((self.data / "postmaster.pid").read_text().split()[0])
-            return pid if os.readlink(f"/proc/{pid}/cwd") == str(self.data.resolve()) else None
-        except (OSError, IndexError, ValueError):
-            return None
+        return postmaster_of(self.data)
+
+    def stand_still(self, seconds):
+        """All that runs on the node, as on a machine that sleeps; when it went on."""
+        postmaster = self.postmaster()
+        if postmaster is None:
+            raise Trouble(f"{self.name} has no server to stand still")
+        self.kill(signal.SIGSTOP)
+        signal_all(signal.SIGSTOP, postmaster)
+        time.sleep(seconds)
+        went_on = time.monotonic()
+        signal_all(signal.SIGCONT, postmaster)
+        self.kill(signal.SIGCONT)
+        return went_on
 
     def kill_server(self):
         pid = self.postmaster()
@@ -168,6 +178,8 @@ class Node(Daemon):
 
 
 class Cluster:
+    clock = None  # it has the machine's
+
     def __init__(self, home, bindir, sockets, configuration):
         self.home = home
         self.bindir = bindir

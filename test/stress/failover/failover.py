@@ -1,10 +1,12 @@
 """Failover: a queue under load whose leader is killed, and books that must balance.
 
-    failover.py [--rounds N] [--clients N] [--seed N] HOME BINDIR SOCKETS CONFIGURATION
+    failover.py [--rounds N] [--clients N] [--seed N] [--clock] HOME BINDIR SOCKETS CONFIGURATION
 
 In each round the clients of test/stress/chaos push, take and end jobs through whichever node
 is the leader; it fails, another is promoted, the old one comes back, all under load.
 Then peace: the counts of the new leader, every job taken out, and the audit of chaos.
+With --clock, there are rounds in which all of the leader's node stands still for a while,
+and goes on as the leader.
 """
 
 import argparse
@@ -23,7 +25,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "chaos"))
 import client  # noqa: E402
 from audit import TIMEOUT, TOLERANCE  # noqa: E402
 from books import Disaster  # noqa: E402
-from chaos import ODD_IN_LOG, Round, forget, prepare, show  # noqa: E402
+from chaos import ODD_IN_LOG, Round, add_clock, forget, prepare, show  # noqa: E402
 from cluster import PATIENCE, Cluster, Trouble, wait_for  # noqa: E402
 
 client.PATIENCE = PATIENCE
@@ -58,7 +60,7 @@ class Usurper(Thread):
         try:
             self.stop.wait(BEFORE)
             self.claims = self.claim_two()
-            self.fail_over()
+            self.disturb()
             self.check_worker()
             self.check_claims()
             self.rejoin()
@@ -78,17 +80,32 @@ class Usurper(Thread):
         db.execute("SELECT pictrepo.push(%s, '1')", (WATCHED,))
         return db.execute("SELECT id FROM pictrepo.pop(%s, %s)", (WATCHED, worker)).fetchone()[0]
 
+    def disturb(self):
+        self.old = self.cluster.leader()
+        if self.kind == STILL:
+            self.stand_still()
+        else:
+            self.fail_over()
+        self.count[self.kind] += 1
+
+    def stand_still(self):
+        start = time.monotonic()
+        went_on = self.old.stand_still(STILL_FOR)
+        self.disasters.append(Disaster(start, went_on, crash=False, still=True))
+        self.db = self.cluster.connect("failover watch")
+        self.grace = lambda: time.monotonic() - went_on
+
     # ----- the old leader goes -----
 
     def fail_over(self):
-        self.old = self.cluster.leader()
         start = time.monotonic()
         KINDS[self.kind](self)
         self.db = wait_for("another leader", self.connect_to_another, pause=0.02)
         end = time.monotonic()
         self.figures["seconds without a leader"] = end - start
         self.disasters.append(Disaster(start, end, True))
-        self.count[self.kind] += 1
+        promoted = self.value(PROMOTED)
+        self.grace = lambda: self.value("SELECT extract(epoch FROM clock_timestamp() - %s)::float8", promoted)
 
     def kill_node(self):
         self.old.kill_all()
@@ -121,7 +138,6 @@ class Usurper(Thread):
     def check_claims(self):
         """Both are kept for a full timeout; then the silent worker has lost its job, and nobody else."""
         silent, living = self.claims
-        promoted = self.value(PROMOTED)
         patience = time.monotonic() + PATIENCE
         while True:
             if not self.value("SELECT pictrepo.heartbeat(%s, %s, %s)", WATCHED, LIVING, living):
@@ -131,10 +147,10 @@ class Usurper(Thread):
             if time.monotonic() > patience:
                 raise Trouble("a claim outlives its timeout")
             time.sleep(0.02)
-        grace = self.value("SELECT extract(epoch FROM clock_timestamp() - %s)::float8", promoted)
+        grace = self.grace()
         self.figures["seconds of grace"] = grace
         if grace < TIMEOUT - TOLERANCE:
-            raise Trouble(f"a job was taken away {grace:.1f} s after the promotion")
+            raise Trouble(f"a job was taken away {grace:.1f} s after the {self.kind}")
         self.end_both(silent, living)
 
     def end_both(self, silent, living):
@@ -162,6 +178,9 @@ KINDS = {
 }
 # Most of them in the hardest way.
 ORDER = ["nodes killed -9", "postmasters killed -9", "nodes killed -9", "switchovers"]
+
+# For longer than a heartbeat timeout, and not so long that there is another leader.
+STILL, STILL_FOR = "nodes that stood still", 5
 
 
 class FailoverRound(Round):
@@ -204,7 +223,8 @@ def check_logs(cluster):
 
 
 def one_round(cluster, number, options, total, figures):
-    kind = ORDER[(number - 1) % len(ORDER)]
+    order = [STILL, *ORDER] if options.clock else ORDER
+    kind = order[(number - 1) % len(order)]
     start = time.monotonic()
     stop = Event()
     usurper = Usurper(cluster, kind, stop)
@@ -252,6 +272,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    add_clock(parser)
     for name in ("home", "bindir", "sockets", "configuration"):
         parser.add_argument(name)
     # Whatever ends it, nothing stays behind.
