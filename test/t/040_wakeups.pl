@@ -203,9 +203,32 @@ $node->poll_query_until('postgres', q{SELECT min(runs) > 0 FROM pictrepo.mainten
   or die 'the worker does not run';
 test_locks(1);
 
+$control = Session->new($node);
+
+# ----- a rolled-back claim wakes at once -----
+
+# The session looks twice a second by itself, and may do so at the same moment.
+my $woken = 0;
+
+value(q{SELECT pictrepo.push('rollback', '"job"')});
+foreach (1 .. 5)
+{
+	my ($holder, $waiter) = map { Session->new($node) } 1 .. 2;
+
+	$holder->ask(q{BEGIN; SELECT FROM pictrepo.pop('rollback')});
+	$waiter->send(q{BEGIN; SELECT job FROM pictrepo.pop('rollback', wait => '1 h')});
+	sleeps($waiter);
+	$holder->ask('ROLLBACK');
+	has_answer($waiter, qr/"job"/, 'a session has the job of a claim that was rolled back');
+	$holder->leave;
+	$waiter->leave if $waiter->{psql};
+	$woken = value(q{SELECT woken FROM pictrepo.queue_stats WHERE queue = 'rollback'});
+	last if $woken > 0;
+}
+cmp_ok($woken, '>', 0, 'which woke it');
+
 # ----- the order of jobs after a two-phase commit -----
 
-$control = Session->new($node);
 $control->ask('SET pictrepo.notify = off');
 
 sub pop_one
@@ -246,7 +269,7 @@ sub hears
 		usleep(5_000);
 		$heard .= $listener->ask('SELECT 1') . "\n";
 	} until $heard =~ $payload || time() > $end;
-	like($heard, $payload, $name);
+	like($heard, $payload, $name) or $PATIENCE = 5;
 	return;
 }
 
