@@ -166,6 +166,7 @@ my %left_out = (
 	serve_url => 'reads; only the note of the access is written',
 	serve_variant => 'reads; only the note of the access is written',
 	start_worker => 'concerns no row',
+	lock_row => 'locks a row that the caller has found',
 	recount => 'changes no row; what it answers is what the transaction sees',
 );
 
