@@ -59,7 +59,7 @@ touch(SqlStatement *read, SqlStatement *write, SqlStatement *url_write, Nullable
 		return false;
 	accessed = result_value(0, 1);
 	if (accessed.isnull ||
-		Abs(now - DatumGetTimestampTz(accessed.value)) >= guc_access_resolution * INT64CONST(1000))
+		llabs(now - DatumGetTimestampTz(accessed.value)) >= guc_access_resolution * INT64CONST(1000))
 	{
 		if (url_write != NULL && DatumGetBool(result_value(0, 2).value))
 			write = url_write;

@@ -171,7 +171,7 @@ runs_long_enough(void)
 	if (shmem != NULL)
 		return clock_watch_lasts(timeout_us());
 	start = walwriter_start_time();
-	return !TIMESTAMP_IS_NOEND(start) && Abs(GetCurrentTimestamp() - start) >= timeout_us();
+	return !TIMESTAMP_IS_NOEND(start) && llabs(GetCurrentTimestamp() - start) >= timeout_us();
 }
 
 /*

@@ -87,7 +87,7 @@ compare_with_last_look(ClockWatch *watch, MonotonicTime now, int64 offset)
 {
 	int64		step = offset - watch->offset;
 
-	note(watch->stepped, Abs(step), now);
+	note(watch->stepped, llabs(step), now);
 	if (is_always_watched())
 		note(watch->paused, now - watch->last_look, now);
 	if (step > -LEAST_DISTURBANCE)
@@ -128,7 +128,7 @@ clock_watch_look(void)
 	else
 		set_back = compare_with_last_look(watch, now, offset);
 	watch->last_look = now;
-	if (Abs(offset - watch->offset) >= OFFSET_TOLERANCE)
+	if (llabs(offset - watch->offset) >= OFFSET_TOLERANCE)
 		watch->offset = offset;
 	end_access();
 	if (set_back)
