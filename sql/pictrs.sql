@@ -164,7 +164,7 @@ CREATE FUNCTION structure(schema text) RETURNS TABLE (item text) LANGUAGE sql AS
 			FROM pg_class c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 LEFT JOIN pg_attrdef ON adrelid = c.oid AND adnum = attnum
 			WHERE relnamespace = quote_ident(schema)::regnamespace AND relkind = 'r') AS items (structure)
 $$;
-SELECT count(*) FROM structure('back');
+SELECT count(*) > 50 AS much FROM structure('back');
 SELECT * FROM structure('pict rs') EXCEPT SELECT * FROM structure('back');
 SELECT * FROM structure('back') EXCEPT SELECT * FROM structure('pict rs');
 SELECT version, name, checksum FROM back.refinery_schema_history ORDER BY version;
@@ -249,7 +249,7 @@ CREATE SCHEMA bad;
 CALL pictrepo.export_pictrs('bad', resume => false);
 TRUNCATE pictrepo.hashes, pictrepo.variants, pictrepo.aliases, pictrepo.proxies, pictrepo.details, pictrepo.settings,
 	pictrepo.store_migrations, pictrepo.uploads, pictrepo.job_queue, pictrepo.variant_claims;
-SELECT format('ALTER TABLE %s DROP CONSTRAINT %s', conrelid::regclass, conname) FROM pg_constraint WHERE connamespace = 'bad'::regnamespace AND contype = 'u' \gexec
+SELECT format('ALTER TABLE %s DROP CONSTRAINT %s', conrelid::regclass, conname) FROM pg_constraint WHERE connamespace = 'bad'::regnamespace AND contype = 'u' ORDER BY 1 \gexec
 ALTER TYPE bad.job_status ADD VALUE 'odd';
 ALTER TABLE bad.variants ALTER hash DROP NOT NULL;
 SET search_path = bad, "pict rs";

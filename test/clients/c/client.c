@@ -517,9 +517,9 @@ errors(PGconn *db, Bytes hash)
 	query(db, "SET statement_timeout = 0");
 	query(db, "BEGIN ISOLATION LEVEL REPEATABLE READ");
 	value(db, "SELECT pictrepo.get($1)", TEXT("bytes"));
-	value(connection(), "SELECT pictrepo.set($1, $2)", TEXT("bytes"), TEXT("theirs"));
-	fails("40001: a setting that changed since the snapshot",
-		  query(db, "SELECT pictrepo.set($1, $2)", TEXT("bytes"), TEXT("ours")));
+	value(connection(), "SELECT pictrepo.create_hash('later', 'later.png')");
+	fails("40001: an alias of a hash that is newer than the snapshot",
+		  query(db, "SELECT pictrepo.create_alias('later.png', 'token', 'later')"));
 	query(db, "ROLLBACK");
 	check_text("after errors: the connection goes on",
 			   value(db, "SELECT pictrepo.identifier($1)", BYTES(hash)), "cat.png");

@@ -358,9 +358,9 @@ func mistakes(db *pgx.Conn, hash []byte) {
 	execute(db, "BEGIN ISOLATION LEVEL REPEATABLE READ")
 	data(db, "SELECT pictrepo.get($1)", "bytes")
 	other := connect()
-	execute(other, "SELECT pictrepo.set('bytes', 'theirs')")
+	execute(other, "SELECT pictrepo.create_hash('later', 'later.png')")
 	other.Close(ctx)
-	fails("40001: a setting that changed since the snapshot", "SELECT pictrepo.set($1, $2)", "bytes", []byte("ours"))
+	fails("40001: an alias of a hash that is newer than the snapshot", "SELECT pictrepo.create_alias('later.png', 'token', 'later')")
 	execute(db, "ROLLBACK")
 	check("after errors: the connection goes on",
 		text(db, "SELECT pictrepo.identifier($1)", hash), "cat.png")

@@ -364,10 +364,10 @@ public final class Client {
         execute(db, "BEGIN ISOLATION LEVEL REPEATABLE READ");
         value(db, "SELECT pictrepo.get(?)", "bytes");
         try (Connection other = connect("other")) {
-            execute(other, "SELECT pictrepo.set('bytes', 'theirs')");
+            execute(other, "SELECT pictrepo.create_hash('later', 'later.png')");
         }
-        fails(db, "40001: a setting that changed since the snapshot",
-            "SELECT pictrepo.set(?, ?)", "bytes", new byte[] {1});
+        fails(db, "40001: an alias of a hash that is newer than the snapshot",
+            "SELECT pictrepo.create_alias('later.png', 'token', 'later')");
         execute(db, "ROLLBACK");
         check("after errors: the connection goes on",
             value(db, "SELECT pictrepo.identifier(?)", hash), "cat.png");

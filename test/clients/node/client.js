@@ -227,10 +227,10 @@ async function errors(db, hash) {
   await db.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
   await db.query('SELECT pictrepo.get($1)', ['bytes']);
   const other = await connect();
-  await other.query('SELECT pictrepo.set($1, $2)', ['bytes', Buffer.from('theirs')]);
+  await other.query("SELECT pictrepo.create_hash('later', 'later.png')");
   await other.end();
-  await fails('40001: a setting that changed since the snapshot',
-    'SELECT pictrepo.set($1, $2)', 'bytes', Buffer.from('ours'));
+  await fails('40001: an alias of a hash that is newer than the snapshot',
+    "SELECT pictrepo.create_alias('later.png', 'token', 'later')");
   await db.query('ROLLBACK');
   check('after errors: the connection goes on',
     await value(db, 'SELECT pictrepo.identifier($1)', hash), 'cat.png');

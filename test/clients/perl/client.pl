@@ -309,8 +309,8 @@ sub errors
 	$db->do("SET statement_timeout = 0");
 	$db->do("BEGIN ISOLATION LEVEL REPEATABLE READ");
 	value($db, "SELECT pictrepo.get(?)", 'bytes');
-	value(connection(), "SELECT pictrepo.set(?, ?)", 'bytes', bytes('theirs'));
-	$fails->('40001: a setting that changed since the snapshot', "SELECT pictrepo.set(?, ?)", 'bytes', bytes('ours'));
+	value(connection(), "SELECT pictrepo.create_hash('later', 'later.png')");
+	$fails->('40001: an alias of a hash that is newer than the snapshot', "SELECT pictrepo.create_alias('later.png', 'token', 'later')");
 	$db->do("ROLLBACK");
 	check('after errors: the connection goes on',
 		value($db, "SELECT pictrepo.identifier(?)", bytes($hash)), 'cat.png');

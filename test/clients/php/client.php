@@ -303,9 +303,9 @@ function errors(PDO $db, Bytes $hash): void
     $db->exec('SET statement_timeout = 0');
     $db->exec('BEGIN ISOLATION LEVEL REPEATABLE READ');
     value($db, 'SELECT pictrepo.get(?)', 'bytes');
-    value(connect(), 'SELECT pictrepo.set(?, ?)', 'bytes', new Bytes('theirs'));
-    $fails('40001: a setting that changed since the snapshot',
-        'SELECT pictrepo.set(?, ?)', 'bytes', new Bytes('ours'));
+    value(connect(), "SELECT pictrepo.create_hash('later', 'later.png')");
+    $fails('40001: an alias of a hash that is newer than the snapshot',
+        "SELECT pictrepo.create_alias('later.png', 'token', 'later')");
     $db->exec('ROLLBACK');
     check('after errors: the connection goes on',
         value($db, 'SELECT pictrepo.identifier(?)', $hash), 'cat.png');

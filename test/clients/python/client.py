@@ -243,9 +243,9 @@ def errors(db, hash):
     db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
     db.execute("SELECT pictrepo.get('bytes')")
     with connect() as other:
-        other.execute("SELECT pictrepo.set('bytes', 'theirs')")
-    fails("40001: a setting that changed since the snapshot", psycopg.errors.SerializationFailure,
-          "SELECT pictrepo.set('bytes', 'ours')")
+        other.execute("SELECT pictrepo.create_hash('later', 'later.png')")
+    fails("40001: an alias of a hash that is newer than the snapshot", psycopg.errors.SerializationFailure,
+          "SELECT pictrepo.create_alias('later.png', 'token', 'later')")
     db.execute("ROLLBACK")
     check("after errors: the connection goes on",
           value(db, "SELECT pictrepo.identifier(%s)", hash), "cat.png")

@@ -249,10 +249,10 @@ def errors(db, hash)
   db.exec("BEGIN ISOLATION LEVEL REPEATABLE READ")
   value(db, "SELECT pictrepo.get($1)", "bytes")
   other = connect
-  value(other, "SELECT pictrepo.set($1, $2)", "bytes", bytes("theirs"))
+  value(other, "SELECT pictrepo.create_hash('later', 'later.png')")
   other.close
-  fails["40001: a setting that changed since the snapshot", PG::TRSerializationFailure,
-        "SELECT pictrepo.set($1, $2)", "bytes", bytes("ours")]
+  fails["40001: an alias of a hash that is newer than the snapshot", PG::TRSerializationFailure,
+        "SELECT pictrepo.create_alias('later.png', 'token', 'later')"]
   db.exec("ROLLBACK")
   check "after errors: the connection goes on",
         value(db, "SELECT pictrepo.identifier($1)", bytes(hash)), "cat.png"

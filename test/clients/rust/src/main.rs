@@ -418,9 +418,9 @@ async fn errors(db: &Client, hash: &[u8]) -> Result<(), Error> {
         "SELECT id FROM pictrepo.pop($1, wait => '10 s')", &[&"empty"]).await;
     db.batch_execute("SET statement_timeout = 0").await?;
     db.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pictrepo.get('bytes')").await?;
-    connect().await?.execute("SELECT pictrepo.set($1, $2)", &[&"bytes", &b"theirs".as_slice()]).await?;
-    fails(db, "40001: a setting that changed since the snapshot", SqlState::T_R_SERIALIZATION_FAILURE,
-        "SELECT pictrepo.set($1, $2)", &[&"bytes", &b"ours".as_slice()]).await;
+    connect().await?.execute("SELECT pictrepo.create_hash('later', 'later.png')", &[]).await?;
+    fails(db, "40001: an alias of a hash that is newer than the snapshot", SqlState::T_R_SERIALIZATION_FAILURE,
+        "SELECT pictrepo.create_alias('later.png', 'token', 'later')", &[]).await;
     db.batch_execute("ROLLBACK").await?;
     check::<String>(
         "after errors: the connection goes on",
