@@ -390,7 +390,7 @@ SELECT pictrepo.grant_access('imagehost', 'writer');
 ROLLBACK;
 BEGIN;
 -- example: lock_row
-SELECT id, pictrepo.lock_row(tableoid, ctid, false) FROM pictrepo.job_queue WHERE queue = 'thumbnails';
+SELECT queue, pictrepo.lock_row(tableoid, ctid, false) FROM pictrepo.queues;
 -- step
 ROLLBACK;
 \! psql -Xqc "CALL pictrepo.pop_wait('thumbnails', timeout => '30 s')" >/dev/null &

@@ -4,7 +4,8 @@
  *		QueueRepo: claiming the ready jobs of a queue.
  *
  * A claim is an UPDATE of ready jobs that skips rows which other sessions have
- * locked or changed (sqlfunc/row_lock.c).  Jobs of a higher priority come first, then those with an earlier run_at.
+ * locked or changed (sqlfunc/row_lock.c).  Jobs of a higher priority come first,
+ * then those with an earlier run_at.
  *
  * Usually a pop claims jobs from the low-water marks of its queue on, one priority
  * after the other (shmem/low_water_mark.c).  If it finds none there, or cannot use

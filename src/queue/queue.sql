@@ -244,7 +244,7 @@ COMMENT ON FUNCTION pictrepo.configure_queue(text, int, interval, interval, int,
 	'retries: retries of a new job, 0 to 1000000. '
 	'backoff, backoff_max: first and longest pause before a retry, 0 to 30 days. '
 	'max_running: most jobs that run at the same time; -1: no limit. '
-	'In such a queue, a pop finds no job while another transaction that has popped stays open. '
+	'With a limit, a pop finds no job while another transaction that has popped stays open. '
 	'paused: if true, workers get no jobs of the queue';
 
 CREATE FUNCTION pictrepo.pause_queue(queue text) RETURNS bool

@@ -160,7 +160,7 @@ my %bad = (
 	],
 	boolean => [qw(true false)],
 	oid => [qw(0 1 4294967295), map { "'$_'::regclass" } qw(pictrepo.jobs pictrepo.hashes_pkey pg_class)],
-	tid => [ map { "'$_'" } qw[(0,0) (0,2) (0,65535) (1,1) (4294967295,1)] ],
+	tid => [ map { "'$_'" } '(0,0)', '(0,2)', '(0,65535)', '(1,1)', '(4294967295,1)' ],
 	'timestamp with time zone' => [
 		map { "'$_'" } 'infinity', '-infinity', '4714-11-24 00:00:00+00 BC',
 		'294276-12-31 23:59:59.999999+00', 'epoch'

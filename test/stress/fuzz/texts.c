@@ -242,7 +242,7 @@ try_alias(const char *bytes, int length)
 {
 	text	   *alias = cstring_to_text_with_len(bytes, length);
 	text	   *normal = alias_normalize(alias);
-	char	   *dot = memchr(bytes, '.', length);
+	const char *dot = memchr(bytes, '.', length);
 	int			rest = dot ? bytes + length - dot : 0;
 
 	must(same_text(alias_normalize(normal), normal));
