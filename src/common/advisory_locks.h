@@ -17,7 +17,7 @@
 #define QUEUE_LOCK_CLASS	0x706a	/* held while popping from a queue with a
 									 * limit */
 #define FILE_LOCK_CLASS		0x706b	/* held while references to a file change */
-#define TRANSFER_LOCK_CLASS 0x706a	/* on a schema, held during a transfer
+#define TRANSFER_LOCK_CLASS 0x706c	/* on a schema, held during a transfer
 									 * from or to the tables of a schema */
 #define RESTORE_LOCK_CLASS	0x706d	/* held while a dump is restored, see
 									 * restore_guard.c */
