@@ -124,6 +124,8 @@ pictrepo_pop(PG_FUNCTION_ARGS)
 	pop.waits = spec.microseconds > 0;
 	rows_begin(fcinfo);
 	repo_call_begin(&call, fcinfo);
+	if (pop.waits)
+		queue_config_hold(pop.queue);
 	spec.queue = pending_queue(DatumGetTextPP(pop.queue.value));
 	(void) wait_until(&spec, check_for_jobs, &pop);
 	repo_call_end(&call);

@@ -33,6 +33,7 @@ typedef enum QueueTurn
 	TURN_MISSED,				/* it is another transaction's */
 } QueueTurn;
 
+extern void queue_config_hold(NullableDatum queue);
 extern bool queue_is_unconfigured(NullableDatum queue);
 extern int	queue_room(NullableDatum queue, QueueSlot *slot, int wanted, int ended, QueueTurn *turn);
 extern void queue_turn_release(NullableDatum queue);

@@ -123,6 +123,17 @@ read_configuration(NullableDatum queue, QueueSlot *slot)
 }
 
 /*
+ * Lock the table queues until the statement of the caller ends.  A call that waits
+ * reads it later, when the cached answer is too old.  If it took the lock only then,
+ * it could meet a deadlock with DROP EXTENSION, which waits for its other locks.
+ */
+void
+queue_config_hold(NullableDatum queue)
+{
+	statement_run(&limits_of_queue, &queue);
+}
+
+/*
  * Does the queue have no row in queues?  Without a slot, the answer is false:
  * the caller's statement reads queues then, instead of two statements.
  */

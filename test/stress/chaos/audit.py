@@ -160,12 +160,12 @@ class Audit:
                        f"{new.end - old.beat:.1f} s after its last heartbeat")
 
     def check_lost(self):
-        """A worker loses a job only by a timeout, a crash, or an end of its own."""
+        """A worker loses a job only by a timeout, an end of its own, or a crash since it had it for sure."""
         for claim in self.books.claims:
             for ending in claim.endings:
                 if ending.outcome == "lost" and not (
                         claim.outcome_in_doubt()
-                        or self.crashed_between(claim.start, ending.end)) \
+                        or self.crashed_between(claim.beat, ending.end)) \
                         and self.too_early(claim.beat, ending.end):
                     yield (f"worker {claim.worker} lost job {claim.id} "
                            f"{ending.end - claim.beat:.1f} s after its last heartbeat")

@@ -285,8 +285,13 @@ class Client(Transactions, Thread):
         return self.held.pop(self.random.randrange(len(self.held)))
 
     def heartbeat(self):
-        claim, start = self.pick(), time.monotonic()
+        claim = self.pick()
         self.held.append(claim)
+        self.beat(claim)
+
+    def beat(self, claim):
+        """Of a job in the hand, which it leaves if it is lost."""
+        start = time.monotonic()
         held = self.ask("SELECT pictrepo.heartbeat(%s, %s, %s)",
                         claim.queue, self.worker_argument(), claim.id)[0][0]
         if held:
@@ -295,6 +300,7 @@ class Client(Transactions, Thread):
         else:
             self.held.remove(claim)
             claim.endings.append(Ending("heartbeat", start, time.monotonic(), "lost"))
+        return held
 
     def result(self, claim):
         """The queue whose configuration changes may have long pauses before a retry."""

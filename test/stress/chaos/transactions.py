@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Callable
 
 from answers import Lost, NothingToDo, Refused
+from audit import TIMEOUT
 from books import ACKED, NEVER, Ending, Group, Period
 
 CONFIGURED = "configured"  # the queue that transactions of two phases configure
@@ -59,9 +60,25 @@ class Transactions:
 
     def end_and_claim_rolled_back(self):
         """A job is given back and claimed again. After all its worker has had it all the time."""
+        claim = self.job_to_keep()
+        self.roll_back_all(lambda: self.end_and_claim(claim))
+        self.see_that_it_is_kept(claim)
+
+    def job_to_keep(self):
+        """Some are older than they may be without the heartbeats of their worker."""
         claim = self.pick_without_limit()
         self.held.append(claim)
-        self.roll_back_all(lambda: self.end_and_claim(claim))
+        until = claim.start + 1.2 * TIMEOUT
+        while self.random.random() < 0.95 and time.monotonic() < until:
+            if not self.beat(claim):
+                raise NothingToDo
+            time.sleep(TIMEOUT / 10)
+        return claim
+
+    def see_that_it_is_kept(self, claim):
+        time.sleep(self.random.uniform(0, TIMEOUT / 2))
+        if claim in self.held:
+            self.beat(claim)
 
     def end_and_claim(self, claim):
         """What it pops may be among others. The job is among them, unless another one has it or it is dead."""
@@ -173,6 +190,11 @@ class Transactions:
     # then its client does nothing that may have to wait for it. When the backend that was
     # at it is gone, what is there says what became of it.
 
+    def may_prepare(self):
+        """For a third of the time, at the same time as others: while there is any such transaction,
+        heartbeats are written into rows, and counts and configurations are read from tables."""
+        return self.prepares and time.monotonic() % 12 < 4
+
     def begin_two_phases(self, settle):
         """The server prepares nothing that notifies."""
         self.tags += 1
@@ -213,7 +235,7 @@ class Transactions:
 
     def do_job_in_two_phases(self):
         """The end of the job counts from when it may be committed on, and no earlier."""
-        if not self.prepares:
+        if not self.may_prepare():
             raise NothingToDo
         claim = self.pick_without_limit()
         group = Group([self.new_push(self.queue_without_limit()) for _ in range(2)])
@@ -257,9 +279,10 @@ class Transactions:
 
     def end_and_claim_in_two_phases(self):
         """Rolled back in any case, so that its worker has had it all the time."""
-        if not self.prepares:
+        if not self.may_prepare():
             raise NothingToDo
-        claim = self.pick_without_limit()
+        claim = self.job_to_keep()
+        self.held.remove(claim)
         try:
             two = self.begin_two_phases(lambda committing: self.take_back(claim))
             two.commit = False
@@ -270,10 +293,11 @@ class Transactions:
                 self.rollback()
             raise
         self.prepare_and_end(two)
+        self.see_that_it_is_kept(claim)
 
     def configure_in_two_phases(self):
         """Pause the queue, or give it a limit, or take its configuration away."""
-        if not self.prepares or not self.configuration.turn.acquire(blocking=False):
+        if not self.may_prepare() or not self.configuration.turn.acquire(blocking=False):
             raise NothingToDo
         paused, limit = self.random.choice([(False, None), (True, None), (False, 1), (False, 3)])
 

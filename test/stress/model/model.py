@@ -564,7 +564,7 @@ class Model:
         return [(waits,)]
 
     def release_job(self, queue, worker, id, run_at):
-        held = self.held(queue, worker, id)
+        held = self.held(queue, worker, id, None)
         if held:
             self.job_queue[id].update(status="new", worker=None, run_at=run_at or Now(self.called, self.end))
         return [(held,)]
