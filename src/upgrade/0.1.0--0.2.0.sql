@@ -20,7 +20,10 @@ DROP FUNCTION pictrepo.maintenance_status();
 -- one begins anew.
 DELETE FROM pictrepo.transfers;
 DELETE FROM pictrepo.transfer_errors;
+-- PostgreSQL 18 names the constraint NOT NULL by the column.
+ALTER TABLE pictrepo.transfers ALTER COLUMN present DROP NOT NULL;
 ALTER TABLE pictrepo.transfers RENAME COLUMN present TO same;
+ALTER TABLE pictrepo.transfers ALTER COLUMN same SET NOT NULL;
 ALTER TABLE pictrepo.transfers ADD COLUMN different bigint NOT NULL DEFAULT 0;
 DROP PROCEDURE pictrepo.import_pictrs(text, int, bool, bigint, bigint, bigint, bool);
 DROP PROCEDURE pictrepo.export_pictrs(text, int, bool, bigint, bigint, bigint, bool);

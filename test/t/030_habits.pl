@@ -92,7 +92,7 @@ value('DROP EXTENSION pictrepo');
 
 value(q{
 	CREATE EXTENSION pictrepo;
-	CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS $$ BEGIN
 		PERFORM pg_advisory_xact_lock_shared(1);
 		RETURN coalesce(NEW, OLD);
 	END $$});
