@@ -42,6 +42,13 @@ BEGIN
 		GROUP BY r.rolname
 	LOOP
 		PERFORM pictrepo.grant_access(role.name, role.level);
+		-- PostgreSQL 17 keeps a role for the sake of its initial privileges.
+		DELETE FROM pg_catalog.pg_shdepend d
+		WHERE d.deptype OPERATOR(pg_catalog.=) 'i' AND d.objid OPERATOR(pg_catalog.=) ANY (objects)
+			AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass
+			AND d.refobjid OPERATOR(pg_catalog.=) pg_catalog.quote_ident(role.name)::pg_catalog.regrole
+			AND d.dbid OPERATOR(pg_catalog.=)
+				(SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database());
 	END LOOP;
 	DELETE FROM pg_catalog.pg_init_privs WHERE objoid OPERATOR(pg_catalog.=) ANY (objects);
 	INSERT INTO pg_catalog.pg_init_privs SELECT i.* FROM pg_catalog.unnest(initial) i;
