@@ -19,11 +19,15 @@
 #include "transfer/pictrs_compare.h"
 #include "transfer/pictrs_side.h"
 
-/* The id of a variant means nothing, and variants made here have none. */
+/*
+ * The id of a variant means nothing, and variants made here have none.  The heartbeat
+ * of a running job changes all the time.
+ */
 static bool
 any_value_will_do(const Transfer *transfer, const char *column)
 {
-	return transfer->table == PICTRS_VARIANTS && strcmp(column, "id") == 0;
+	return (transfer->table == PICTRS_VARIANTS && strcmp(column, "id") == 0) ||
+		(transfer->table == PICTRS_JOB_QUEUE && strcmp(column, "heartbeat") == 0);
 }
 
 /*
