@@ -141,27 +141,32 @@ has_cause(const FailureCauses *failures, uint64 cause)
 }
 
 /*
- * Keep the error for row_batch_error, and write it to the server log, unless it is
- * there: the caller did not cause it.
+ * Keep the error for row_batch_error, and write it to the server log, unless the log
+ * has it: the caller did not cause it.
  */
+static void
+keep_error(ErrorData *error, bool logged)
+{
+	row_batch_clear_error();
+	last_error = MemoryContextStrdup(TopMemoryContext, error->message);
+	if (!logged)
+	{
+		error->elevel = LOG_SERVER_ONLY;
+		ThrowErrorData(error);
+	}
+	FreeErrorData(error);
+}
+
 static void
 note_failure(RowBatch *batch, ErrorData *error)
 {
 	uint64		cause = error_cause(error);
-	bool		known = batch->statement->failures != NULL && has_cause(batch->statement->failures, cause);
+	const FailureCauses *before = batch->statement->failures;
+	bool		is_new = !has_cause(&batch->failures, cause) && batch->failures.count < CAUSES_MAX;
 
-	row_batch_clear_error();
-	last_error = MemoryContextStrdup(TopMemoryContext, error->message);
-	if (!has_cause(&batch->failures, cause) && batch->failures.count < CAUSES_MAX)
-	{
+	if (is_new)
 		batch->failures.causes[batch->failures.count++] = cause;
-		if (!known)
-		{
-			error->elevel = LOG_SERVER_ONLY;
-			ThrowErrorData(error);
-		}
-	}
-	FreeErrorData(error);
+	keep_error(error, !is_new || (before != NULL && has_cause(before, cause)));
 }
 
 /*
@@ -173,17 +178,14 @@ log_failed_row(ErrorData *error)
 {
 	static FailureCauses logged;
 	uint64		cause = error_cause(error);
+	bool		is_logged = has_cause(&logged, cause);
 
-	row_batch_clear_error();
-	last_error = MemoryContextStrdup(TopMemoryContext, error->message);
-	if (!has_cause(&logged, cause))
+	if (!is_logged)
 	{
 		logged.count %= CAUSES_MAX;
 		logged.causes[logged.count++] = cause;
-		error->elevel = LOG_SERVER_ONLY;
-		ThrowErrorData(error);
 	}
-	FreeErrorData(error);
+	keep_error(error, is_logged);
 }
 
 /*
