@@ -172,13 +172,12 @@ pictrepo_complete_upload(PG_FUNCTION_ARGS)
  * there without the functions of the queue.
  */
 STATEMENT(fail_orphaned_uploads, STMT_READ_WRITE,
-		  "WITH orphaned AS MATERIALIZED (SELECT o.id, o.error FROM"
+		  "WITH orphaned AS MATERIALIZED (SELECT o.id AS upload, o.error FROM"
 		  " (SELECT u.id, d.error, u.tableoid, u.ctid"
 		  " FROM pictrepo.uploads u JOIN pictrepo.dead_jobs d ON d.upload = u.id"
 		  " WHERE u.result IS NULL ORDER BY u.id OFFSET 0) o"
 		  " WHERE " TRY_LOCK_NO_KEY("o") " LIMIT $1 OFFSET $2)"
-		  " UPDATE pictrepo.uploads u SET result = " JOB_FAILED("o.error")
-		  " FROM orphaned o WHERE u.id = o.id",
+		  " " END_UPLOADS("orphaned", JOB_FAILED("orphaned.error")),
 		  INT4OID, INT4OID);
 
 /* Remove expired uploads, and store a Failure for uploads whose job is dead. */

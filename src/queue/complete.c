@@ -57,10 +57,7 @@ attempts_argument(FunctionCallInfo fcinfo, int n, int jobs)
 	if (new_argument(fcinfo, n).isnull)
 		return attempts;
 	given = array_argument(fcinfo, n, INT4OID, &count, NULL);
-	if (count != jobs)
-		bad_argument(fcinfo, n,
-					 psprintf("The number of elements is %d, but argument \"job_ids\" has %d.", count, jobs),
-					 NULL);
+	check_element_count(fcinfo, n, count, 2, jobs);
 	for (int i = 0; i < jobs; i++)
 		attempts[i] = not_null(given[i]);
 	return attempts;

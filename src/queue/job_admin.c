@@ -25,13 +25,9 @@
 #define CANCEL(query) \
 	"WITH cancelled AS (DELETE FROM pictrepo.job_queue WHERE id = ANY (ARRAY(" query "))" \
 	" RETURNING upload)," \
-	" failed_uploads AS (UPDATE pictrepo.uploads u SET result = " JOB_CANCELLED \
-	" FROM cancelled c WHERE u.id = c.upload AND u.result IS NULL)" \
+	" failed_uploads AS (" \
+	END_UPLOADS("cancelled", UPLOAD_FAILURE("'the job was cancelled'", "job-cancelled")) ")" \
 	" SELECT FROM cancelled"
-
-#define JOB_CANCELLED \
-	"jsonb_build_object('Failure', jsonb_build_object(" \
-	"'message', 'the job was cancelled', 'code', 'job-cancelled'))"
 
 PG_FUNCTION_INFO_V1(pictrepo_cancel_job);
 

@@ -56,10 +56,17 @@ extern void count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count
  */
 #define HELD(job) job "queue = $1 AND " job "worker = $2 AND " job "status <> 'new'"
 
-/* SQL: the result of an upload whose job is dead */
+/* SQL: the result of an upload whose job gave it none */
+#define UPLOAD_FAILURE(message, code) \
+	"jsonb_build_object('Failure', jsonb_build_object('message', " message ", 'code', '" code "'))"
+
 #define JOB_FAILED(error) \
-	"jsonb_build_object('Failure', jsonb_build_object(" \
-	"'message', coalesce(nullif(" error ", ''), 'the job failed'), 'code', 'job-failed'))"
+	UPLOAD_FAILURE("coalesce(nullif(" error ", ''), 'the job failed')", "job-failed")
+
+/* SQL: end the uploads of the ended jobs with a result, unless they have one */
+#define END_UPLOADS(ended, result) \
+	"UPDATE pictrepo.uploads u SET result = " result \
+	" FROM " ended " WHERE u.id = " ended ".upload AND u.result IS NULL"
 
 /*
  * SQL: retry jobs, or move them to dead_jobs.  The query locks the rows, and returns
@@ -82,8 +89,7 @@ extern void count_ended_jobs(NullableDatum queue, QueueCounter what, int64 count
 	" SELECT id, queue, job, priority, queue_time, clock_timestamp(), attempt," \
 	" unique_key, upload, error FROM died" \
 	" ON CONFLICT (id) DO UPDATE SET died_at = excluded.died_at, error = excluded.error)," \
-	" failed_uploads AS (UPDATE pictrepo.uploads u SET result = " JOB_FAILED("d.error") \
-	" FROM died d WHERE u.id = d.upload AND u.result IS NULL)"
+	" failed_uploads AS (" END_UPLOADS("died", JOB_FAILED("died.error")) ")"
 
 /* SQL: move dead jobs, which the query has locked, back to their queues */
 #define REVIVE_JOBS(query) \

@@ -182,10 +182,7 @@ check_keys(FunctionCallInfo fcinfo, int n, int jobs)
 	bool	   *nulls;
 	Datum	   *keys = array_argument(fcinfo, n, TEXTOID, &count, &nulls);
 
-	if (count != jobs)
-		bad_argument(fcinfo, n,
-					 psprintf("The number of elements is %d, but argument \"jobs\" has %d.", count, jobs),
-					 NULL);
+	check_element_count(fcinfo, n, count, 1, jobs);
 	for (int i = 0; i < count; i++)
 		if (!nulls[i])
 			check_text(fcinfo, n, keys[i], KEY_MAX);

@@ -356,3 +356,14 @@ slug_argument(FunctionCallInfo fcinfo, int n)
 					 "Use a slug that hash_to_slug or a function for pages, such as hash_page or page, returned.");
 	return position;
 }
+
+/* Argument n is an array for each element of another one, argument other. */
+void
+check_element_count(FunctionCallInfo fcinfo, int n, int count, int other, int expected)
+{
+	if (count != expected)
+		bad_argument(fcinfo, n,
+					 psprintf("The number of elements is %d, but argument \"%s\" has %d.", count,
+							  argument_name(fcinfo, other), expected),
+					 NULL);
+}

@@ -109,6 +109,7 @@ extern NullableDatum worker_argument(FunctionCallInfo fcinfo, int n);
 
 /* The same checks for values that are part of an argument */
 extern void check_text(FunctionCallInfo fcinfo, int n, Datum value, int max);
+extern void check_element_count(FunctionCallInfo fcinfo, int n, int count, int other, int expected);
 extern void check_document_size(FunctionCallInfo fcinfo, int n, Datum document);
 extern bool document_passes(Datum document, JsonCheck check, JsonCheckError *error);
 
